@@ -1,0 +1,1 @@
+"""Edge Deploy's laptop side."""

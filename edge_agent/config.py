@@ -1,0 +1,292 @@
+"""The device's configuration: `agent.toml` as values that are right, or every problem in it at once.
+
+`systemd/agent.toml` shows every key with its unit and default. Paths are relative to the file they stand in.
+Whether a path exists is asked by whoever opens it: a folder may be mounted later than the agent starts.
+"""
+
+import difflib
+import platform
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from edge_agent import schema
+from edge_agent.errors import ConfigError
+
+_IDENTIFIER = re.compile(r"[a-z0-9_-]{1,64}")
+ONLY_STAGE = "main"  # the stage of the short form, `[pipeline.NAME]` with `model =` directly
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    id: str = ""  # empty: made of the host name
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _identifier("id", self.id or default_device_id())
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    url: str  # mqtt://HOST[:1883] or mqtts://HOST[:8883]
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None  # None: the system's certificate authorities
+    cert_file: Path | None = None  # client certificate, with key_file
+    key_file: Path | None = None
+    prefix: str = "edge/v1"
+    keepalive_s: int = 30
+    fetch_window: int = 8  # chunks on their way at a time
+
+    def __post_init__(self) -> None:
+        check_broker_url(self.url)
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file needs a username")
+        if not 1 <= self.fetch_window <= 64:
+            raise ValueError("fetch_window must be 1 to 64 chunks")
+        if self.keepalive_s < 5:
+            raise ValueError("keepalive_s must be at least 5")
+        if not re.fullmatch(r"[a-z0-9_-]+(/[a-z0-9_-]+){0,2}", self.prefix):
+            raise ValueError(f"prefix {self.prefix!r} must be one to three levels of a-z, 0-9, _ and -")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustConfig:
+    root: Path  # the root.json that 'edgectl keys init' made
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    state_dir: Path | None = None  # None: $STATE_DIRECTORY, else /var/lib/edge-agent
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    interval_s: float = 30.0
+    outbox_records: int = 20_000  # kept while offline; the oldest go first
+
+    def __post_init__(self) -> None:
+        if self.interval_s <= 0:
+            raise ValueError("interval_s must be more than 0")
+        if self.outbox_records < 1:
+            raise ValueError("outbox_records must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """Every picture of a folder, in the order of their names."""
+
+    kind: Literal["folder"]
+    path: Path
+    repeat: bool = False  # start again after the last one
+    max_fps: float | None = None  # None: as fast as they are worked off, none dropped; else the oldest is dropped
+
+    def __post_init__(self) -> None:
+        _positive("max_fps", self.max_fps)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSource:
+    """A video file (extra `video`)."""
+
+    kind: Literal["video"]
+    path: Path
+    repeat: bool = False
+    every_n: int = 1  # use every n-th frame
+    max_fps: float | None = None
+
+    def __post_init__(self) -> None:
+        _positive("max_fps", self.max_fps)
+        if self.every_n < 1:
+            raise ValueError("every_n must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvSource:
+    """Rows of a sensor, replayed. Lines that begin with # are comments; the first other line is the header."""
+
+    kind: Literal["csv"]
+    path: Path
+    columns: tuple[str, ...] = ()  # empty: the model's channels, or all
+    repeat: bool = False
+    rate_hz: float | None = None  # None: as fast as they are worked off
+
+    def __post_init__(self) -> None:
+        _positive("rate_hz", self.rate_hz)
+
+
+SourceConfig = FolderSource | VideoSource | CsvSource
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSink:
+    """Results to the device's `result/<pipeline>` topic."""
+
+    kind: Literal["mqtt"]
+    when: Literal["changed", "always"] = "changed"  # changed: when the top label or the set of labels does
+    min_interval_s: float = 1.0  # at most one message in this time
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlSink:
+    """One JSON object a line."""
+
+    kind: Literal["jsonl"]
+    path: Path  # "-" is stdout
+
+
+SinkConfig = MqttSink | JsonlSink
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One model of a pipeline and the channel it follows."""
+
+    model: str
+    channel: str = "stable"
+    initial: Path | None = None  # an .edge file that runs until the broker has something
+    crops_of: str | None = None  # the stage whose detections this one sees; None: the frame itself
+
+    def __post_init__(self) -> None:
+        _identifier("model", self.model)
+        _identifier("channel", self.channel)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """One source and the models that see it."""
+
+    source: SourceConfig
+    stage: Mapping[str, StageConfig]
+    sinks: tuple[SinkConfig, ...] = ()
+    threads: int = 1  # interpreter threads
+
+    def __post_init__(self) -> None:
+        if not self.stage:
+            raise ValueError("has no model: give it `model = ...` or a [pipeline.NAME.stage.STAGE] table")
+        if not 1 <= self.threads <= 64:
+            raise ValueError("threads must be 1 to 64")
+        for name, stage in self.stage.items():
+            _identifier("stage", name)
+            if stage.crops_of is not None and (stage.crops_of not in self.stage or stage.crops_of == name):
+                raise ValueError(f"stage {name}: crops_of names {stage.crops_of!r}, which is no other stage here")
+        if len(self.stage) > 1:
+            raise ValueError("several stages in one pipeline are laid out but not yet run; use one pipeline per model")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of `agent.toml`."""
+
+    pipeline: Mapping[str, PipelineConfig]
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    mqtt: MqttConfig | None = None
+    trust: TrustConfig | None = None
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+
+    def __post_init__(self) -> None:
+        if not self.pipeline:
+            raise ValueError("there is no [pipeline.NAME] table, so there is nothing to run")
+        for name in self.pipeline:
+            _identifier("pipeline", name)
+        if self.mqtt is not None and self.trust is None:
+            raise ValueError("[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names")
+
+    @property
+    def device_id(self) -> str:
+        return self.device.id or default_device_id()
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration file; its paths become absolute.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: {getattr(error, 'strerror', None) or error}", hint="pass the file with -c, see systemd/agent.toml"
+        ) from error
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    config = parse_config(tree, name=str(path))
+    anchored: Config = _anchor(config, path.absolute().parent)
+    return anchored
+
+
+def parse_config(tree: Mapping[str, Any], *, name: str = "config") -> Config:
+    """A checked configuration from a plain tree; the short form becomes a pipeline of one stage."""
+    pipelines = tree.get("pipeline")
+    if isinstance(pipelines, dict):
+        tree = {**tree, "pipeline": {key: _long_form(value) for key, value in pipelines.items()}}
+    try:
+        return schema.parse(Config, tree, strict=True)
+    except schema.SchemaError as error:
+        lines = [problem.replace(f".stage.{ONLY_STAGE}.", ".") for problem in error.problems]
+        raise ConfigError(
+            f"{name}: " + "\n  ".join([f"{len(lines)} problem{'s' * (len(lines) > 1)}:", *lines]),
+            hint="every key with its default is in systemd/agent.toml; 'edge-agent check-config' checks a file",
+        ) from error
+
+
+def default_device_id() -> str:
+    """The host name as an identifier."""
+    return re.sub(r"[^a-z0-9_-]+", "-", platform.node().lower()).strip("-")[:64] or "device"
+
+
+def check_broker_url(url: str) -> None:
+    """Raise ValueError unless `url` is mqtt://HOST[:PORT] or mqtts://HOST[:PORT]."""
+    parts = urlsplit(url)
+    wrong = parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/") or parts.username
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if wrong or port == -1:
+        raise ValueError(f"url {url!r} must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT], the user under username")
+
+
+def _long_form(table: object) -> object:
+    """`model = ...` directly in a pipeline is a pipeline with one stage."""
+    if not isinstance(table, dict) or "stage" in table:
+        return table
+    of_stage = [item.name for item in fields(StageConfig)]
+    known = [*of_stage, *(item.name for item in fields(PipelineConfig))]
+    near = {key: difflib.get_close_matches(key, known, n=1, cutoff=0.5) for key in table}
+    stage = {key: value for key, value in table.items() if near[key] and near[key][0] in of_stage}
+    rest = {key: value for key, value in table.items() if key not in stage}
+    return {**rest, "stage": {ONLY_STAGE: stage} if stage else {}}
+
+
+def _anchor(value: Any, base: Path) -> Any:
+    """The same value with every relative Path made absolute under `base` ("-" stays: it is stdout)."""
+    if isinstance(value, Path):
+        return value if str(value) == "-" else base / value.expanduser()
+    if isinstance(value, Mapping):
+        return {key: _anchor(item, base) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_anchor(item, base) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{item.name: _anchor(getattr(value, item.name), base) for item in fields(value)})
+    return value
+
+
+def _identifier(what: str, text: str) -> None:
+    if not _IDENTIFIER.fullmatch(text):
+        raise ValueError(f"{what} {text!r} must be 1 to 64 of a-z, 0-9, _ and - (it is part of MQTT topics)")
+
+
+def _positive(what: str, value: float | None) -> None:
+    if value is not None and value <= 0:
+        raise ValueError(f"{what} must be more than 0")

@@ -1,0 +1,239 @@
+"""Durable writes: what this module says is written survives a power cut, or was never there.
+
+`Disk` composes the durable operations out of nine primitive ones (`DiskOperations`), so that the tests can run
+the very same code on a simulated disk and cut the power before each primitive. Names are POSIX paths relative
+to the disk's root. What the files mean is left to `update.journal` and `update.store`.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from edge_agent.errors import Reason, StorageError
+
+_TEMPORARY = ".tmp"
+
+
+class DiskOperations(Protocol):
+    """What a POSIX file system promises, one system call each. Only `sync_*` make anything durable."""
+
+    def read(self, name: str, offset: int, size: int) -> bytes: ...
+    def write(self, name: str, offset: int, content: bytes) -> None: ...
+    def sync_file(self, name: str) -> None: ...
+    def make_directory(self, name: str) -> None: ...
+    def replace(self, source: str, target: str) -> None: ...
+    def remove_file(self, name: str) -> None: ...
+    def remove_directory(self, name: str) -> None: ...
+    def sync_directory(self, name: str) -> None: ...
+    def entries(self, name: str) -> list[tuple[str, bool]]:
+        """Names in a directory, and whether each is a directory itself."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where there is no such file. Directories have size -1."""
+        ...
+
+    def free_bytes(self) -> int: ...
+
+
+class Disk:
+    """One directory tree and the durable operations on it."""
+
+    def __init__(self, operations: DiskOperations) -> None:
+        self._do = operations
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def exists(self, name: str) -> bool:
+        return self._do.size(name) is not None
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the file, None where there is none."""
+        return self._do.size(name)
+
+    def read(self, name: str) -> bytes:
+        size = self._do.size(name)
+        if size is None or size < 0:
+            raise StorageError(f"{name}: no such file")
+        return self._do.read(name, 0, size)
+
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset`; fewer at the end of the file."""
+        return self._do.read(name, offset, size)
+
+    def names(self, directory: str) -> list[str]:
+        """Sorted names in `directory`, without leftovers of interrupted writes; empty where there is none."""
+        if self._do.size(directory) is None:
+            return []
+        return sorted(name for name, _ in self._do.entries(directory) if not name.endswith(_TEMPORARY))
+
+    def free_bytes(self) -> int:
+        return self._do.free_bytes()
+
+    # --- durable writing ----------------------------------------------------------------------------------
+
+    def write_atomic(self, name: str, content: bytes) -> None:
+        """Replace the whole file: afterwards, and after any power cut, it is the old one or the new one."""
+        parent = _parent(name)
+        self.make_directory(parent)
+        temporary = name + _TEMPORARY
+        if self._do.size(temporary) is not None:
+            self._do.remove_file(temporary)  # a shorter write must not keep an older, longer tail
+        self._do.write(temporary, 0, content)
+        self._do.sync_file(temporary)
+        self._do.replace(temporary, name)
+        self._do.sync_directory(parent)
+
+    def make_directory(self, name: str) -> None:
+        """Make a directory and its parents, each made durable in the one that holds it."""
+        if name == "." or self._do.size(name) is not None:
+            return
+        self.make_directory(_parent(name))
+        self._do.make_directory(name)
+        self._do.sync_directory(_parent(name))
+
+    def adopt_directory(self, source: str, target: str) -> None:
+        """Sync every file under `source`, then rename it to `target`: whole and durable, or not there."""
+        for name, is_directory in self._do.entries(source):
+            assert not is_directory, "releases are flat"
+            self._do.sync_file(f"{source}/{name}")
+        self._do.sync_directory(source)
+        self.make_directory(_parent(target))
+        self._do.replace(source, target)
+        self._do.sync_directory(_parent(target))
+        self._do.sync_directory(_parent(source))
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename one file within its directory, durably."""
+        self._do.replace(source, target)
+        self._do.sync_directory(_parent(target))
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a directory with all it holds. Nothing to remove is fine."""
+        size = self._do.size(name)
+        if size is None:
+            return
+        if size >= 0:
+            self._do.remove_file(name)
+        else:
+            for entry, _ in self._do.entries(name):
+                self.remove(f"{name}/{entry}")
+            self._do.remove_directory(name)
+        self._do.sync_directory(_parent(name))
+
+    # --- writing that is not durable yet --------------------------------------------------------------------
+
+    def write_at(self, name: str, offset: int, content: bytes) -> None:
+        """Write into a file that is still being fetched. Durable only once its directory is adopted."""
+        self._do.write(name, offset, content)
+
+
+def open_disk(root: Path) -> Disk:
+    """The real disk under `root`, which is made if it is missing."""
+    with _storage_errors("."):
+        root.mkdir(parents=True, exist_ok=True)
+    return Disk(RealDisk(root))
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Durably replace the file at `path` (see `Disk.write_atomic`)."""
+    Disk(RealDisk(path.parent)).write_atomic(path.name, content)
+
+
+class RealDisk:
+    """`DiskOperations` on a directory of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        with _storage_errors(name), open(self._root / name, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def write(self, name: str, offset: int, content: bytes) -> None:
+        with _storage_errors(name):
+            descriptor = os.open(self._root / name, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
+            try:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                rest = memoryview(content)
+                while rest:  # a nearly full disk writes less than asked and says so only next time
+                    rest = rest[os.write(descriptor, rest) :]
+            finally:
+                os.close(descriptor)
+
+    def sync_file(self, name: str) -> None:
+        self._sync(name, os.O_RDWR)
+
+    def sync_directory(self, name: str) -> None:
+        if os.name == "posix":  # Windows laptops cannot open a directory; NTFS journals the rename
+            self._sync(name, os.O_RDONLY)
+
+    def _sync(self, name: str, flags: int) -> None:
+        with _storage_errors(name):
+            descriptor = os.open(self._root / name, flags)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def make_directory(self, name: str) -> None:
+        with _storage_errors(name):
+            (self._root / name).mkdir(exist_ok=True)
+
+    def replace(self, source: str, target: str) -> None:
+        with _storage_errors(target):
+            os.replace(self._root / source, self._root / target)  # noqa: TID251  # the one permitted place
+
+    def remove_file(self, name: str) -> None:
+        with _storage_errors(name):
+            (self._root / name).unlink(missing_ok=True)
+
+    def remove_directory(self, name: str) -> None:
+        with _storage_errors(name):
+            (self._root / name).rmdir()
+
+    def entries(self, name: str) -> list[tuple[str, bool]]:
+        with _storage_errors(name), os.scandir(self._root / name) as found:
+            return sorted((entry.name, entry.is_dir()) for entry in found)
+
+    def size(self, name: str) -> int | None:
+        with _storage_errors(name):
+            try:
+                path = self._root / name
+                return -1 if path.is_dir() else path.stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def free_bytes(self) -> int:
+        if not hasattr(os, "statvfs"):
+            import shutil
+
+            return shutil.disk_usage(self._root).free
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize
+
+
+@contextmanager
+def _storage_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"{name}: the disk is full",
+                reason=Reason.DISK_FULL,
+                hint="free some space; the agent goes on by itself",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StorageError(
+                f"{name}: {error.strerror}", hint="the agent's user must own its state directory, mounted read-write"
+            ) from error
+        raise StorageError(f"{name}: {error.strerror or error}", hint="check the disk (dmesg, fsck)") from error
+
+
+def _parent(name: str) -> str:
+    return str(PurePosixPath(name).parent)

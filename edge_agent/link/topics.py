@@ -1,0 +1,49 @@
+"""Every topic of the wire protocol (docs/mqtt-interface.md), made in one place."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Topics under one prefix. Identifiers are checked where they come from (config, manifest)."""
+
+    prefix: str = "edge/v1"
+
+    def release(self, model: str, channel: str) -> str:
+        """Retained release document of a channel."""
+        return f"{self.prefix}/release/{model}/{channel}"
+
+    def blob(self, digest: str) -> str:
+        """Retained chunk, by the sha-256 of its plaintext."""
+        return f"{self.prefix}/blob/{digest}"
+
+    def availability(self, device: str) -> str:
+        return f"{self.prefix}/device/{device}/availability"
+
+    def reported(self, device: str) -> str:
+        return f"{self.prefix}/device/{device}/reported"
+
+    def telemetry(self, device: str) -> str:
+        return f"{self.prefix}/device/{device}/telemetry"
+
+    def event(self, device: str) -> str:
+        return f"{self.prefix}/device/{device}/event"
+
+    def result(self, device: str, pipeline: str) -> str:
+        return f"{self.prefix}/device/{device}/result/{pipeline}"
+
+    def echo(self, device: str) -> str:
+        """The device's own barrier; a publisher uses it with an id of its own."""
+        return f"{self.prefix}/device/{device}/echo"
+
+    def need(self, device: str) -> str:
+        return f"{self.prefix}/device/{device}/need"
+
+    def ack(self, device: str) -> str:
+        return f"{self.prefix}/device/{device}/ack"
+
+    def device_of(self, topic: str) -> tuple[str, str] | None:
+        """Device id and what follows it, of a topic under `device/`; None for any other topic."""
+        start = f"{self.prefix}/device/"
+        device, slash, rest = topic.removeprefix(start).partition("/")
+        return (device, rest) if topic.startswith(start) and slash else None

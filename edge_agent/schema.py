@@ -1,0 +1,175 @@
+"""Between plain trees (what TOML and JSON give) and our dataclasses: one strict or tolerant reader for all of them.
+
+Strict, for what a person types: an unknown key is a problem and names the nearest known one. Tolerant, for what a
+versioned machine sends: unknown keys are ignored. Either way all problems are collected before anything is raised.
+A union of dataclasses is told apart by its `kind` field.
+"""
+
+import dataclasses
+import difflib
+import enum
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class SchemaError(Exception):
+    """Every problem found, one line each, in `problems`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def parse(kind: type[T], tree: object, *, strict: bool, where: str = "") -> T:
+    """Build a `kind` from a plain tree.
+
+    Raises:
+        SchemaError: with all problems; `where` is the path they begin with.
+    """
+    problems: list[str] = []
+    value = _Reader(strict, problems).read(kind, tree, where)
+    if problems:
+        raise SchemaError(problems)
+    assert isinstance(value, kind)
+    return value
+
+
+def dump(value: object) -> Any:
+    """The plain tree of a dataclass: what `parse` reads back. Fields that are None are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {name: dump(item) for name, item in pairs if item is not None}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): dump(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset):
+        return [dump(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+_MISSING = object()
+
+
+class _Reader:
+    def __init__(self, strict: bool, problems: list[str]) -> None:  # noqa: FBT001
+        self._strict = strict
+        self._problems = problems
+
+    def read(self, kind: Any, tree: object, where: str) -> Any:
+        origin = get_origin(kind)
+        if origin in (Union, types.UnionType):
+            return self._union(get_args(kind), tree, where)
+        if dataclasses.is_dataclass(kind):
+            return self._dataclass(kind, tree, where)
+        if origin is Literal:
+            return self._one_of(get_args(kind), tree, where)
+        if origin is tuple:
+            return self._tuple(get_args(kind), tree, where)
+        if origin is not None and issubclass(origin, Mapping):
+            return self._mapping(get_args(kind)[1], tree, where)
+        return self._scalar(kind, tree, where)
+
+    def _problem(self, where: str, text: str) -> object:
+        self._problems.append(f"{where}: {text}" if where else text)
+        return _MISSING
+
+    def _scalar(self, kind: Any, tree: object, where: str) -> object:
+        if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
+            return float(tree)
+        if kind is Path and isinstance(tree, str):
+            return Path(tree)
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            values = {member.value: member for member in kind}
+            return values[tree] if tree in values else self._one_of(tuple(values), tree, where)
+        if kind in (Any, object) or (isinstance(tree, kind) and (kind is bool or not isinstance(tree, bool))):
+            return tree
+        return self._problem(where, f"expected {_name(kind)}, found {_found(tree)}")
+
+    def _one_of(self, allowed: tuple[object, ...], tree: object, where: str) -> object:
+        if tree in allowed:
+            return tree
+        choices = ", ".join(map(str, allowed))
+        return self._problem(where, f"expected one of {choices}, found {_found(tree)}{_nearest(tree, allowed)}")
+
+    def _union(self, members: tuple[Any, ...], tree: object, where: str) -> object:
+        if tree is None and type(None) in members:
+            return None
+        members = tuple(member for member in members if member is not type(None))
+        if len(members) == 1:
+            return self.read(members[0], tree, where)
+        if not all(dataclasses.is_dataclass(member) for member in members):
+            matching = [member for member in members if isinstance(member, type) and isinstance(tree, member)]
+            return self.read(matching[0] if matching else members[0], tree, where)
+        if not isinstance(tree, Mapping):
+            return self._problem(where, f"expected a table, found {_found(tree)}")
+        kinds = {get_args(get_type_hints(member)["kind"])[0]: member for member in members}
+        if "kind" not in tree:
+            return self._problem(where, f"kind is missing; expected one of {', '.join(kinds)}")
+        chosen = self._one_of(tuple(kinds), tree["kind"], f"{where}.kind" if where else "kind")
+        return _MISSING if chosen is _MISSING else self._dataclass(kinds[str(chosen)], tree, where)
+
+    def _tuple(self, members: tuple[Any, ...], tree: object, where: str) -> object:
+        if not isinstance(tree, list | tuple):
+            return self._problem(where, f"expected a list, found {_found(tree)}")
+        if members[-1] is Ellipsis:
+            return tuple(self.read(members[0], item, f"{where}[{index}]") for index, item in enumerate(tree))
+        if len(members) != len(tree):
+            return self._problem(where, f"expected {len(members)} values, found {len(tree)}")
+        pairs = enumerate(zip(members, tree, strict=True))
+        return tuple(self.read(member, item, f"{where}[{index}]") for index, (member, item) in pairs)
+
+    def _mapping(self, member: Any, tree: object, where: str) -> object:
+        if not isinstance(tree, Mapping):
+            return self._problem(where, f"expected a table, found {_found(tree)}")
+        prefix = f"{where}." if where else ""
+        return {str(key): self.read(member, item, f"{prefix}{key}") for key, item in tree.items()}
+
+    def _dataclass(self, kind: Any, tree: object, where: str) -> object:
+        if not isinstance(tree, Mapping):
+            return self._problem(where, f"expected a table, found {_found(tree)}")
+        prefix = f"{where}." if where else ""
+        hints = get_type_hints(kind)
+        fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+        before = len(self._problems)
+        if self._strict:
+            for key in tree:
+                if key not in fields:
+                    self._problem(f"{prefix}{key}", f"unknown key{_nearest(key, tuple(fields))}")
+        values: dict[str, object] = {}
+        for name, field in fields.items():
+            if name in tree:
+                values[name] = self.read(hints[name], tree[name], f"{prefix}{name}")
+            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                self._problem(f"{prefix}{name}", "is missing")
+        if len(self._problems) > before:
+            return _MISSING
+        try:
+            return kind(**values)
+        except ValueError as error:
+            return self._problem(where, str(error))
+
+
+def _nearest(found: object, known: tuple[object, ...]) -> str:
+    near = difflib.get_close_matches(str(found), [str(item) for item in known], n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _name(kind: Any) -> str:
+    names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _found(tree: object) -> str:
+    if isinstance(tree, Mapping):
+        return "a table"
+    if isinstance(tree, list | tuple):
+        return "a list"
+    text = repr(tree)
+    return text if len(text) <= 60 else text[:57] + "..."

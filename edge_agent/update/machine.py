@@ -1,0 +1,254 @@
+"""The update machine: what may follow what, and what to do next.
+
+Pure: no clock, no disk, no network. `next_step` is asked after every step and after every start, so recovering from
+a power cut is not a special case: it is the same question with an older record. Doing the steps is left to
+`updater`; keeping the record, to `journal`.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar, assert_never
+
+from edge_agent.errors import Reason
+
+MAX_TRIAL_STARTS = 3
+MAX_REJECTED = 32  # digests remembered; the oldest go first
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Serving `current` (or nothing yet); nothing under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """Bytes are arriving in staging; nothing that runs has changed."""
+
+    digest: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Verified and installed beside `current`; not yet serving."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Serving, on trial. Not committed: the next start may undo it."""
+
+    digest: str
+    starts: int = 0
+
+
+Phase = Idle | Fetching | Staged | Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A release this device will not take again."""
+
+    digest: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the last update ended."""
+
+    digest: str
+    result: Literal["committed", "rejected", "rolled_back", "withdrawn"]
+    reason: Reason | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that the agent remembers of one stage of a pipeline across a power cut."""
+
+    current: str | None = None
+    previous: str | None = None
+    phase: Phase = field(default_factory=Idle)
+    rejected: tuple[Rejection, ...] = ()
+    last: Outcome | None = None
+
+    @property
+    def serving(self) -> str | None:
+        """What is to run now: the candidate while on trial, else `current`."""
+        return self.phase.digest if isinstance(self.phase, Trial) else self.current
+
+    @property
+    def candidate(self) -> str | None:
+        return None if isinstance(self.phase, Idle) else self.phase.digest
+
+    def refuses(self, digest: str) -> bool:
+        return any(rejection.digest == digest for rejection in self.rejected)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Every release this record still needs on the disk."""
+        return frozenset(digest for digest in (self.current, self.previous, self.candidate) if digest)
+
+
+class IllegalTransitionError(RuntimeError):
+    """A bug in the agent, never a condition of the world."""
+
+
+# --- transitions: each names the only phases it may leave ---------------------------------------------------
+
+
+def fetch(record: Record, digest: str) -> Record:
+    """Begin to get `digest`, giving up whatever candidate there was before its trial."""
+    _leave(record, Idle, Fetching, Staged)
+    return replace(record, phase=Fetching(digest))
+
+
+def retry(record: Record) -> Record:
+    """The network or the disk failed: the same candidate, one attempt later."""
+    phase = _leave_one(record, Fetching)
+    return replace(record, phase=Fetching(phase.digest, phase.attempt + 1))
+
+
+def stage(record: Record) -> Record:
+    """All its bytes are on the disk, synced and verified."""
+    phase = _leave_one(record, Fetching)
+    return replace(record, phase=Staged(phase.digest))
+
+
+def activate(record: Record) -> Record:
+    """It has passed the probe and may serve, on trial."""
+    phase = _leave_one(record, Staged)
+    return replace(record, phase=Trial(phase.digest))
+
+
+def started(record: Record) -> Record:
+    """A worker is about to load the candidate: remembered before it does, or a crash would not be counted."""
+    phase = _leave_one(record, Trial)
+    return replace(record, phase=Trial(phase.digest, phase.starts + 1))
+
+
+def commit(record: Record) -> Record:
+    """The trial went well: the candidate is kept, what it replaces becomes `previous`."""
+    phase = _leave_one(record, Trial)
+    outcome = Outcome(phase.digest, "committed")
+    return replace(record, current=phase.digest, previous=record.current, phase=Idle(), last=outcome)
+
+
+def reject(record: Record, reason: Reason, detail: str | None = None) -> Record:
+    """The candidate will never do. One that was already serving is rolled back by this: `current` serves again."""
+    digest = _leave_candidate(record)
+    result: Literal["rolled_back", "rejected"] = "rolled_back" if isinstance(record.phase, Trial) else "rejected"
+    rejected = _remember(record.rejected, Rejection(digest, reason))
+    return replace(record, phase=Idle(), rejected=rejected, last=Outcome(digest, result, reason, detail))
+
+
+def withdraw(record: Record) -> Record:
+    """The fleet no longer wants the candidate. It may want it again later."""
+    digest = _leave_candidate(record)
+    return replace(record, phase=Idle(), last=Outcome(digest, "withdrawn"))
+
+
+def fall_back(record: Record, reason: Reason, detail: str | None = None) -> Record:
+    """`current` is unusable or unwanted: serve `previous` again, where there is one, and do not take it again."""
+    _leave(record, Idle)
+    if record.current is None:
+        raise IllegalTransitionError("nothing is installed, so there is nothing to fall back from")
+    rejected = _remember(record.rejected, Rejection(record.current, reason))
+    outcome = Outcome(record.current, "rolled_back", reason, detail)
+    return replace(record, current=record.previous, previous=None, rejected=rejected, last=outcome)
+
+
+PhaseT = TypeVar("PhaseT", Fetching, Staged, Trial)
+
+
+def _leave(record: Record, *allowed: type[Phase]) -> None:
+    if not isinstance(record.phase, allowed):
+        names = ", ".join(kind.__name__ for kind in allowed)
+        raise IllegalTransitionError(f"in {type(record.phase).__name__}, expected {names}")
+
+
+def _leave_one(record: Record, allowed: type[PhaseT]) -> PhaseT:
+    if not isinstance(record.phase, allowed):
+        raise IllegalTransitionError(f"in {type(record.phase).__name__}, expected {allowed.__name__}")
+    return record.phase
+
+
+def _leave_candidate(record: Record) -> str:
+    if isinstance(record.phase, Idle):
+        raise IllegalTransitionError("in Idle, expected a candidate")
+    return record.phase.digest
+
+
+def _remember(rejected: tuple[Rejection, ...], new: Rejection) -> tuple[Rejection, ...]:
+    others = tuple(rejection for rejection in rejected if rejection.digest != new.digest)
+    return (*others, new)[-MAX_REJECTED:]
+
+
+# --- the one question ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do until something else is desired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    digest: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Probe it, then let it serve on trial."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Serve it and watch its live frames."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    digest: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    digest: str
+
+
+Step = Wait | Begin | Fetch | Activate | Judge | GiveUp | Withdraw
+
+
+def next_step(record: Record, desired: str | None) -> Step:
+    """What to do now. `desired` None means that nobody has said anything: what is under way goes on."""
+    candidate = record.candidate
+    if candidate is None:
+        unwanted = desired is None or desired == record.current or record.refuses(desired)
+        return Wait() if unwanted or desired is None else Begin(desired)
+    if desired is not None and desired != candidate:
+        gone = desired == record.current or record.refuses(desired) or isinstance(record.phase, Trial)
+        return Withdraw(candidate) if gone else Begin(desired)
+    match record.phase:
+        case Idle():
+            return Wait()
+        case Fetching(digest, attempt):
+            return Wait() if desired is None else Fetch(digest, attempt)
+        case Staged(digest):
+            return Activate(digest)
+        case Trial(digest, starts):
+            return GiveUp(digest, Reason.CRASH_LOOP) if starts >= MAX_TRIAL_STARTS else Judge(digest)
+        case _:
+            assert_never(record.phase)
