@@ -7,14 +7,16 @@ to the disk's root. What the files mean is left to `update.journal` and `update.
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from edge_agent.errors import Reason, StorageError
 
 _TEMPORARY = ".tmp"
+_DIRECTORY = -1  # what `DiskOperations.size` says of one
 
 
 class DiskOperations(Protocol):
@@ -44,6 +46,9 @@ class Disk:
 
     def __init__(self, operations: DiskOperations) -> None:
         self._do = operations
+        # Directories this process has made durable. One that is merely there may have been made by a process that
+        # was killed before it could sync.
+        self._durable_directories: set[str] = {"."}
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -82,18 +87,35 @@ class Disk:
         temporary = name + _TEMPORARY
         if self._do.size(temporary) is not None:
             self._do.remove_file(temporary)  # a shorter write must not keep an older, longer tail
-        self._do.write(temporary, 0, content)
-        self._do.sync_file(temporary)
+        try:
+            self._do.write(temporary, 0, content)
+            self._do.sync_file(temporary)
+        except StorageError:
+            with suppress(StorageError):  # half of it on a full disk is what others would need
+                self._do.remove_file(temporary)
+            raise
         self._do.replace(temporary, name)
         self._do.sync_directory(parent)
 
+    def settle(self, name: str) -> None:
+        """Make the name of an existing file or directory durable.
+
+        What is found after a start may have been renamed by a process that was killed before it synced: seen by all,
+        and still lost in a power cut. Settle it before anything is done that could not be undone.
+        """
+        self.make_directory(_parent(name))
+        self._do.sync_directory(_parent(name))
+
     def make_directory(self, name: str) -> None:
         """Make a directory and its parents, each made durable in the one that holds it."""
-        if name == "." or self._do.size(name) is not None:
+        if name in self._durable_directories:
             return
-        self.make_directory(_parent(name))
-        self._do.make_directory(name)
-        self._do.sync_directory(_parent(name))
+        parent = _parent(name)
+        self.make_directory(parent)
+        if self._do.size(name) is None:
+            self._do.make_directory(name)
+        self._do.sync_directory(parent)
+        self._durable_directories.add(name)
 
     def adopt_directory(self, source: str, target: str) -> None:
         """Sync every file under `source`, then rename it to `target`: whole and durable, or not there."""
@@ -105,6 +127,7 @@ class Disk:
         self._do.replace(source, target)
         self._do.sync_directory(_parent(target))
         self._do.sync_directory(_parent(source))
+        self._durable_directories.discard(source)
 
     def rename(self, source: str, target: str) -> None:
         """Rename one file within its directory, durably."""
@@ -112,17 +135,23 @@ class Disk:
         self._do.sync_directory(_parent(target))
 
     def remove(self, name: str) -> None:
-        """Remove a file or a directory with all it holds. Nothing to remove is fine."""
-        size = self._do.size(name)
-        if size is None:
+        """Remove a file or a directory with all it holds. Nothing to remove is fine.
+
+        A directory goes file by file: a power cut may leave a part of it.
+        """
+        if self._do.size(name) is None:
             return
-        if size >= 0:
-            self._do.remove_file(name)
-        else:
-            for entry, _ in self._do.entries(name):
-                self.remove(f"{name}/{entry}")
-            self._do.remove_directory(name)
+        self._remove(name)
         self._do.sync_directory(_parent(name))
+
+    def _remove(self, name: str) -> None:
+        if self._do.size(name) != _DIRECTORY:
+            self._do.remove_file(name)
+            return
+        for entry, _ in self._do.entries(name):
+            self._remove(f"{name}/{entry}")
+        self._do.remove_directory(name)
+        self._durable_directories.discard(name)
 
     # --- writing that is not durable yet --------------------------------------------------------------------
 
@@ -170,7 +199,7 @@ class RealDisk:
 
     def sync_directory(self, name: str) -> None:
         if os.name == "posix":  # Windows laptops cannot open a directory; NTFS journals the rename
-            self._sync(name, os.O_RDONLY)
+            self._sync(name, os.O_RDONLY | os.O_DIRECTORY)
 
     def _sync(self, name: str, flags: int) -> None:
         with _storage_errors(name):
@@ -204,17 +233,13 @@ class RealDisk:
         with _storage_errors(name):
             try:
                 path = self._root / name
-                return -1 if path.is_dir() else path.stat().st_size
+                return _DIRECTORY if path.is_dir() else path.stat().st_size
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def free_bytes(self) -> int:
-        if not hasattr(os, "statvfs"):
-            import shutil
-
-            return shutil.disk_usage(self._root).free
-        status = os.statvfs(self._root)
-        return status.f_bavail * status.f_frsize
+        with _storage_errors("."):
+            return shutil.disk_usage(self._root).free  # what is free for this user, without root's reserve
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Every error of ours, sorted by what is to be done about it, and the closed list of reasons.
 
 The class is the policy: `RejectionError` (these bytes will never do), `FetchError` and `StorageError` (try
-again later), `LinkError` (keep trying to connect), `SourceError` (the input, not the model), `ConfigError`
-(stop for the operator). Foreign exceptions are wrapped where the foreign library is imported.
+again later), `LinkError` (keep trying to connect), `SourceError` (the input, not the model), `WorkerCrashedError`
+(start it again, but not for ever), `ConfigError` (stop for the operator). Foreign exceptions are wrapped where the
+foreign library is imported.
 """
 
 from enum import StrEnum
@@ -37,6 +38,8 @@ class Reason(StrEnum):
     MISSING_CHUNK = "missing_chunk"
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
+    SOURCE = "source"  # the camera, folder or sensor gives nothing
+    LINK = "link"  # the broker lets us connect but not hear
 
 
 class EdgeError(Exception):
@@ -61,6 +64,10 @@ class SourceError(EdgeError):
 
 class FrameError(EdgeError):
     """One frame cannot be used (not an image, say); the next one may be fine."""
+
+
+class WorkerCrashedError(EdgeError):
+    """The worker process ended, or never answered, while something was expected of it."""
 
 
 class LinkError(EdgeError):

@@ -8,8 +8,10 @@ A union of dataclasses is told apart by its `kind` field.
 import dataclasses
 import difflib
 import enum
+import math
 import types
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -81,16 +83,27 @@ class _Reader:
         return _MISSING
 
     def _scalar(self, kind: Any, tree: object, where: str) -> object:
-        if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
-            return float(tree)
+        if kind is float and isinstance(tree, int | float) and not isinstance(tree, bool):
+            return self._float(tree, where)
         if kind is Path and isinstance(tree, str):
             return Path(tree)
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             values = {member.value: member for member in kind}
-            return values[tree] if tree in values else self._one_of(tuple(values), tree, where)
+            known = isinstance(tree, str | int) and tree in values  # what is unhashable is no value
+            return values[tree] if known else self._one_of(tuple(values), tree, where)
         if kind in (Any, object) or (isinstance(tree, kind) and (kind is bool or not isinstance(tree, bool))):
             return tree
         return self._problem(where, f"expected {_name(kind)}, found {_found(tree)}")
+
+    def _float(self, tree: float, where: str) -> object:
+        """A number that is one: JSON and TOML both let through infinities, and `nan` passes every comparison."""
+        try:
+            value = float(tree)
+        except OverflowError:
+            value = math.inf
+        return (
+            value if math.isfinite(value) else self._problem(where, f"expected a finite number, found {_found(tree)}")
+        )
 
     def _one_of(self, allowed: tuple[object, ...], tree: object, where: str) -> object:
         if tree in allowed:
@@ -109,7 +122,7 @@ class _Reader:
             return self.read(matching[0] if matching else members[0], tree, where)
         if not isinstance(tree, Mapping):
             return self._problem(where, f"expected a table, found {_found(tree)}")
-        kinds = {get_args(get_type_hints(member)["kind"])[0]: member for member in members}
+        kinds = {get_args(_hints(member)["kind"])[0]: member for member in members}
         if "kind" not in tree:
             return self._problem(where, f"kind is missing; expected one of {', '.join(kinds)}")
         chosen = self._one_of(tuple(kinds), tree["kind"], f"{where}.kind" if where else "kind")
@@ -135,7 +148,7 @@ class _Reader:
         if not isinstance(tree, Mapping):
             return self._problem(where, f"expected a table, found {_found(tree)}")
         prefix = f"{where}." if where else ""
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
         before = len(self._problems)
         if self._strict:
@@ -154,6 +167,11 @@ class _Reader:
             return kind(**values)
         except ValueError as error:
             return self._problem(where, str(error))
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)  # it evaluates annotations anew each time, and a worker's every word comes through here
 
 
 def _nearest(found: object, known: tuple[object, ...]) -> str:

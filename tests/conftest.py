@@ -1,8 +1,11 @@
 """What all tests share: where the shared data is, and that it is skipped with a reason where it is not."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.sim.broker import Mosquitto, run_mosquitto
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -13,3 +16,10 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs ../shared/data, which is not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A real broker on a loopback port, without users and without persistence."""
+    with run_mosquitto(tmp_path) as broker:
+        yield broker

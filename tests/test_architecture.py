@@ -10,26 +10,27 @@ PACKAGES = ("edge_agent", "converter")
 # Each imports only what stands to its left (a package may import itself).
 DEVICE = (
     "errors", "schema", "clock", "histogram", "disk", "config", "release", "transform", "tasks", "inference",
-    "update", "telemetry", "link", "service", "cli",
+    "update", "telemetry", "link", "notify", "control", "service", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "release", "transform", "tasks",
-    "inference.engine", "inference.tflite", "inference.model_file", "link.topics", "link.messages", "link.mqtt",
+    "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
+    "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
 )  # fmt: skip
 # One place per foreign library (or one package, where it ends with a slash).
 ONLY_IN = {
-    "paho": ("edge_agent/link/mqtt.py",),
+    "paho": ("edge_agent/link/connection.py",),
     "ai_edge_litert": ("edge_agent/inference/tflite.py", "converter/tflite_schema.py"),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
     "ai_edge_quantizer": ("converter/quantize.py",),
     "tensorflow": ("converter/frontends/keras.py",),
     "keras": ("converter/frontends/keras.py",),
-    "tuf": ("edge_agent/release/trust.py", "converter/publish/"),
-    "securesystemslib": ("edge_agent/release/trust.py", "converter/publish/"),
+    "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
+    "securesystemslib": ("converter/publish/",),
     "av": ("edge_agent/inference/sources/video.py",),
     "psutil": ("edge_agent/telemetry/resources.py",),
     "sqlite3": ("edge_agent/telemetry/outbox.py",),
-    "click": ("edge_agent/cli.py", "converter/cli.py"),
+    "click": ("edge_agent/cli.py", "converter/cli.py", "converter/commands/"),
 }
 
 

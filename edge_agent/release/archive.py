@@ -86,7 +86,10 @@ def read_artifact(path: Path) -> Artifact:
         ) from error
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {info.filename: archive.read(info) for info in archive.infolist() if info.filename in MEMBERS}
+            stored = [info for info in archive.infolist() if info.filename in MEMBERS]
+            if any(info.compress_type != zipfile.ZIP_STORED for info in stored):
+                raise zipfile.BadZipFile("its members are compressed")  # noqa: TRY301 - and might be a bomb
+            members = {info.filename: archive.read(info) for info in stored}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ArtifactError(
             f"{path} is not a whole .edge artifact: {error}",

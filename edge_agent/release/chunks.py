@@ -96,7 +96,7 @@ def parse_index(content: bytes) -> Index:
                 for name, member in tree["members"].items()
             }
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"the index cannot be read: {error}", reason=Reason.INTEGRITY) from error
 
 

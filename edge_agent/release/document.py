@@ -1,10 +1,14 @@
-"""What a release document says once its signatures have been checked: which artifact a channel wants.
+"""The release document: a bundle of TUF metadata files, and what it says once its signatures have been checked.
 
 Who may sign it, and the checking, is left to `trust`; how it travels, to `link`.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edge_agent import schema
+from edge_agent.errors import Reason, TrustError
 from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
 
 MAX_DOCUMENT_BYTES = 60_000
@@ -33,3 +37,73 @@ class Target:
             raise ValueError("a digest is not 64 hexadecimal digits")
         if self.size_bytes <= 0 or not self.index_chunks:
             raise ValueError("an artifact has a size and an index")
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """What TUF's own target entry (path, length, sha-256: those of the artifact) does not say."""
+
+    model: str
+    channel: str
+    version: str
+    index: str
+    index_chunks: tuple[str, ...]
+    created: str
+
+
+def target_path(model: str, channel: str) -> str:
+    """The name under which a channel's artifact stands in the signed targets."""
+    return f"{model}/{channel}"
+
+
+def custom_of(target: Target) -> dict[str, object]:
+    """The `custom` part of the signed target, as plain JSON."""
+    tree = schema.dump(target)
+    return {name: tree[name] for name in Custom.__dataclass_fields__}
+
+
+def target_of(custom: object, *, digest: str, size_bytes: int) -> Target:
+    """The target that a signed entry describes.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    try:
+        read = schema.parse(Custom, custom, strict=False)
+    except schema.SchemaError as error:
+        raise ValueError("; ".join(error.problems)) from error
+    return Target(
+        model=read.model,
+        channel=read.channel,
+        version=read.version,
+        digest=digest,
+        size_bytes=size_bytes,
+        index=read.index,
+        index_chunks=read.index_chunks,
+        created=read.created,
+    )
+
+
+def format_document(files: Mapping[str, str]) -> bytes:
+    """The payload of a release topic: metadata file name to its text."""
+    return json.dumps(dict(sorted(files.items())), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_document(payload: bytes) -> dict[str, str]:
+    """The metadata files in a payload. None of them has been checked.
+
+    Raises:
+        TrustError: too large, cut off, or not a bundle.
+    """
+    if len(payload) > MAX_DOCUMENT_BYTES:
+        raise TrustError(
+            f"the release document has {len(payload)} bytes; at most {MAX_DOCUMENT_BYTES} are read",
+            reason=Reason.INTEGRITY,
+        )
+    try:
+        tree = json.loads(payload.decode())
+    except (ValueError, RecursionError) as error:
+        raise TrustError(f"the release document is not JSON: {error}", reason=Reason.INTEGRITY) from error
+    if not isinstance(tree, dict) or not all(isinstance(text, str) for text in tree.values()):
+        raise TrustError("the release document is not an object of metadata files", reason=Reason.INTEGRITY)
+    return tree

@@ -85,7 +85,7 @@ InputSpec = ImageInput | SignalInput | TensorInput
 class OutputSpec:
     """What the task decoder needs beside the tensors."""
 
-    top_k: int = 5
+    top_k: int | None = None  # at most so many predictions; None: 5 classes, every object
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     score_threshold: float = 0.0
     decoder: Literal["ssd_postprocess"] | None = None  # detection only
@@ -93,7 +93,7 @@ class OutputSpec:
     output_order: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.top_k < 1:
+        if self.top_k is not None and self.top_k < 1:
             raise ValueError("top_k must be at least 1")
 
 
@@ -168,7 +168,7 @@ def parse_manifest(content: bytes) -> Manifest:
     """
     try:
         tree = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"manifest.json is not JSON: {error}", reason=Reason.BAD_MANIFEST) from error
     if isinstance(tree, dict) and isinstance(tree.get("schema"), int) and tree["schema"] > SCHEMA:
         raise ArtifactError(

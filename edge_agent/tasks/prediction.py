@@ -2,15 +2,9 @@
 
 from dataclasses import dataclass
 
+from edge_agent.transform.placement import Box
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle in source px, left < right and top < bottom, clipped to the picture."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
+__all__ = ["Box", "Prediction"]
 
 
 @dataclass(frozen=True, slots=True)

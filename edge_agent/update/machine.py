@@ -18,6 +18,8 @@ MAX_REJECTED = 32  # digests remembered; the oldest go first
 class Idle:
     """Serving `current` (or nothing yet); nothing under way."""
 
+    kind: Literal["idle"] = "idle"
+
 
 @dataclass(frozen=True, slots=True)
 class Fetching:
@@ -25,6 +27,7 @@ class Fetching:
 
     digest: str
     attempt: int = 1
+    kind: Literal["fetching"] = "fetching"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Staged:
     """Verified and installed beside `current`; not yet serving."""
 
     digest: str
+    kind: Literal["staged"] = "staged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Trial:
 
     digest: str
     starts: int = 0
+    kind: Literal["trial"] = "trial"
 
 
 Phase = Idle | Fetching | Staged | Trial
@@ -128,10 +133,16 @@ def started(record: Record) -> Record:
     return replace(record, phase=Trial(phase.digest, phase.starts + 1))
 
 
-def commit(record: Record) -> Record:
+def stopped(record: Record) -> Record:
+    """The agent ends in good order during the trial: this start was no crash and does not count."""
+    phase = _leave_one(record, Trial)
+    return replace(record, phase=Trial(phase.digest, max(0, phase.starts - 1)))
+
+
+def commit(record: Record, detail: str | None = None) -> Record:
     """The trial went well: the candidate is kept, what it replaces becomes `previous`."""
     phase = _leave_one(record, Trial)
-    outcome = Outcome(phase.digest, "committed")
+    outcome = Outcome(phase.digest, "committed", detail=detail)
     return replace(record, current=phase.digest, previous=record.current, phase=Idle(), last=outcome)
 
 
@@ -139,8 +150,13 @@ def reject(record: Record, reason: Reason, detail: str | None = None) -> Record:
     """The candidate will never do. One that was already serving is rolled back by this: `current` serves again."""
     digest = _leave_candidate(record)
     result: Literal["rolled_back", "rejected"] = "rolled_back" if isinstance(record.phase, Trial) else "rejected"
-    rejected = _remember(record.rejected, Rejection(digest, reason))
-    return replace(record, phase=Idle(), rejected=rejected, last=Outcome(digest, result, reason, detail))
+    return replace(
+        record,
+        previous=None if record.previous == digest else record.previous,  # nobody may fall back to it either
+        phase=Idle(),
+        rejected=_remember(record.rejected, Rejection(digest, reason)),
+        last=Outcome(digest, result, reason, detail),
+    )
 
 
 def withdraw(record: Record) -> Record:
@@ -149,14 +165,31 @@ def withdraw(record: Record) -> Record:
     return replace(record, phase=Idle(), last=Outcome(digest, "withdrawn"))
 
 
+def refetch(record: Record) -> Record:
+    """The staged bytes have rotten: get them again. No fault of the release."""
+    phase = _leave_one(record, Staged)
+    return replace(record, phase=Fetching(phase.digest))
+
+
 def fall_back(record: Record, reason: Reason, detail: str | None = None) -> Record:
-    """`current` is unusable or unwanted: serve `previous` again, where there is one, and do not take it again."""
-    _leave(record, Idle)
+    """`current` is unusable or unwanted: serve `previous` again, where there is one, and do not take it again.
+
+    A rotten `current` may be taken again: its bytes failed, not the release. A candidate goes on, unless it is
+    `previous` itself, which then needs no trial any more.
+    """
     if record.current is None:
         raise IllegalTransitionError("nothing is installed, so there is nothing to fall back from")
-    rejected = _remember(record.rejected, Rejection(record.current, reason))
-    outcome = Outcome(record.current, "rolled_back", reason, detail)
-    return replace(record, current=record.previous, previous=None, rejected=rejected, last=outcome)
+    rejected = record.rejected
+    if reason is not Reason.ROTTEN:
+        rejected = _remember(rejected, Rejection(record.current, reason))
+    return replace(
+        record,
+        current=record.previous,
+        previous=None,
+        phase=Idle() if record.candidate == record.previous else record.phase,
+        rejected=rejected,
+        last=Outcome(record.current, "rolled_back", reason, detail),
+    )
 
 
 PhaseT = TypeVar("PhaseT", Fetching, Staged, Trial)

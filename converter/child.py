@@ -1,0 +1,99 @@
+"""Work that may crash, hang or chatter runs in a child process: front-ends, the quantizer, every load of a model.
+
+A model calibrated with NaN kills the interpreter with a signal, TensorFlow writes to file descriptors from C++: so
+the child's output goes to a log file, its answer into a JSON file, and its death by signal is an error like any other.
+What is done in a child is left to the modules that have a `main` here: `frontends.keras`, `quantize`, `fidelity`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from converter.errors import CalibrationError, ConversionError, RecipeError
+from edge_agent.errors import EdgeError
+
+_ERRORS: Mapping[str, type[EdgeError]] = {
+    kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError)
+}
+_TAIL_LINES = 6
+
+
+def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: str, timeout_s: float) -> Any:
+    """Run `python -m module` on `request`; gives the answer of its work.
+
+    Request, answer and log go into `folder`; `what` is for messages: `quantizing the model`.
+
+    Raises:
+        CalibrationError, RecipeError, ConversionError: those of the child; ConversionError if it crashed, hung or
+            ended without an answer.
+    """
+    stem = module.rpartition(".")[2]
+    (folder / f"{stem}.request.json").write_text(json.dumps(request), encoding="utf-8")
+    answer_path, log_path = folder / f"{stem}.answer.json", folder / f"{stem}.log"
+    answer_path.unlink(missing_ok=True)
+    with open(log_path, "wb") as log:
+        command = [sys.executable, "-m", module, str(folder)]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        try:
+            code = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                timeout=timeout_s,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired as error:
+            raise ConversionError(
+                f"{what} was not done within {timeout_s:.0f} s", hint="try a smaller model, or less calibration data"
+            ) from error
+    if not answer_path.is_file():
+        raise ConversionError(f"{what} ended with {_ending(code)}{_tail(log_path)}", hint=_crash_hint(code))
+    answer = json.loads(answer_path.read_text(encoding="utf-8"))
+    if "error" in answer:
+        kind = _ERRORS.get(answer["error"], ConversionError)
+        raise kind(answer["message"], hint=answer["hint"])
+    return answer["answer"]
+
+
+def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]) -> None:
+    """The `main` of such a child: do `work(folder, request)` and leave its answer, or its error, for the parent."""
+    folder = Path(sys.argv[1])
+    stem = module.rpartition(".")[2]
+    request = json.loads((folder / f"{stem}.request.json").read_text(encoding="utf-8"))
+    try:
+        answer: dict[str, object] = {"answer": work(folder, request)}
+    except EdgeError as error:
+        answer = {"error": type(error).__name__, "message": str(error), "hint": error.hint}
+    except Exception as error:  # noqa: BLE001  # the worker ends here; foreign libraries raise anything
+        traceback.print_exc()
+        last = str(error).strip().splitlines()[-1:] or [""]
+        answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": None}
+    (folder / f"{stem}.answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _crash_hint(code: int) -> str | None:
+    return (
+        "the model or its calibration data crashes the interpreter; look for NaN or Inf in both" if code < 0 else None
+    )
+
+
+def _tail(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return ": " + " | ".join(lines[-_TAIL_LINES:]) if lines else ""

@@ -1,0 +1,1 @@
+"""The commands of `edgectl`, one module for each field. Assembling them is left to `converter.cli`."""

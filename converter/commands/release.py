@@ -1,0 +1,137 @@
+"""`edgectl keys`, `push` and `seed`: from an artifact on this disk to a signed release on the broker."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from converter.broker import Broker
+from converter.commands.broker import broker_options
+from edge_agent import schema
+from edge_agent.errors import InputError
+from edge_agent.release.archive import Artifact, read_artifact
+from edge_agent.release.manifest import IDENTIFIER
+
+if TYPE_CHECKING:
+    from converter.publish.push import Pushed, Sent
+
+_KEYS = Path("~/.config/edgectl/keys")
+_ARTIFACT = click.argument("file", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+
+@click.group()
+def keys() -> None:
+    """Make the keys that sign releases."""
+
+
+@keys.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=_KEYS)
+@_JSON
+def init(directory: Path, as_json: bool) -> None:  # noqa: FBT001  # click hands options over by name
+    """Make new keys in DIRECTORY (default ~/.config/edgectl/keys). Never overwrites any."""
+    from converter.publish.keys import make_keys
+
+    made = make_keys(directory.expanduser())
+    if as_json:
+        click.echo(json.dumps({"root": str(made[-1]), "keys": [str(path) for path in made[:-1]]}))
+        return
+    click.echo(f"made {', '.join(path.name for path in made)} in {made[-1].parent}")
+    click.echo(f"copy {made[-1]} to each device and name it under [trust] root; the .pem files stay here, secret.")
+    click.echo("keep a copy of this directory where a lost laptop does not take it: devices believe no other keys.")
+
+
+@click.command()
+@_ARTIFACT
+@click.option("--channel", default="stable", show_default=True, help="The line of releases that devices follow.")
+@click.option(
+    "--keys",
+    "keys_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=_KEYS,
+    show_default=True,
+    envvar="EDGECTL_KEYS",
+    show_envvar=True,
+    help="What 'edgectl keys init' made.",
+)
+@click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
+@_JSON
+@broker_options
+def push(  # noqa: PLR0917  # click hands options over by name
+    file: Path,
+    channel: str,
+    keys_dir: Path,
+    replace_foreign: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+    connect: Callable[[], Broker],
+) -> None:
+    """Sign FILE (an .edge artifact) and publish it on a channel. What the broker holds already is not sent again."""
+    if not IDENTIFIER.fullmatch(channel):
+        raise click.BadParameter(f"{channel!r} must be 1 to 64 of a-z, 0-9, _ and -", param_hint="--channel")
+    artifact = _read(file)
+    from converter.publish.keys import read_keys
+    from converter.publish.push import push as publish
+
+    signers = read_keys(keys_dir.expanduser())
+    with _progress(artifact) as progress:
+        pushed = publish(artifact, channel, signers, connect, progress=progress, replace_foreign=replace_foreign)
+    click.echo(json.dumps(schema.dump(pushed)) if as_json else _describe(pushed))
+
+
+@click.command()
+@_ARTIFACT
+@_JSON
+@broker_options
+def seed(file: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001  # by name
+    """Send again whatever chunks of FILE the broker has lost. Signs nothing, so it needs no keys."""
+    artifact = _read(file)
+    from converter.publish.push import send_chunks, wrap
+
+    parcel = wrap(artifact, "seed", datetime.now(UTC))
+    with connect() as writer, connect() as reader, _progress(artifact) as progress:
+        writer.check_can_publish()
+        sent = send_chunks(parcel.chunks, writer, reader, progress)
+    click.echo(json.dumps(schema.dump(sent)) if as_json else _describe_sent(sent))
+
+
+def _read(file: Path) -> Artifact:
+    if file.suffix in (".tflite", ".keras", ".onnx"):
+        raise InputError(
+            f"{file} is a model, not an artifact", hint=f"make one first: edgectl convert {file} -o NAME-VERSION.edge"
+        )
+    return read_artifact(file)
+
+
+def _describe(pushed: "Pushed") -> str:
+    name = f"{pushed.model} {pushed.version}"
+    if not pushed.published:
+        return f"{name} was already published on {pushed.channel}; {_describe_sent(pushed.sent)}"
+    return f"{name} is published on {pushed.channel} (document {pushed.document}); {_describe_sent(pushed.sent)}"
+
+
+def _describe_sent(sent: "Sent") -> str:
+    return (
+        f"sent {sent.bytes_sent:,} bytes in {sent.chunks_sent} of {sent.chunks} chunks, "
+        f"re-used {sent.bytes_reused:,} bytes"
+    )
+
+
+@contextmanager
+def _progress(artifact: Artifact) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, from the first byte sent to the last; nothing where there is nothing to send."""
+    bar: Any = None
+    with ExitStack() as shown:
+
+        def show(done_bytes: int, total_bytes: int) -> None:
+            nonlocal bar
+            if bar is None:
+                label = f"sending {artifact.path.name}"
+                bar = shown.enter_context(click.progressbar(length=total_bytes, label=label, file=sys.stderr))
+            bar.update(done_bytes - bar.pos)
+
+        yield show

@@ -1,0 +1,169 @@
+"""Representative data: pictures, rows or arrays like those the device will see, for calibration and comparison.
+
+Pictures and rows go through the device's own transforms, so a model is calibrated on exactly what it will be fed.
+Every problem of the data is found before anything is converted. What is made of it is left to `calibrate`, `fidelity`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.arrays import open_arrays
+from converter.errors import CalibrationError
+from converter.samples import Dataset, digest_of, spread
+from edge_agent.errors import FrameError, SourceError
+from edge_agent.release.manifest import ImageInput, InputSpec, SignalInput
+from edge_agent.transform.image import ImageTransform, read_image
+from edge_agent.transform.rows import parse_rows
+from edge_agent.transform.signal import SignalTransform, Windower
+from edge_agent.transform.tensor import Array, TensorSpec
+
+_NAMED = 3  # files a message names before it says "and N more"
+
+
+def open_dataset(
+    path: Path,
+    spec: InputSpec,
+    tensors: Sequence[TensorSpec],
+    *,
+    input_names: Sequence[str] = (),
+    limit: int,
+    skip_unreadable: bool = False,
+) -> Dataset:
+    """The representative data at `path`: a folder of pictures or of CSV files, a `.csv`, or a `.npz`.
+
+    `spec` and `tensors` are the input of the *float* model, `input_names` what the arrays of a `.npz` are called.
+    At most `limit` samples are used, spread evenly. With `skip_unreadable`, pictures that cannot be read are left out
+    instead of being refused.
+
+    Raises:
+        CalibrationError: with everything that is wrong with it.
+    """
+    if not path.exists():
+        raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of calibration data")
+    if path.suffix == ".npz":
+        return open_arrays(path, spec, tensors, input_names, limit)
+    if path.is_dir() and isinstance(spec, ImageInput):
+        return _open_pictures(path, spec, tensors[0], limit, skip_unreadable=skip_unreadable)
+    if isinstance(spec, SignalInput) and (path.is_dir() or path.suffix == ".csv"):
+        return _open_windows(path, spec, limit)
+    wanted = {"image": "a folder of pictures or a .npz", "signal": "a .csv, a folder of them, or a .npz"}
+    raise CalibrationError(
+        f"{path} is no data for a model with input kind {spec.kind!r}, which needs {wanted.get(spec.kind, 'a .npz')}",
+        hint="state the input (input.kind of the recipe, or --task) if the kind is wrong",
+    )
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Files of a folder and its subfolders, in the order of their paths."""
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    digest: str
+    _spec: ImageInput
+
+    def inputs(self, tensors: Sequence[TensorSpec]) -> Iterator[list[Array]]:
+        transform = ImageTransform(self._spec, tensors[0])
+        for path in self.paths:
+            yield [transform.apply(read_image(path))[0]]
+
+
+def _open_pictures(
+    folder: Path, spec: ImageInput, tensor: TensorSpec, limit: int, *, skip_unreadable: bool
+) -> Pictures:
+    files = _files(folder)
+    transform = ImageTransform(spec, tensor)
+    readable, bad = [], []
+    for path in files:
+        try:
+            read_image(path)  # its header
+            readable.append(path)
+        except FrameError:
+            bad.append(path)
+    chosen = []
+    for path in (readable[position] for position in spread(len(readable), limit)):
+        try:
+            transform.apply(read_image(path))
+            chosen.append(path)
+        except FrameError:
+            bad.append(path)
+    if bad and not skip_unreadable:
+        raise CalibrationError(
+            f"{len(bad)} of {len(files)} files in {folder} are not pictures that can be read: {_listed(folder, bad)}",
+            hint="take them out, or pass --skip-unreadable",
+        )
+    if not chosen:
+        raise CalibrationError(f"{folder} holds no pictures", hint="give a folder of JPEG, PNG, BMP, GIF or WebP files")
+    names = tuple(path.relative_to(folder).as_posix() for path in chosen)
+    contents = {name: path.read_bytes() for name, path in zip(names, chosen, strict=True)}
+    return Pictures(tuple(chosen), names, digest_of(contents), spec)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All but hidden files (.DS_Store and the like)."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+# --- rows of a sensor ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows cut from the rows of one or more CSV files, none across two files."""
+
+    names: tuple[str, ...]
+    digest: str
+    _rows: tuple[NDArray[np.float64], ...]
+    _spec: SignalInput
+
+    def inputs(self, tensors: Sequence[TensorSpec]) -> Iterator[list[Array]]:
+        transform = SignalTransform(self._spec, tensors[0])
+        for rows in self._rows:
+            yield [transform.apply(rows)]
+
+
+def _open_windows(path: Path, spec: SignalInput, limit: int) -> Windows:
+    files = [file for file in _files(path) if file.suffix == ".csv"] if path.is_dir() else [path]
+    if not files:
+        raise CalibrationError(f"{path} holds no .csv files", hint="give a .csv of sensor rows, or a folder of them")
+    cut, problems = [], []
+    for file in files:
+        try:
+            cut += [(f"{file.name}#{number}", rows) for number, rows in enumerate(_windows(file, spec))]
+        except (SourceError, OSError, UnicodeDecodeError) as error:
+            problems.append(str(error))
+    if problems:
+        more = f" (and {len(problems) - _NAMED} more)" if len(problems) > _NAMED else ""
+        raise CalibrationError(
+            "; ".join(problems[:_NAMED]) + more, hint="name the columns as the files do (--channels, input.channels)"
+        )
+    if not cut:
+        raise CalibrationError(f"{path} holds no whole window of {spec.window} rows", hint="check --window")
+    chosen = [cut[position] for position in spread(len(cut), limit)]
+    contents = {file.name: file.read_bytes() for file in files}
+    return Windows(tuple(name for name, _ in chosen), digest_of(contents), tuple(rows for _, rows in chosen), spec)
+
+
+def _windows(file: Path, spec: SignalInput) -> Iterator[NDArray[np.float64]]:
+    windower = Windower(spec.window, spec.stride)
+    with open(file, encoding="utf-8-sig") as lines:
+        for row in parse_rows(lines, spec.channels, name=str(file)):
+            if row.values is None:
+                raise SourceError(f"{file}, line {row.line}: {row.problem}")
+            window = windower.push(row.values)
+            if window is not None:
+                yield window
+
+
+def _listed(folder: Path, paths: list[Path]) -> str:
+    names = [path.relative_to(folder).as_posix() for path in paths[:_NAMED]]
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(names) + more

@@ -1,0 +1,19 @@
+"""What can go wrong while a model is made into an artifact, beside the classes of `edge_agent.errors`."""
+
+from edge_agent.errors import EdgeError
+
+
+class RecipeError(EdgeError):
+    """What was asked for cannot be followed: a recipe file, an option, or an output name. Lists every problem."""
+
+
+class CalibrationError(EdgeError):
+    """The representative data is missing, unreadable, or not what the model takes."""
+
+
+class ConversionError(EdgeError):
+    """The source cannot be made into a model that loads and answers."""
+
+
+class QualityGateError(EdgeError):
+    """The model was converted, but a limit of the recipe says no. The CLI exits with 3."""

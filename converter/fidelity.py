@@ -1,0 +1,129 @@
+"""How near the converted model is to the float one: the table people read, and the gate that says no.
+
+The figures come from `evaluate`; latencies are of this machine and stay out of the artifact, which must be the same
+bytes each time it is made.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from converter.errors import QualityGateError
+from converter.evaluate import Comparison
+from converter.recipe import Gate, Recipe
+from edge_agent import schema
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """A comparison, with what stayed float."""
+
+    scheme: str
+    comparison: Comparison
+    float_operators: Mapping[str, int]  # still computed in float, by how often they occur
+
+    def to_json(self, *, latency: bool) -> dict[str, Any]:
+        """Plain tree, for `report.json` (without latency) and `--json`."""
+        tree: dict[str, Any] = schema.dump(self.comparison)
+        models = [tree["converted"], *([tree["float_model"]] if "float_model" in tree else [])]
+        if not latency:
+            for model in models:
+                del model["latency_ms"]
+        for output in tree["outputs"]:
+            if output.get("snr_db") == -math.inf:
+                output["snr_db"] = None
+        return {"scheme": self.scheme, **tree, "operators_left_float": dict(sorted(self.float_operators.items()))}
+
+
+def format_table(fidelity: Fidelity) -> str:
+    """The table on the terminal: float, converted, ratio; then the errors."""
+    comparison = fidelity.comparison
+    converted, original = comparison.converted, comparison.float_model
+    rows = [["", *(["float32"] if original else []), fidelity.scheme, *(["ratio"] if original else [])]]
+
+    def row(name: str, mine: float, theirs: float | None, unit: str) -> None:
+        if theirs is None:
+            rows.append([name, unit.format(mine)])
+        else:
+            rows.append([name, unit.format(theirs), unit.format(mine), f"{mine / theirs:.2f}" if theirs else "-"])
+
+    row("size", converted.size_bytes, original.size_bytes if original else None, "{:,} B")
+    row("latency here", converted.latency_ms, original.latency_ms if original else None, "{:.3f} ms")
+    row("XNNPACK parts", converted.partitions, original.partitions if original else None, "{:d}")
+    lines = _aligned(rows)
+    source = "representative" if comparison.representative else "made-up"
+    lines.append(
+        f"compared on {comparison.samples} {source} samples"
+        if original
+        else f"run on {comparison.samples} {source} samples"
+    )
+    if original is not None:
+        assert comparison.top1_agreement is not None
+        lines.append(
+            f"top-1 agreement {comparison.top1_agreement:.4f}   disagreement max {comparison.max_disagreement:.4f}"
+            f"   mean {comparison.mean_disagreement:.4f}"
+        )
+        for output in comparison.outputs:
+            ratio = "" if output.snr_db is None else f"   SNR {output.snr_db:.1f} dB"
+            lines.append(f"output {output.name}: max error {output.max_abs:.4g}{ratio}")
+    if fidelity.scheme not in ("float32", "unchanged"):
+        left = ", ".join(f"{name} x{count}" for name, count in sorted(fidelity.float_operators.items()))
+        lines.append(f"operators left float: {left or 'none'}")
+    if comparison.golden_vectors:
+        lines.append(f"golden vectors {comparison.golden_vectors}, tolerance {comparison.golden_tolerance}")
+    return "\n".join(lines)
+
+
+def check_gate(recipe: Recipe, fidelity: Fidelity) -> None:
+    """Hold the converted model to the recipe's limits.
+
+    Raises:
+        QualityGateError: with every limit that was missed.
+    """
+    missed = _missed(recipe.limits, fidelity.comparison)
+    if missed:
+        raise QualityGateError(
+            f"the {fidelity.scheme} model misses {'; '.join(missed)}. Nothing was written",
+            hint=_gate_hint(recipe, fidelity),
+        )
+
+
+def _missed(limits: Gate, comparison: Comparison) -> list[str]:
+    missed = []
+    size = comparison.converted.size_bytes
+    if limits.max_size_bytes is not None and size > limits.max_size_bytes:
+        missed.append(f"max_size_bytes: {size} is more than {limits.max_size_bytes}")
+    if comparison.float_model is None:
+        return missed
+    found, wanted = comparison.top1_agreement, limits.min_top1_agreement
+    if comparison.representative and found is not None and wanted is not None and found < wanted:
+        missed.append(f"min_top1_agreement: {found:.4f} is less than {wanted}")
+    worst, allowed = comparison.max_disagreement, limits.max_disagreement
+    if comparison.representative and worst is not None and allowed is not None and worst > allowed:
+        missed.append(f"max_disagreement: {worst:.4f} is more than {allowed}")
+    if limits.min_snr_db is not None:
+        missed += [
+            f"min_snr_db: output {output.name} has {output.snr_db:.1f}, less than {limits.min_snr_db}"
+            for output in comparison.outputs
+            if output.snr_db is not None and output.snr_db < limits.min_snr_db
+        ]
+    return missed
+
+
+def _gate_hint(recipe: Recipe, fidelity: Fidelity) -> str:
+    if recipe.scheme == "int8" and fidelity.comparison.samples < 50:
+        return f"calibrate on more than {fidelity.comparison.samples} samples, or use --scheme dynamic"
+    if recipe.scheme in ("int8", "dynamic"):
+        return "check that data and normalization are those the model was trained on; or try --scheme float16"
+    return "loosen the limit in the recipe if this is good enough"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]

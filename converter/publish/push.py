@@ -1,0 +1,200 @@
+"""Publishing an artifact: the chunks the broker lacks, proof that they arrived, then the signed document.
+
+The order is the safety: devices hear of a release only once every byte of it has been read back. What signs is left
+to `repository`; talking to the broker, to `converter.broker`.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from converter.broker import Broker
+from converter.publish import repository
+from converter.publish.keys import Keys
+from converter.publish.repository import Published
+from edge_agent.clock import SystemClock
+from edge_agent.errors import EdgeError, TrustError
+from edge_agent.release.archive import Artifact
+from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
+from edge_agent.release.document import Target
+
+RIVAL_S = 1.0  # how long after publishing we look for somebody who publishes at the same time
+_RETURN_S = 15.0
+_RECHECKED = 40  # suspects that are asked for a second time, with more patience
+
+Progress = Callable[[int, int], None]  # bytes acknowledged, bytes to send
+
+
+class PublishError(EdgeError):
+    """The broker holds something else than what was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Chunks on the broker. Bytes as they travel, compressed."""
+
+    chunks: int
+    chunks_sent: int
+    bytes_sent: int
+    bytes_reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did."""
+
+    model: str
+    version: str
+    channel: str
+    digest: str
+    document: int  # its number on the channel
+    published: bool  # False: the channel had this release already, and keeps its document
+    sent: Sent
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An artifact as it travels."""
+
+    target: Target
+    chunks: dict[str, bytes]  # digest → payload
+
+
+def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
+    """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier."""
+    index = format_index(build_index(artifact.members))
+    plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
+    index_chunks = {digest_of_chunk(chunk): chunk for chunk in cut(index)}
+    target = Target(
+        model=artifact.manifest.name,
+        channel=channel,
+        version=artifact.manifest.version,
+        digest=artifact.digest,
+        size_bytes=artifact.size_bytes,
+        index=digest_of_chunk(index),
+        index_chunks=tuple(digest_of_chunk(chunk) for chunk in cut(index)),
+        created=now.astimezone(UTC).isoformat(timespec="seconds"),
+    )
+    return Parcel(target, {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()})
+
+
+def push(
+    artifact: Artifact,
+    channel: str,
+    keys: Keys,
+    connect: Callable[[], Broker],
+    *,
+    progress: Progress,
+    replace_foreign: bool = False,
+    now: datetime | None = None,
+) -> Pushed:
+    """Publish `artifact` on `channel`. Interrupted, it is simply done again: nothing is sent twice.
+
+    Raises:
+        LinkError: the broker cannot be reached, refuses something, or was lost.
+        TrustError: what is published there is not signed by these keys (unless `replace_foreign`).
+        PublishError: chunks or document did not come back, or somebody else published at the same time.
+    """
+    now = now or datetime.now(UTC)
+    parcel = wrap(artifact, channel, now)
+    target = parcel.target
+    with ExitStack() as parts:
+        writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
+        writer.check_can_publish()
+        topic = reader.topics.release(target.model, target.channel)
+        payload = reader.retained([topic]).get(topic)
+        there = _published(payload, keys, target, replace_foreign=replace_foreign)
+        sent = send_chunks(parcel.chunks, writer, reader, progress)
+        newest = reader.newest(topic)
+        if newest is not None:  # somebody has published while the chunks travelled
+            there = _published(newest, keys, target, replace_foreign=replace_foreign)
+        same = there is not None and there.target.digest == target.digest
+        if there is not None and same and not there.is_due(now):
+            return _pushed(target, there.number, sent, published=False)
+        number = repository.next_number(there, now)
+        document = repository.sign_document(keys, target, number, now)
+        writer.publish_retained(topic, document)
+        _await_document(reader, topic, document)
+        return _pushed(target, number, sent, published=not same)
+
+
+def send_chunks(chunks: dict[str, bytes], writer: Broker, reader: Broker, progress: Progress) -> Sent:
+    """Send the chunks that the broker lacks, and read them back on the other connection.
+
+    Raises:
+        PublishError: some did not come back; says which and how many.
+    """
+    lacking = reader.read_chunks(list(chunks), grace_s=0)  # a chunk wrongly thought absent is sent once too often
+    missing = {digest: payload for digest, payload in chunks.items() if digest in lacking}
+    total_bytes = sum(map(len, missing.values()))
+    done_bytes = 0
+
+    def count(size_bytes: int) -> None:
+        nonlocal done_bytes
+        done_bytes += size_bytes
+        progress(done_bytes, total_bytes)
+
+    writer.publish_chunks(missing.items(), count)
+    _read_back(list(missing), reader)
+    reused_bytes = sum(len(payload) for digest, payload in chunks.items() if digest not in missing)
+    return Sent(len(chunks), len(missing), total_bytes, reused_bytes)
+
+
+def _read_back(digests: list[str], reader: Broker) -> None:
+    """A PUBACK is no proof: below MQTT 5, brokers acknowledge what they then drop (lab/mqtt.md §1.4)."""
+    suspects = reader.read_chunks(digests, grace_s=0.1)
+    while suspects:
+        asked, suspects = suspects[:_RECHECKED], suspects[_RECHECKED:]
+        lost = reader.read_chunks(asked, grace_s=1.0)
+        if lost:
+            names = ", ".join(digest[:12] for digest in lost[:3])
+            raise PublishError(
+                f"{len(lost) + len(suspects)} of {len(digests)} chunks did not come back from the broker, although it "
+                f"acknowledged them: {names}…",
+                hint="check its limits (mosquitto: message_size_limit, 61000 is needed), its access list for blob "
+                "topics, and how many retained messages it keeps; no device has been told of this release",
+            )
+
+
+def _published(payload: bytes | None, keys: Keys, target: Target, *, replace_foreign: bool) -> Published | None:
+    if payload is None:
+        return None
+    try:
+        return repository.read_document(keys, payload, model=target.model, channel=target.channel)
+    except TrustError as error:
+        if replace_foreign:
+            return None
+        raise TrustError(
+            f"there is a document on this channel that these keys did not sign: {error}",
+            reason=error.reason,
+            hint="pass the directory of the right keys with --keys, or replace it with --replace-foreign",
+        ) from error
+
+
+def _await_document(reader: Broker, topic: str, document: bytes) -> None:
+    """Wait until our document has come round, and a little longer for a rival's."""
+    clock = SystemClock()
+    deadline_s, ours, rivals = clock.monotonic_s() + _RETURN_S, False, 0
+    while True:
+        event = reader.next_event(deadline_s - clock.monotonic_s())
+        if event is None:
+            break
+        if event.topic == topic and event.payload == document:
+            deadline_s, ours = clock.monotonic_s() + RIVAL_S, True
+        elif event.topic == topic:
+            rivals += 1
+    if rivals:
+        raise PublishError(
+            "somebody else published another document on this channel at the same time",
+            hint="agree on who publishes, then push again: the last document is the one that counts",
+        )
+    if not ours:
+        raise PublishError(
+            "the chunks are there, but the release document did not come back from the broker",
+            hint=f"check that the broker's access list lets this user write and read {topic}",
+        )
+
+
+def _pushed(target: Target, number: int, sent: Sent, *, published: bool) -> Pushed:
+    return Pushed(target.model, target.version, target.channel, target.digest, number, published, sent)

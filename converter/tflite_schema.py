@@ -1,0 +1,241 @@
+"""What the converter must see inside a `.tflite`, and the two repairs it needs before it can be quantized.
+
+Reads through the generated schema (the laptop may; the device uses `inference.model_file`). Whether the file is a
+model at all has been checked before; a damaged one still raises only `ConversionError`. The changes that make up a
+scheme are left to `quantize`.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converter.errors import ConversionError
+
+_SIGNATURE_KEY = "serving_default"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a subgraph."""
+
+    name: str
+    type: str  # FLOAT32, INT8, …
+    shape: tuple[int, ...]
+    signature: tuple[int, ...]  # the shape with -1 where it may change
+    constant: bool
+    quantized: bool
+    finite: bool  # a constant float tensor without NaN and Inf
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator of a subgraph; inputs and outputs are positions among its tensors, -1 where there is none."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Names for inputs and outputs: name → position among the tensors."""
+
+    key: str
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The main subgraph, the one that runs."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    signatures: tuple[Signature, ...]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """As the signature has them, in the order the engine takes them; without a signature, the tensors' names."""
+        return self._names(self.inputs, self.signatures[0].inputs if self.signatures else {})
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return self._names(self.outputs, self.signatures[0].outputs if self.signatures else {})
+
+    def _names(self, positions: tuple[int, ...], named: dict[str, int]) -> tuple[str, ...]:
+        by_position = {position: name for name, position in named.items()}
+        return tuple(by_position.get(position, self.tensors[position].name) for position in positions)
+
+
+def read_graph(content: bytes) -> Graph:
+    """The main subgraph of a model.
+
+    Raises:
+        ConversionError: the model is damaged.
+    """
+    with _reading():
+        schema = _schema()
+        model = schema.Model.GetRootAs(bytes(content), 0)
+        main = model.Subgraphs(0)
+        known, types = _names_of(schema.BuiltinOperator), _names_of(schema.TensorType)
+        codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
+        names = [_operator_name(code, known) for code in codes]
+        tensors = [main.Tensors(number) for number in range(main.TensorsLength())]
+        return Graph(
+            inputs=_ints(main.InputsAsNumpy()),
+            outputs=_ints(main.OutputsAsNumpy()),
+            tensors=tuple(
+                _tensor(tensor, types, _stored(model.Buffers(tensor.Buffer()), content)) for tensor in tensors
+            ),
+            operators=tuple(_operator(main.Operators(number), names) for number in range(main.OperatorsLength())),
+            signatures=tuple(_signature(model.SignatureDefs(number)) for number in range(model.SignatureDefsLength())),
+        )
+
+
+def fix_batch(content: bytes) -> bytes:
+    """The model with every changeable batch (-1 in front) fixed to what it is stored as; else the same bytes."""
+    changed = bytearray(content)
+    with _reading():
+        model = _schema().Model.GetRootAs(changed, 0)
+        for subgraph in (model.Subgraphs(number) for number in range(model.SubgraphsLength())):
+            for tensor in (subgraph.Tensors(number) for number in range(subgraph.TensorsLength())):
+                if tensor.ShapeSignatureLength() and tensor.ShapeLength() and tensor.ShapeSignature(0) == -1:
+                    tensor.ShapeSignatureAsNumpy()[0] = tensor.Shape(0)  # a view: written in place
+    return bytes(changed)
+
+
+def add_signature(content: bytes) -> bytes:
+    """The model with a signature named after its tensors, which static quantization needs."""
+    schema = _schema()
+    with _reading():
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
+        if any(buffer.offset for buffer in model.buffers):
+            raise ConversionError("the model keeps its weights outside of the flatbuffer and has no signature")
+        main = model.subgraphs[0]
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = _SIGNATURE_KEY.encode(), 0
+        signature.inputs, signature.outputs = (
+            [_mapping(schema, main.tensors[position], position) for position in positions]
+            for positions in (main.inputs, main.outputs)
+        )
+        model.signatureDefs = [signature]
+        from flatbuffers import Builder
+
+        builder = Builder(len(content) + 1024)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+
+def float_operators(graph: Graph, *, activations: bool) -> Counter[str]:
+    """Operators that still compute in float: with `activations` those with a float result (int8), else those with
+    float weights (dynamic, float16).
+    """
+    counted: Counter[str] = Counter()
+    for operator in graph.operators:
+        if operator.name in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        if activations:
+            positions = operator.outputs
+            is_float = any(graph.tensors[position].type == "FLOAT32" for position in positions if position >= 0)
+        else:
+            weights = [graph.tensors[position] for position in operator.inputs if position >= 0]
+            is_float = any(tensor.constant and tensor.type == "FLOAT32" and len(tensor.shape) > 1 for tensor in weights)
+        if is_float:
+            counted[operator.name] += 1
+    return counted
+
+
+def count_partitions(path: Path) -> int:
+    """Parts of the graph XNNPACK took; 1 is best. Loads the model: only in a child process."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    operators: Any = interpreter._get_ops_details()  # noqa: SLF001  # LiteRT has no public way to ask
+    return sum(1 for operator in operators if operator["op_name"] == "DELEGATE")
+
+
+def _schema() -> Any:
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (
+        struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError, MemoryError
+    ) as error:  # fmt: skip
+        raise ConversionError(
+            f"the model is damaged: {error}", hint="copy it again, or export it again where it was trained"
+        ) from error
+
+
+def _ints(array: Any) -> tuple[int, ...]:
+    return () if isinstance(array, int) else tuple(int(value) for value in array)  # 0 stands for an absent vector
+
+
+def _text(name: bytes | None) -> str:
+    return (name or b"").decode("utf-8", "replace")
+
+
+def _names_of(enumeration: type) -> dict[int, str]:
+    return {code: name for name, code in vars(enumeration).items() if isinstance(code, int)}
+
+
+def _operator_name(code: Any, known: dict[int, str]) -> str:
+    # the newer field stands where the older one, a byte, is too small (schema.fbs, table OperatorCode)
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    name = known.get(number, f"BUILTIN_{number}")
+    return _text(code.CustomCode()) if name == "CUSTOM" else name
+
+
+def _tensor(tensor: Any, types: dict[int, str], stored: memoryview) -> Tensor:
+    shape = _ints(tensor.ShapeAsNumpy())
+    quantization = tensor.Quantization()
+    kind = types.get(tensor.Type(), f"TYPE_{tensor.Type()}")
+    return Tensor(
+        name=_text(tensor.Name()),
+        type=kind,
+        shape=shape,
+        signature=_ints(tensor.ShapeSignatureAsNumpy()) or shape,
+        constant=len(stored) > 0,
+        quantized=kind == "FLOAT16" or (quantization is not None and quantization.ScaleLength() > 0),
+        finite=kind != "FLOAT32" or bool(np.isfinite(np.frombuffer(stored, "<f4")).all()),
+    )
+
+
+def _stored(buffer: Any, content: bytes) -> memoryview:
+    if buffer.Offset() > 1:  # weights behind the flatbuffer (schema.fbs, table Buffer)
+        return memoryview(content)[buffer.Offset() : buffer.Offset() + buffer.Size()]
+    return memoryview(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
+
+
+def _operator(operator: Any, names: list[str]) -> Operator:
+    return Operator(names[operator.OpcodeIndex()], _ints(operator.InputsAsNumpy()), _ints(operator.OutputsAsNumpy()))
+
+
+def _signature(signature: Any) -> Signature:
+    inputs = [signature.Inputs(number) for number in range(signature.InputsLength())]
+    outputs = [signature.Outputs(number) for number in range(signature.OutputsLength())]
+    return Signature(
+        _text(signature.SignatureKey()),
+        {_text(mapping.Name()): int(mapping.TensorIndex()) for mapping in inputs},
+        {_text(mapping.Name()): int(mapping.TensorIndex()) for mapping in outputs},
+    )
+
+
+def _mapping(schema: Any, tensor: Any, position: int) -> Any:
+    mapping = schema.TensorMapT()
+    mapping.name, mapping.tensorIndex = tensor.name or f"tensor_{position}".encode(), int(position)
+    return mapping

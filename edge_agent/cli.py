@@ -1,0 +1,186 @@
+"""`edge-agent`: the device's command line. Heavy parts are imported by the command that needs them."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_agent import __version__
+from edge_agent.config import Config, read_config
+from edge_agent.errors import ConfigError, EdgeError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
+
+_config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    envvar="EDGE_AGENT_CONFIG",
+    help="The agent's configuration.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edge-agent")
+def cli() -> None:
+    """Run models on this device, and take, prove and roll back their releases."""
+
+
+@cli.command()
+@_config_option
+@click.option("-v", "--verbose", is_flag=True, help="Log every step.")
+def run(config_path: Path, verbose: bool) -> None:  # noqa: FBT001
+    """Run the agent until it is told to stop."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(levelname)s %(name)s: %(message)s"
+        if os.environ.get("JOURNAL_STREAM")
+        else "%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    from edge_agent.service.compose import run_agent
+
+    run_agent(read_config(config_path))
+
+
+@cli.command("check-config")
+@_config_option
+def check_config(config_path: Path) -> None:
+    """Check a configuration and say what it makes the agent do."""
+    config = read_config(config_path)
+    problems = [f"{what}: {path} does not exist" for what, path in _files_of(config) if not path.exists()]
+    click.echo(f"{config_path}: device {config.device_id}, {_count(len(config.pipeline), 'pipeline')}")
+    for name, pipeline in config.pipeline.items():
+        for stage in pipeline.stage.values():
+            click.echo(f"  {name}: {pipeline.source.kind} → {stage.model} (channel {stage.channel})")
+    if config.mqtt is None:
+        click.echo("  no [mqtt]: only the `initial` artifacts run, and nothing is updated")
+    if problems:
+        raise ConfigError(
+            "\n  ".join([f"{_count(len(problems), 'path')} missing:", *problems]), hint="see systemd/agent.toml"
+        )
+
+
+@cli.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(config_path: Path, as_json: bool) -> None:  # noqa: FBT001
+    """What this device runs and what its updates are doing; also while the agent is stopped."""
+    from edge_agent.service.local import read_status
+
+    found = read_status(read_config(config_path))
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    click.echo(f"{found['device']}: agent {'running' if found['running'] else 'not running'}")
+    for pipeline, stages in found["pipelines"].items():
+        for name, stage in stages.items():
+            title = pipeline if len(stages) == 1 else f"{pipeline}/{name}"
+            click.echo(f"  {title}: {_sentence(stage)}")
+
+
+@cli.command()
+@click.argument("pipeline")
+@_config_option
+@click.option("--stage", help="Which stage, where the pipeline has several.")
+def rollback(pipeline: str, config_path: Path, stage: str | None) -> None:
+    """Go back to the release before, and do not take the present one again."""
+    from edge_agent.service.local import roll_back
+
+    now = roll_back(read_config(config_path), pipeline, stage)
+    click.echo(f"{pipeline}: {_sentence(now)}")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--labels", type=click.Path(path_type=Path), help="Text file, one label a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line (the default when piped).")
+@click.option("--task", type=click.Choice(["classification", "detection", "signal_classification", "raw"]))
+@click.option(
+    "--mean", type=float, multiple=True, help="Of the normalization (pixel - mean) / std; once, or per channel."
+)
+@click.option("--std", type=float, multiple=True)
+@click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]))
+@click.option("--fit", type=click.Choice(["stretch", "letterbox", "crop"]))
+@click.option("--resample", type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]))
+@click.option("--window", type=click.IntRange(1), help="Rows of a signal window.")
+@click.option("--stride", type=click.IntRange(1), help="Rows from one window to the next.")
+@click.option("--top-k", type=click.IntRange(1))
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Least score that is shown.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+def infer(model: Path, inputs: tuple[Path, ...], as_json: bool, **chosen: Any) -> None:  # noqa: FBT001
+    """Run MODEL (.tflite or .edge) once on every INPUT: pictures, or CSV files for signal models."""
+    from edge_agent.inference.oneshot import Options, infer_all, open_any
+
+    options = Options(**{key: value or None for key, value in chosen.items() if key != "threads"})
+    opened, notes = open_any(model, options, threads=chosen["threads"])
+    with opened:
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        for shot in infer_all(opened, inputs):
+            click.echo(
+                json.dumps(shot.to_json(), ensure_ascii=False) if as_json or not sys.stdout.isatty() else str(shot)
+            )
+
+
+def main() -> None:
+    """Run, and turn our errors into `error:` and `hint:` with the exit code they stand for."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except EdgeError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+
+
+def _files_of(config: Config) -> list[tuple[str, Path]]:
+    files: list[tuple[str, Path | None]] = []
+    for name, pipeline in config.pipeline.items():
+        files.append((f"pipeline.{name}.source.path", pipeline.source.path))
+        files += [(f"pipeline.{name}.initial", stage.initial) for stage in pipeline.stage.values()]
+    if config.mqtt is not None:
+        names = ("password_file", "ca_file", "cert_file", "key_file")
+        files += [(f"mqtt.{name}", getattr(config.mqtt, name)) for name in names]
+    if config.trust is not None:
+        files.append(("trust.root", config.trust.root))
+    return [(what, path) for what, path in files if path is not None]
+
+
+def _sentence(stage: dict[str, Any]) -> str:
+    """One stage in words: `digits 1.0.0 committed; trial of 2.0.0 (start 1)`."""
+    current = stage.get("current")
+    words = [f"{stage['model']} {current['version']}" if current else f"{stage['model']}: nothing installed"]
+    if stage["phase"] != "idle":
+        candidate = stage.get("candidate") or {}
+        words.append(f"{stage['phase']} {candidate.get('version') or candidate.get('digest', '')[:12]}")
+    last = stage.get("last")
+    if last:
+        reason = f" ({last['reason']}: {last.get('detail') or ''})" if last.get("reason") else ""
+        words.append(f"last: {last['result']} {last.get('version') or last['digest'][:12]}{reason}")
+    problem = stage.get("problem")
+    if problem:
+        words.append(f"problem: {problem['detail']}")
+    return "; ".join(words)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The first thread of a worker: takes from the source at its pace, and opens it again when it gives nothing.
+
+Whether what it takes waits or replaces what waits is left to whoever receives it, in `pipeline`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.config import CsvSource, SourceConfig
+from edge_agent.errors import SourceError
+from edge_agent.inference.frame import Frame, Sample, Unusable
+from edge_agent.inference.sources.source import Source, rate_hz
+
+_FIRST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 30.0
+_CATCH_UP_S = 0.5  # rows that are late come in a burst, for a sensor's rate is part of its windows; pictures don't
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A frame or row, and what it took to get it."""
+
+    taken: Frame | Sample
+    capture_ms: float
+
+
+class Receiver(Protocol):
+    """What becomes of what is captured. All on the capturing thread."""
+
+    def channels(self) -> tuple[str, ...]:
+        """The columns that the model of now wants."""
+        ...
+
+    def received(self, captured: Captured) -> None: ...
+    def unusable(self, unusable: Unusable) -> None: ...
+    def trouble(self, error: SourceError) -> None: ...
+    def ended(self) -> None: ...
+
+
+def capture(
+    open_source: Callable[[], Source],
+    config: SourceConfig,
+    receiver: Receiver,
+    *,
+    clock: Clock,
+    wanted: Event,
+    stopped: Event,
+) -> None:
+    """Run until the source has ended or `stopped` is set (set `wanted` too, to wake it up).
+
+    Nothing is taken while `wanted` is not set: without a model nobody would see the frames.
+    """
+    pace = _Pace(clock, stopped, config)
+    retry_s = _FIRST_RETRY_S
+    while _may_go_on(wanted, stopped):
+        taken = 0
+        try:
+            with open_source() as source:
+                while _may_go_on(wanted, stopped) and pace.wait():
+                    began_s = clock.monotonic_s()
+                    item = source.take(receiver.channels())
+                    if item is None:
+                        receiver.ended()
+                        return
+                    if isinstance(item, Unusable):
+                        receiver.unusable(item)
+                        continue
+                    taken += 1
+                    retry_s = _FIRST_RETRY_S
+                    receiver.received(Captured(item, (clock.monotonic_s() - began_s) * 1000))
+        except SourceError as error:
+            receiver.trouble(error)
+            if taken and not config.repeat:  # a file that is damaged further on: do not play its beginning for ever
+                receiver.ended()
+                return
+            clock.wait(stopped, retry_s)
+            retry_s = min(retry_s * 2, _LONGEST_RETRY_S)
+
+
+def _may_go_on(wanted: Event, stopped: Event) -> bool:
+    wanted.wait()
+    return not stopped.is_set()
+
+
+class _Pace:
+    """Lets one item go every 1 / rate s, on the average; without a rate, at once."""
+
+    def __init__(self, clock: Clock, stopped: Event, config: SourceConfig) -> None:
+        rate = rate_hz(config)
+        self._clock = clock
+        self._stopped = stopped
+        self._period_s = 1 / rate if rate else 0.0
+        self._catch_up_s = _CATCH_UP_S if isinstance(config, CsvSource) else self._period_s
+        self._due_s: float | None = None
+
+    def wait(self) -> bool:
+        """Wait for the next one's time; False when the worker is ending."""
+        if not self._period_s:
+            return not self._stopped.is_set()
+        now_s = self._clock.monotonic_s()
+        due_s = now_s if self._due_s is None else max(self._due_s, now_s - self._catch_up_s)
+        self._due_s = due_s + self._period_s
+        return not (due_s > now_s and self._clock.wait(self._stopped, due_s - now_s))

@@ -1,0 +1,64 @@
+"""What a worker has done since it last said so. Every thread of the worker adds to it."""
+
+from collections.abc import Mapping
+from threading import Lock
+
+from edge_agent.histogram import Histogram
+from edge_agent.inference.ipc import STAGES, Figures
+
+
+class Tally:
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._digest: str | None = None
+        self._begin()
+
+    def entered(self) -> None:
+        """A frame or window has come in."""
+        with self._lock:
+            self._entered += 1
+
+    def dropped(self) -> None:
+        """One that had come in has made room for a newer one."""
+        with self._lock:
+            self._dropped += 1
+
+    def failed(self) -> None:
+        """One that had come in cannot be used."""
+        with self._lock:
+            self._failed += 1
+
+    def finished(self, latency_ms: Mapping[str, float]) -> None:
+        with self._lock:
+            self._finished += 1
+            for stage, value_ms in latency_ms.items():
+                self._latency[stage].add(value_ms)
+
+    def take(self) -> Figures:
+        """All since the last time, leaving nothing."""
+        with self._lock:
+            return self._take()
+
+    def switch(self, digest: str | None) -> Figures:
+        """What is counted from here on is of another release; gives what was counted of the one before."""
+        with self._lock:
+            figures = self._take()
+            self._digest = digest
+            return figures
+
+    def _take(self) -> Figures:
+        figures = Figures(
+            self._entered,
+            self._finished,
+            self._dropped,
+            self._failed,
+            {stage: histogram.to_json() for stage, histogram in self._latency.items() if histogram.count},
+            {stage: round(histogram.max_ms, 3) for stage, histogram in self._latency.items() if histogram.count},
+            self._digest,
+        )
+        self._begin()
+        return figures
+
+    def _begin(self) -> None:
+        self._entered = self._finished = self._dropped = self._failed = 0
+        self._latency = {stage: Histogram() for stage in STAGES}

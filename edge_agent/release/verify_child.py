@@ -1,0 +1,154 @@
+"""Checks one release document with python-tuf, in a process that ends afterwards (`python -m`; started by `trust`).
+
+A process of its own because tuf costs the supervisor 14 MB for something done once a day, and because it reads what
+anybody who may publish can write. python-tuf keeps its state in files it does not sync, so it gets a temporary
+directory here; the caller keeps what it trusted in one durable file.
+
+One JSON object on stdin (see `trust.verify`), one on stdout: `{"ok": true, "target": …, "trusted": …}`, or
+`{"ok": false, "reason": …, "detail": …}` with a `Reason`, or "root" where the device's own root is unusable.
+"""
+
+import datetime as dt
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadHTTPError,
+    ExpiredMetadataError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
+
+from edge_agent import schema
+from edge_agent.errors import Reason, TrustError
+from edge_agent.release.document import MAX_DOCUMENT_BYTES, Target, parse_document, target_of, target_path
+
+_MEMORY_BYTES = 1 << 30  # address space; the process uses about 40 MB
+_CPU_S = 60
+_URL = "bundle:///"
+_ROOT = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
+_KEPT = ("timestamp.json", "snapshot.json", "targets.json")
+_REASONS: tuple[tuple[type[Exception], Reason], ...] = (
+    (ExpiredMetadataError, Reason.EXPIRED),
+    (BadVersionNumberError, Reason.REPLAYED),
+    (UnsignedMetadataError, Reason.SIGNATURE),
+    (LengthOrHashMismatchError, Reason.INTEGRITY),
+    (DownloadError, Reason.INTEGRITY),
+    (RepositoryError, Reason.INTEGRITY),
+)
+
+
+class BundleFetcher(FetcherInterface):
+    """Gives python-tuf the files of a bundle; a file that is not in it is its 404."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        super().__init__()
+        self._files = files
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        name = url.removeprefix(_URL)
+        if name not in self._files:
+            raise DownloadHTTPError(f"{name} is not in the document", 404)
+        return iter([self._files[name].encode()])
+
+
+class UnusableRootError(Exception):
+    """The root that came with the device is not one."""
+
+
+def main() -> None:
+    if sys.platform != "win32":  # a laptop may be; a device is not
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    json.dump(answer(json.load(sys.stdin)), sys.stdout)
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what `request` asks for; never raises."""
+    try:
+        target, trusted = _verify(request)
+    except UnusableRootError as error:
+        return {"ok": False, "reason": "root", "detail": str(error)}
+    except TrustError as error:
+        return {"ok": False, "reason": error.reason.value, "detail": str(error)}
+    except Exception as error:  # noqa: BLE001  # where this worker ends: whatever a document can cause, it is refused
+        reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.INTEGRITY)
+        return {"ok": False, "reason": reason.value, "detail": str(error) or type(error).__name__}
+    return {"ok": True, "target": schema.dump(target), "trusted": trusted}
+
+
+def _verify(request: Mapping[str, Any]) -> tuple[Target, dict[str, str]]:
+    candidate = parse_document(request["candidate"].encode())
+    model, channel = request["model"], request["channel"]
+    with tempfile.TemporaryDirectory(prefix="edge-verify-") as name:
+        directory = Path(name)
+        _seed(directory, request["trusted"] or {})
+        updater = _updater(directory, request["root"].encode(), candidate)
+        # A clock behind what we have already seen is wrong (no RTC): expiry is judged by the newest time known.
+        reference_s = max(request["now_s"], request["floor_s"])
+        updater._trusted_set.reference_time = dt.datetime.fromtimestamp(reference_s, dt.UTC)  # noqa: SLF001  # python-tuf has no public way to hand it a clock
+        updater.refresh()
+        entry = updater.get_targetinfo(target_path(model, channel))
+        if entry is None:
+            found = ", ".join(sorted(updater._trusted_set.targets.targets)) or "nothing"  # noqa: SLF001  # for the message
+            raise TrustError(f"the document is for {found}, not for {model}/{channel}", reason=Reason.WRONG_TARGET)
+        return _target(entry, model, channel), _trusted(directory)
+
+
+def _updater(directory: Path, root: bytes, files: Mapping[str, str]) -> Updater:
+    config = UpdaterConfig(
+        root_max_length=MAX_DOCUMENT_BYTES,
+        timestamp_max_length=MAX_DOCUMENT_BYTES,
+        snapshot_max_length=MAX_DOCUMENT_BYTES,
+        targets_max_length=MAX_DOCUMENT_BYTES,
+    )
+    try:
+        return Updater(str(directory), _URL, fetcher=BundleFetcher(files), config=config, bootstrap=root)
+    except RepositoryError as error:
+        raise UnusableRootError(str(error)) from error
+
+
+def _seed(directory: Path, trusted: Mapping[str, str]) -> None:
+    """What this device trusted before. Files that have rotted are ignored by python-tuf, as if never seen."""
+    (directory / "root_history").mkdir()
+    for name, text in trusted.items():
+        if _ROOT.fullmatch(name):
+            (directory / "root_history" / name).write_text(text, encoding="utf-8")
+        elif name in _KEPT:
+            (directory / name).write_text(text, encoding="utf-8")
+
+
+def _trusted(directory: Path) -> dict[str, str]:
+    files = [*(directory / "root_history").iterdir(), *(directory / name for name in _KEPT)]
+    return {file.name: file.read_text(encoding="utf-8") for file in sorted(files)}
+
+
+def _target(entry: Any, model: str, channel: str) -> Target:
+    custom = entry.unrecognized_fields.get("custom")
+    try:
+        target = target_of(custom, digest=entry.hashes.get("sha256", ""), size_bytes=entry.length)
+    except ValueError as error:
+        raise TrustError(f"the signed target cannot be used: {error}", reason=Reason.INTEGRITY) from error
+    if (target.model, target.channel) != (model, channel):
+        raise TrustError(
+            f"the signed target is for {target.model}/{target.channel}, not for {model}/{channel}",
+            reason=Reason.WRONG_TARGET,
+        )
+    return target
+
+
+if __name__ == "__main__":
+    main()

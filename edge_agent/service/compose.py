@@ -1,0 +1,228 @@
+"""The composition root: starts every part of the agent with what it needs, and stops them in the reverse order."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.config import Config, PipelineConfig
+from edge_agent.control import ControlServer
+from edge_agent.disk import Disk, open_disk
+from edge_agent.errors import ConfigError, FetchError, Reason, RejectionError
+from edge_agent.inference.server import PipelineServer
+from edge_agent.link.broker import read_settings
+from edge_agent.link.device import DeviceLink
+from edge_agent.link.events import Receipt
+from edge_agent.link.topics import Topics
+from edge_agent.release.trust import verify
+from edge_agent.service.agent import Agent, Changed, Desired, Inbox, Parts, Quit, Refused
+from edge_agent.service.documents import Channel, Documents
+from edge_agent.service.local import only_agent, stages_of, state_directory
+from edge_agent.service.pipelines import Heard, Pipelines
+from edge_agent.service.reporting import StageName
+from edge_agent.service.spool import Spool, Stream
+from edge_agent.telemetry.outbox import Outbox
+from edge_agent.telemetry.resources import ResourceMeter
+from edge_agent.update.fetch import ChunkTransport, fetch_release
+from edge_agent.update.journal import Journal
+from edge_agent.update.parts import Parts as UpdaterParts
+from edge_agent.update.probe import probe
+from edge_agent.update.status import Status
+from edge_agent.update.store import ReleaseStore
+from edge_agent.update.updater import Updater
+
+_LOG = logging.getLogger(__name__)
+
+
+def run_agent(config: Config) -> None:
+    """Run the agent until it is told to stop, or has nothing left to do.
+
+    Raises:
+        EdgeError: it cannot start: another one runs, the state directory or the trusted root cannot be read.
+    """
+    state_dir = state_directory(config)
+    with only_agent(state_dir), ExitStack() as stack:
+        inbox = Inbox()
+        agent = compose(config, state_dir, inbox, stack)
+        stack.enter_context(ControlServer(state_dir, agent.answer))
+        stack.enter_context(_ends(inbox))
+        _LOG.info("device %s, state in %s", config.device_id, state_dir)
+        agent.run()
+
+
+def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> Agent:
+    """All parts, running; `stack` stops them, the last started first."""
+    clock = SystemClock()
+    disk = open_disk(state_dir)
+    store = ReleaseStore(disk, state_dir)
+    spool = Spool(
+        stack.enter_context(Outbox(state_dir / "outbox.db", capacity=config.telemetry.outbox_records)),
+        lambda stream, payload, then: _publish(link, stream, payload, then),
+    )
+    link = _open_link(config, inbox)
+    documents = _open_documents(config, disk, clock, inbox) if link is not None else None
+    pipelines = Pipelines(
+        config.pipeline,
+        clock,
+        publish=lambda pipeline, payload: link is not None and link.publish_result(pipeline, payload),
+        version_of=_VersionOf(store),
+    )
+    stack.callback(pipelines.close)
+    if link is not None:
+        stack.enter_context(link)
+    workers = {name: _open_worker(name, table, inbox, stack) for name, table in config.pipeline.items()}
+    updaters = _open_updaters(config, store, link, workers, inbox)
+    if documents is not None:
+        for name, stage in stages_of(config).items():
+            updaters[name].desire(documents.recall(Channel(stage.model, stage.channel)))
+        stack.enter_context(documents)
+    parts = Parts(
+        config=config,
+        clock=clock,
+        inbox=inbox,
+        pipelines=pipelines,
+        workers=workers,
+        updaters=updaters,
+        meter=ResourceMeter(state_dir),
+        spool=spool,
+        threads=stack.enter_context(_running(updaters)),
+        documents=documents,
+        link=link,
+    )
+    return Agent(parts)
+
+
+def _open_link(config: Config, inbox: Inbox) -> DeviceLink | None:
+    if config.mqtt is None:
+        return None
+    followed = [(stage.model, stage.channel) for stage in stages_of(config).values()]
+    return DeviceLink(
+        read_settings(config.mqtt),
+        Topics(config.mqtt.prefix),
+        config.device_id,
+        followed,
+        inbox.put,
+        window=config.mqtt.fetch_window,
+    )
+
+
+def _open_documents(config: Config, disk: Disk, clock: Clock, inbox: Inbox) -> Documents:
+    assert config.trust is not None, "the configuration says so"
+    try:
+        root = config.trust.root.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"trust.root: {config.trust.root}: {error.strerror}",
+            hint="copy root.json here from the laptop, where 'edgectl keys init' made it",
+        ) from error
+    return Documents(
+        disk,
+        root,
+        clock,
+        verify,
+        on_target=lambda channel, target: inbox.put(Desired(channel, target)),
+        on_refusal=lambda channel, error: inbox.put(Refused(channel, error)),
+    )
+
+
+def _open_worker(name: str, table: PipelineConfig, inbox: Inbox, stack: ExitStack) -> PipelineServer:
+    return stack.enter_context(PipelineServer(name, table, lambda word: inbox.put(Heard(name, word))))
+
+
+def _open_updaters(
+    config: Config, store: ReleaseStore, link: DeviceLink | None, workers: Mapping[str, PipelineServer], inbox: Inbox
+) -> dict[StageName, Updater]:
+    updaters: dict[StageName, Updater] = {}
+    transport: ChunkTransport = link if link is not None else _NoTransport()
+    for name, stage in stages_of(config).items():
+        parts = UpdaterParts(
+            journal=Journal(store.disk, name.pipeline, name.stage),
+            store=store,
+            fetch=partial(fetch_release, store=store, transport=transport),
+            probe=partial(probe, threads=config.pipeline[name.pipeline].threads),
+            server=workers[name.pipeline],
+            clock=SystemClock(),
+            keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),
+            report=partial(_report, inbox, name),
+        )
+        updaters[name] = Updater(parts, initial=stage.initial)
+    return updaters
+
+
+def _report(inbox: Inbox, name: StageName, status: Status) -> None:
+    inbox.put(Changed(name, status))
+
+
+def _publish(link: DeviceLink | None, stream: Stream, payload: bytes, then: Callable[[Receipt], None]) -> None:
+    assert link is not None, "the spool only sends once connected"
+    publish = link.publish_event if stream == "event" else link.publish_telemetry
+    publish(payload, then)
+
+
+@contextmanager
+def _running(updaters: Mapping[StageName, Updater]) -> Iterator[tuple[threading.Thread, ...]]:
+    """Each updater on a thread of its own."""
+    stop = threading.Event()
+    threads = tuple(
+        threading.Thread(target=updater.run, args=(stop,), name=f"updater-{name}", daemon=True)
+        for name, updater in updaters.items()
+    )
+    for thread in threads:
+        thread.start()
+    try:
+        yield threads
+    finally:
+        stop.set()
+        for updater in updaters.values():
+            updater.wake()
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def _ends(inbox: Inbox) -> Iterator[None]:
+    """SIGTERM, SIGINT and a thread that dies all end the loop; without one of its threads the agent is not one."""
+
+    def died(what: threading.ExceptHookArgs) -> None:
+        _LOG.critical("%s has died", what.thread.name if what.thread else "a thread", exc_info=what.exc_value)
+        inbox.put(Quit(what.exc_value))
+
+    before = {number: signal.signal(number, lambda *_: inbox.put(Quit())) for number in (signal.SIGTERM, signal.SIGINT)}
+    hook, threading.excepthook = threading.excepthook, died
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _NoTransport:
+    """A device without a broker has what is on its disk."""
+
+    def collect(self, digests: Sequence[str], take: object, *, cancelled: object, trouble: object) -> None:  # noqa: ARG002
+        raise FetchError(
+            f"{len(digests)} chunks are missing, and no broker is configured",
+            reason=Reason.MISSING_CHUNK,
+            hint="add [mqtt], or name the artifact with `initial`",
+        )
+
+
+class _VersionOf:
+    """Version of an installed release by its digest; read from the disk once."""
+
+    def __init__(self, store: ReleaseStore) -> None:
+        self._store = store
+        self._known: dict[str, str] = {}
+
+    def __call__(self, digest: str) -> str | None:
+        if digest not in self._known:
+            try:
+                self._known[digest] = self._store.manifest(digest).version
+            except RejectionError:
+                return None
+        return self._known[digest]

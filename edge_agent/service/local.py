@@ -1,0 +1,153 @@
+"""What `edge-agent status` and `rollback` do: ask the running agent, or read the state directory of a stopped one."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_agent import schema
+from edge_agent.config import Config, PipelineConfig, StageConfig
+from edge_agent.control import NotRunningError, ask
+from edge_agent.disk import Disk, RealDisk, open_disk
+from edge_agent.errors import ConfigError, EdgeError, Reason, StorageError
+from edge_agent.service.reporting import StageName, stage_report
+from edge_agent.update import machine
+from edge_agent.update.journal import CorruptRecordError, Journal, parse_record
+from edge_agent.update.machine import Record
+from edge_agent.update.status import Status
+from edge_agent.update.store import ReleaseStore
+
+
+def state_directory(config: Config) -> Path:
+    """Where the agent keeps what must survive: configured, systemd's, or the default."""
+    if config.storage.state_dir is not None:
+        return config.storage.state_dir
+    return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/edge-agent").split(":")[0])
+
+
+@contextmanager
+def only_agent(state_dir: Path) -> Iterator[None]:
+    """Hold the lock that makes this process the one writer of the state directory.
+
+    Raises:
+        EdgeError: another agent holds it.
+        StorageError: the directory cannot be made or written.
+    """
+    open_disk(state_dir)
+    try:
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StorageError(
+            f"{state_dir}: {error.strerror}", hint="the agent's user must own its state directory ([storage] state_dir)"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EdgeError(
+                f"another agent is running on {state_dir}", hint="stop it first, or give this one another state_dir"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_status(config: Config) -> dict[str, Any]:
+    """The plain tree `edge-agent status --json` prints."""
+    state_dir = state_directory(config)
+    try:
+        return {"running": True, **ask(state_dir, {"ask": "status"})}
+    except NotRunningError:
+        pass
+    disk = Disk(RealDisk(state_dir))
+    stages = {name: _stopped(disk, state_dir, name, stage) for name, stage in stages_of(config).items()}
+    return {"running": False, "device": config.device_id, "pipelines": _nested(stages)}
+
+
+def roll_back(config: Config, pipeline: str, stage: str | None) -> dict[str, Any]:
+    """Go back by hand; returns the stage as `read_status` shows it.
+
+    Raises:
+        ConfigError: there is no such pipeline or stage.
+        EdgeError: nothing is installed, or the agent refused.
+    """
+    name = find_stage(config, pipeline, stage)
+    state_dir = state_directory(config)
+    try:
+        answer = ask(state_dir, {"ask": "rollback", "pipeline": name.pipeline, "stage": name.stage})
+        return dict(answer["stage"])
+    except NotRunningError:
+        pass
+    with only_agent(state_dir):
+        disk = open_disk(state_dir)
+        journal = Journal(disk, name.pipeline, name.stage)
+        journal.write(rolled_back(journal.read()))
+        return _stopped(disk, state_dir, name, stages_of(config)[name])
+
+
+def rolled_back(record: Record) -> Record:
+    """The record after the operator's word: a candidate goes first, else what is installed.
+
+    Raises:
+        EdgeError: there is nothing to go back from.
+    """
+    if record.candidate is not None:
+        return machine.reject(record, Reason.OPERATOR, "rolled back by the operator")
+    if record.current is None:
+        raise EdgeError("nothing is installed, so there is nothing to go back from")
+    return machine.fall_back(record, Reason.OPERATOR, "rolled back by the operator")
+
+
+def find_stage(config: Config, pipeline: str, stage: str | None) -> StageName:
+    """The stage a person means.
+
+    Raises:
+        ConfigError: there is none of that name, or the pipeline has several.
+    """
+    found: PipelineConfig | None = config.pipeline.get(pipeline)
+    if found is None:
+        raise ConfigError(f"no pipeline {pipeline!r}", hint=f"configured: {', '.join(config.pipeline)}")
+    if stage is None and len(found.stage) == 1:
+        stage = next(iter(found.stage))
+    if stage is None or stage not in found.stage:
+        raise ConfigError(f"pipeline {pipeline}: which stage?", hint=f"--stage {' or '.join(found.stage)}")
+    return StageName(pipeline, stage)
+
+
+def stages_of(config: Config) -> dict[StageName, StageConfig]:
+    return {
+        StageName(pipeline, name): stage
+        for pipeline, table in config.pipeline.items()
+        for name, stage in table.stage.items()
+    }
+
+
+def status_tree(device: str, stages: Mapping[StageName, Any]) -> dict[str, Any]:
+    """The running agent's answer to `status`."""
+    return {"device": device, "pipelines": _nested({name: schema.dump(report) for name, report in stages.items()})}
+
+
+def _stopped(disk: Disk, state_dir: Path, name: StageName, config: StageConfig) -> dict[str, Any]:
+    record = _read_only(disk, Journal(disk, name.pipeline, name.stage).name)
+    store = ReleaseStore(disk, state_dir)
+    versions = {digest: store.manifest(digest).version for digest in record.digests if store.holds(digest)}
+    return dict(schema.dump(stage_report(config, Status(record, versions=versions))))
+
+
+def _read_only(disk: Disk, name: str) -> Record:
+    """The record as it stands; setting a corrupt one aside is left to the agent that will write it."""
+    try:
+        return parse_record(disk.read(name), name=name) if disk.exists(name) else Record()
+    except CorruptRecordError as error:
+        raise StorageError(
+            f"{name} is damaged: {error}", hint="start the agent: it sets it aside and goes on"
+        ) from error
+
+
+def _nested(stages: Mapping[StageName, Any]) -> dict[str, dict[str, Any]]:
+    tree: dict[str, dict[str, Any]] = {}
+    for name, report in stages.items():
+        tree.setdefault(name.pipeline, {})[name.stage] = report
+    return tree

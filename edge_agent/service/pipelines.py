@@ -1,0 +1,164 @@
+"""What the workers say, sorted: results to the sinks, figures to telemetry, trouble to `reported`.
+
+Belongs to the main loop. Which release a worker serves is left to `update`; what is sent when, to `agent`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from edge_agent.clock import Clock
+from edge_agent.config import JsonlSink as JsonlConfig
+from edge_agent.config import MqttSink as MqttConfig
+from edge_agent.config import PipelineConfig
+from edge_agent.errors import Reason
+from edge_agent.histogram import Histogram
+from edge_agent.inference.ipc import (
+    Figures,
+    FrameFailed,
+    LoadFailed,
+    Result,
+    Serving,
+    SourceEnded,
+    SourceTrouble,
+    Word,
+)
+from edge_agent.inference.server import WorkerExited
+from edge_agent.inference.sinks import JsonlSink, MqttSink, Sink
+from edge_agent.telemetry.report import PipelineFigures, PipelineReport
+from edge_agent.update.status import Problem
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A worker has said something, or has ended."""
+
+    pipeline: str
+    word: Word | WorkerExited
+
+
+@dataclass(slots=True)
+class _Pipeline:
+    figures: PipelineFigures
+    sinks: list[Sink]
+    totals: Histogram = field(default_factory=Histogram)  # a frame's whole way, since the last telemetry
+    p95_ms: float | None = None
+    trouble: Problem | None = None
+    ended: bool = False
+    told: Mapping[str, object] | None = None  # the event that was told last
+
+
+class Pipelines:
+    """All pipelines as the main loop sees them."""
+
+    def __init__(
+        self,
+        configs: Mapping[str, PipelineConfig],
+        clock: Clock,
+        *,
+        publish: Callable[[str, bytes], object],
+        version_of: Callable[[str], str | None],
+    ) -> None:
+        self._clock = clock
+        self.library: str | None = None  # the interpreter in use, once a worker has said it
+        self._all = {
+            name: _Pipeline(PipelineFigures(clock.monotonic_s()), _open_sinks(name, config, clock, publish, version_of))
+            for name, config in configs.items()
+        }
+
+    @property
+    def all_ended(self) -> bool:
+        """Every source was to be played once, and all of it has been worked off."""
+        return all(pipeline.ended for pipeline in self._all.values())
+
+    def trouble(self, pipeline: str) -> Problem | None:
+        return self._all[pipeline].trouble
+
+    def p95_ms(self, pipeline: str) -> float | None:
+        return self._all[pipeline].p95_ms
+
+    def hear(self, heard: Heard) -> Mapping[str, object] | None:
+        """Take in one word; gives the event to tell of it, if there is one."""
+        pipeline = self._all[heard.pipeline]
+        match heard.word:
+            case Result() as result:
+                pipeline.totals.add(sum(result.latency_ms.values()))
+                for sink in pipeline.sinks:
+                    sink.take(result)
+            case Figures() as figures:
+                pipeline.figures.add(figures)
+                if figures.frames_out:
+                    pipeline.trouble = None
+            case Serving(library=library):
+                self.library = library or self.library
+                pipeline.ended = False
+            case SourceTrouble(detail, hint):
+                pipeline.trouble = Problem(Reason.SOURCE, detail, hint)
+            case SourceEnded():
+                pipeline.ended = True
+                for sink in pipeline.sinks:
+                    if isinstance(sink, MqttSink):
+                        sink.flush()
+        event = _event_of(heard)
+        if event is None or event == pipeline.told:
+            return None  # a folder of bad pictures is one event
+        pipeline.told = event
+        return event
+
+    def take_figures(self, pss_bytes: Mapping[str, int | None]) -> dict[str, PipelineReport]:
+        """What has happened since the last time, for telemetry; the p95 of that time is kept for `reported`."""
+        now_s = self._clock.monotonic_s()
+        for name, pipeline in self._all.items():
+            total = pipeline.totals.quantile_ms(0.95)
+            pipeline.p95_ms = round(total, 2) if total is not None else pipeline.p95_ms
+            pipeline.totals = Histogram()
+            for sink in pipeline.sinks:
+                if sink.problem:
+                    _LOG.warning("%s: %d results lost so far: %s", name, sink.dropped, sink.problem)
+        return {name: pipeline.figures.take(now_s, pss_bytes.get(name)) for name, pipeline in self._all.items()}
+
+    def close(self) -> None:
+        for pipeline in self._all.values():
+            for sink in pipeline.sinks:
+                sink.close()
+
+
+def _event_of(heard: Heard) -> Mapping[str, object] | None:
+    pipeline, word = heard.pipeline, heard.word
+    match word:
+        case SourceTrouble():
+            return {"kind": "source_trouble", "pipeline": pipeline, "detail": word.detail, "hint": word.hint}
+        case SourceEnded():
+            return {"kind": "source_ended", "pipeline": pipeline, "detail": f"{word.frames} frames"}
+        case FrameFailed():
+            return {"kind": "frame_failed", "pipeline": pipeline, "digest": word.digest, "detail": word.detail}
+        case LoadFailed():
+            return {"kind": "load_failed", "pipeline": pipeline, "digest": word.digest, "detail": word.detail}
+        case WorkerExited():
+            return {"kind": "worker_exit", "pipeline": pipeline, "detail": word.detail}
+    return None
+
+
+def _open_sinks(
+    name: str,
+    config: PipelineConfig,
+    clock: Clock,
+    publish: Callable[[str, bytes], object],
+    version_of: Callable[[str], str | None],
+) -> list[Sink]:
+    sinks: list[Sink] = []
+    for sink in config.sinks:
+        match sink:
+            case JsonlConfig(path=path):
+                sinks.append(JsonlSink(name, path, version_of))
+            case MqttConfig(when=when, min_interval_s=interval_s):
+
+                def send(payload: bytes) -> None:
+                    publish(name, payload)
+
+                sinks.append(
+                    MqttSink(name, send, when=when, min_interval_s=interval_s, clock=clock, version_of=version_of)
+                )
+    return sinks

@@ -1,0 +1,136 @@
+"""How far two sets of outputs of the same input differ: golden against found, float against quantized.
+
+One number by one rule for the probe on the device and the fidelity table on the laptop: 0 is the same, 1 about as
+wrong as can be (raw values may exceed it), infinity is not comparable. Which limit it is held to is left to them.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.release.manifest import OutputSpec, TaskName
+from edge_agent.tasks.classification import scores
+from edge_agent.tasks.detection import Objects, objects, output_order
+from edge_agent.transform.tensor import TensorSpec
+
+Real = NDArray[np.float32]
+_SAME_OBJECT_IOU = 0.5  # the usual match of detection benchmarks (Pascal VOC development kit, §3.3)
+
+
+def disagreement(
+    task: TaskName,
+    expected: Sequence[Real],
+    found: Sequence[Real],
+    *,
+    spec: OutputSpec,
+    outputs: tuple[TensorSpec, ...],
+    ranges: Sequence[float] | None = None,
+) -> float:
+    """Disagreement of the real outputs of one input.
+
+    Classification: the largest difference of a score, after the activation. Detection: of each object at or above
+    the threshold that both found (same class, IoU of 0.5 or more), the difference of scores, or score x (1 - IoU); of
+    an object only one found, how far its score stands above what the other would have kept. Raw: the largest error
+    as a share of the output's range (`ranges`, see `output_ranges`; None: the range within `expected`).
+
+    Raises:
+        ModelError: INCOMPATIBLE, the outputs are not those of the task.
+    """
+    if len(expected) != len(found) or any(a.shape != b.shape for a, b in zip(expected, found, strict=True)):
+        return math.inf
+    if not all(np.isfinite(array).all() for array in (*expected, *found)):
+        return math.inf
+    if task == "detection":
+        order = output_order(spec, outputs)
+        capacity = expected[order.scores].size
+        return _of_objects(objects(expected, order), objects(found, order), spec.score_threshold, capacity)
+    if task == "raw":
+        ranges = ranges if ranges is not None else output_ranges([expected])
+        errors = [float(np.abs(b - a).max(initial=0.0)) for a, b in zip(expected, found, strict=True)]
+        return max((error / size for error, size in zip(errors, ranges, strict=True)), default=0.0)
+    pairs = zip(expected, found, strict=True)
+    return max(
+        float(np.abs(scores(b, spec.activation) - scores(a, spec.activation)).max(initial=0.0)) for a, b in pairs
+    )
+
+
+def output_ranges(vectors: Sequence[Sequence[Real]]) -> list[float]:
+    """What an error of each raw output is measured against: largest minus smallest value over all vectors.
+
+    An output that never changes is measured against its size; one that is always 0, against 1.
+    """
+    ranges = []
+    for outputs in zip(*vectors, strict=True):
+        low, high = min(float(array.min()) for array in outputs), max(float(array.max()) for array in outputs)
+        ranges.append((high - low) or abs(high) or 1.0)
+    return ranges
+
+
+def top1_agrees(
+    task: TaskName,
+    expected: Sequence[Real],
+    found: Sequence[Real],
+    *,
+    spec: OutputSpec,
+    outputs: tuple[TensorSpec, ...],
+    ranges: Sequence[float] | None = None,
+) -> bool:
+    """Whether both give the same first answer.
+
+    Classification: the same best class. Detection: the same best object, or none at or above the threshold in
+    either. Raw values have no first answer: within 5 % of their range.
+    """
+    difference = disagreement(task, expected, found, spec=spec, outputs=outputs, ranges=ranges)
+    if math.isinf(difference):
+        return False
+    if task == "raw":
+        return difference <= 0.05
+    if task == "detection":
+        order = output_order(spec, outputs)
+        return _same_best(objects(expected, order), objects(found, order), spec.score_threshold)
+    return all(int(np.argmax(a)) == int(np.argmax(b)) for a, b in zip(expected, found, strict=True))
+
+
+def _of_objects(expected: Objects, found: Objects, threshold: float, capacity: int) -> float:
+    """The worst object. Matching is greedy by score, as in the benchmarks."""
+    worst = 0.0
+    free = set(range(len(found.scores)))
+    lonely: list[tuple[float, Objects]] = []  # score, and the side that lacks the object
+    for position in np.argsort(-expected.scores, kind="stable"):
+        score = float(expected.scores[position])
+        overlaps = {other: _overlap(expected, int(position), found, other) for other in free}
+        best = max(overlaps, key=lambda other: overlaps[other], default=-1)
+        if best < 0 or overlaps[best] < _SAME_OBJECT_IOU:
+            lonely.append((score, found))
+            continue
+        free.remove(best)
+        stronger = max(score, float(found.scores[best]))
+        if stronger >= threshold:
+            worst = max(worst, abs(score - float(found.scores[best])), stronger * (1 - overlaps[best]))
+    lonely += [(float(found.scores[position]), expected) for position in free]
+    for score, lacking in lonely:
+        # A full list drops its weakest: what hardly stands above that may be missing by rounding alone.
+        weakest = float(lacking.scores.min()) if len(lacking.scores) == capacity else 0.0
+        worst = max(worst, score - max(threshold, weakest))
+    return worst
+
+
+def _same_best(expected: Objects, found: Objects, threshold: float) -> bool:
+    seen = [int((side.scores >= threshold).sum()) for side in (expected, found)]
+    if not all(seen):
+        return not any(seen)
+    best = [int(np.argmax(side.scores)) for side in (expected, found)]
+    return _overlap(expected, best[0], found, best[1]) >= _SAME_OBJECT_IOU
+
+
+def _overlap(one: Objects, position: int, other: Objects, other_position: int) -> float:
+    """Intersection over union of two objects, 0 of different classes."""
+    if one.classes[position] != other.classes[other_position]:
+        return 0.0
+    a, b = one.boxes[position].astype(np.float64), other.boxes[other_position].astype(np.float64)
+    height, width = (max(0.0, min(a[2 + axis], b[2 + axis]) - max(a[axis], b[axis])) for axis in (0, 1))
+    areas = [max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (a, b)]
+    union = sum(areas) - height * width
+    return float(height * width / union) if union > 0 else float(np.array_equal(a, b))

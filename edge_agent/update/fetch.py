@@ -1,0 +1,125 @@
+"""Getting a release: what the device has not got comes over a transport, everything else from its own disk.
+
+Verified here: the index against its signed digest, each chunk against the index, the whole artifact against its signed
+digest and size. How chunks travel is left to the transport (`link`); where they lie, to `store` and `staging`; whether
+to try again, to `updater`.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
+from edge_agent.release.chunks import CHUNK_BYTES, MAX_INDEX_BYTES, Index, parse_index
+from edge_agent.release.document import Target
+from edge_agent.update.staging import Staging
+from edge_agent.update.store import ReleaseStore
+
+Cancelled = Callable[[], bool]
+Trouble = Callable[[Reason, str], None]
+
+
+class ChunkTransport(Protocol):
+    def collect(
+        self, digests: Sequence[str], take: Callable[[str, bytes], None], *, cancelled: Cancelled, trouble: Trouble
+    ) -> None:
+        """Call `take(digest, plaintext)` once for each digest, verified, in any order, on the caller's thread.
+
+        Blocks until all are taken or `cancelled()`; while chunks are missing or corrupt it says so to `trouble` and
+        keeps trying. An error out of `take` ends it.
+
+        Raises:
+            FetchError: it cannot go on now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """What a release has cost."""
+
+    fetched_bytes: int  # plaintext bytes that came over the transport, with the index
+    reused_bytes: int  # bytes of the members that the device already had
+
+
+def fetch_release(
+    target: Target, store: ReleaseStore, transport: ChunkTransport, *, cancelled: Cancelled, trouble: Trouble
+) -> FetchReport | None:
+    """Make the store hold the release, sound and durable. None when cancelled; what has come so far stays.
+
+    Raises:
+        RejectionError: these bytes will never be the release that was signed.
+        FetchError, StorageError: not now; it goes on from here when tried again.
+    """
+    with store.exclusive(target.digest, cancelled) as mine:
+        if not mine:
+            return None
+        if store.holds(target.digest) and store.is_sound(target.digest):
+            store.settle(target.digest)
+            return FetchReport(0, target.size_bytes)
+        read = _read_index(target, store, transport, cancelled, trouble)
+        if read is None:
+            return None
+        index, index_bytes = read
+        staging = Staging(store, target.digest, index)
+        staging.copy_held()
+        missing_bytes = staging.missing_bytes
+        transport.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
+        if staging.missing:
+            if cancelled():
+                return None
+            raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
+        _adopt(target, store, staging)
+        return FetchReport(index_bytes + missing_bytes, index.size_bytes - missing_bytes)
+
+
+def _read_index(
+    target: Target, store: ReleaseStore, transport: ChunkTransport, cancelled: Cancelled, trouble: Trouble
+) -> tuple[Index, int] | None:
+    """The index, from an earlier attempt or the transport, and the bytes fetched for it; None when cancelled."""
+    name = store.index_name(target.digest)
+    if (store.disk.size(name) or 0) > 0:
+        kept = store.disk.read(name)
+        if hashlib.sha256(kept).hexdigest() == target.index:
+            return _check_index(parse_index(kept), target), 0
+    if len(target.index_chunks) * CHUNK_BYTES > MAX_INDEX_BYTES:
+        raise ArtifactError(f"an index of {len(target.index_chunks)} chunks is too large", reason=Reason.INTEGRITY)
+    chunks: dict[str, bytes] = {}
+    transport.collect(
+        list(dict.fromkeys(target.index_chunks)), chunks.__setitem__, cancelled=cancelled, trouble=trouble
+    )
+    if not set(target.index_chunks) <= set(chunks):
+        if cancelled():
+            return None
+        raise FetchError("the index did not arrive", reason=Reason.MISSING_CHUNK)
+    content = b"".join(chunks[digest] for digest in target.index_chunks)
+    if hashlib.sha256(content).hexdigest() != target.index:
+        raise ArtifactError("the chunks of the index do not make the index that was signed", reason=Reason.INTEGRITY)
+    index = _check_index(parse_index(content), target)
+    store.begin(target.digest)
+    store.disk.write_atomic(name, content)
+    return index, len(content)
+
+
+def _check_index(index: Index, target: Target) -> Index:
+    if index.size_bytes > target.size_bytes:
+        raise ArtifactError(
+            f"the index lists {index.size_bytes} bytes, more than the {target.size_bytes} of the signed artifact",
+            reason=Reason.INTEGRITY,
+        )
+    return index
+
+
+def _adopt(target: Target, store: ReleaseStore, staging: Staging) -> None:
+    try:
+        store.adopt(target.digest, target.size_bytes)
+    except ArtifactError:
+        intact = staging.is_intact()
+        store.drop_staging(target.digest)
+        if not intact:  # the disk has lost what was written: no fault of the release
+            raise StorageError(
+                f"release {target.digest[:12]} reads back with other bytes than were written",
+                hint="check the disk (dmesg, fsck); SD cards wear out",
+            ) from None
+        raise

@@ -1,0 +1,34 @@
+"""What an updater works with: its ports, handed over by the composition root."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.release.document import Target
+from edge_agent.release.manifest import Manifest
+from edge_agent.update.fetch import Cancelled, FetchReport, Trouble
+from edge_agent.update.journal import Journal
+from edge_agent.update.probe import ProbeReport
+from edge_agent.update.status import Status
+from edge_agent.update.store import ReleaseStore
+from edge_agent.update.watch import Server
+
+
+class Fetch(Protocol):
+    """`fetch.fetch_release` with its store and transport."""
+
+    def __call__(self, target: Target, *, cancelled: Cancelled, trouble: Trouble) -> FetchReport | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    journal: Journal
+    store: ReleaseStore  # one for all updaters of the device
+    fetch: Fetch
+    probe: Callable[[Path, Manifest], ProbeReport]
+    server: Server
+    clock: Clock
+    keep: Callable[[], Collection[str]]  # what any stage of this device still needs: `Updater.digests` of all of them
+    report: Callable[[Status], None]  # called after every change, on the updater's thread; must not raise

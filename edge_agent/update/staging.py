@@ -1,0 +1,105 @@
+"""One release being put together in `staging/<digest>/`, chunk by chunk, in any order, across any number of starts.
+
+A chunk that lies in a partial file is never trusted: it is hashed again after each start. A chunk that any other
+release on this disk holds is copied from there. Getting the rest is left to `fetch`; installing the whole, to
+`ReleaseStore.adopt`.
+"""
+
+from collections.abc import Iterator
+
+from edge_agent.errors import FetchError, Reason, StorageError
+from edge_agent.release.chunks import CHUNK_BYTES, Chunk, Index, digest_of_chunk
+from edge_agent.update.store import ReleaseStore
+
+
+class Staging:
+    """The members of one release on their way. Opening it finds, by hashing, which chunks are already in place.
+
+    Raises:
+        StorageError: the disk fails, or has no room for what is missing.
+    """
+
+    def __init__(self, store: ReleaseStore, digest: str, index: Index) -> None:
+        self._store = store
+        self._disk = store.disk
+        self._index = index
+        self._name = store.begin(digest)
+        self._missing: dict[str, list[Chunk]] = {}  # by digest: one chunk may belong in several places
+        self._remove_strangers()
+        present = self._sort_chunks()
+        store.require_free(sum(chunk.size_bytes for chunks in self._missing.values() for chunk in chunks))
+        for chunk in present:  # what occurs twice may be there once
+            if chunk.digest in self._missing:
+                self.put(chunk.digest, self._read(chunk))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Digests of the chunks that are in none of their places yet, in the order of the artifact."""
+        return tuple(self._missing)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Plaintext bytes of the missing chunks, each counted once."""
+        return sum(chunks[0].size_bytes for chunks in self._missing.values())
+
+    def put(self, digest: str, plaintext: bytes) -> None:
+        """Write a chunk to all the places it belongs to. One that is not missing (any more) is ignored."""
+        if digest not in self._missing:
+            return
+        if digest_of_chunk(plaintext) != digest:
+            raise FetchError(f"chunk {digest[:12]} arrived with other bytes", reason=Reason.CORRUPT_CHUNK)
+        for chunk in self._missing[digest]:
+            self._disk.write_at(f"{self._name}/{chunk.member}", chunk.offset, plaintext)
+        del self._missing[digest]
+
+    def copy_held(self) -> None:
+        """Copy every missing chunk that another release or staging on this disk holds."""
+        for place in self._store.places():
+            if not self._missing:
+                return
+            if place != self._name:
+                try:
+                    for plaintext in self._chunks_of(place):
+                        self.put(digest_of_chunk(plaintext), plaintext)
+                except _UnreadableError:
+                    continue  # swept meanwhile, or rotten: then its chunks are fetched
+
+    def is_intact(self) -> bool:
+        """Whether every chunk still reads back as what was written."""
+        return all(digest_of_chunk(self._read(chunk)) == chunk.digest for chunk in self._index.chunks())
+
+    def _remove_strangers(self) -> None:
+        """What this index cannot have written: other names, and files that are too long."""
+        for name in self._disk.names(self._name):
+            size, _ = self._index.members.get(name, (-1, ()))
+            if (self._disk.size(f"{self._name}/{name}") or 0) > size:
+                self._disk.remove(f"{self._name}/{name}")
+
+    def _sort_chunks(self) -> list[Chunk]:
+        """Fill `_missing`; returns the chunks that are in place."""
+        present = []
+        for name in self._index.members:
+            self._disk.write_at(f"{self._name}/{name}", 0, b"")  # there, even if it has no bytes
+        for chunk in self._index.chunks():
+            if digest_of_chunk(self._read(chunk)) == chunk.digest:
+                present.append(chunk)
+            else:
+                self._missing.setdefault(chunk.digest, []).append(chunk)
+        return present
+
+    def _read(self, chunk: Chunk) -> bytes:
+        return self._disk.read_at(f"{self._name}/{chunk.member}", chunk.offset, chunk.size_bytes)
+
+    def _chunks_of(self, place: str) -> Iterator[bytes]:
+        try:
+            for name in self._disk.names(place):
+                offset = 0
+                while plaintext := self._disk.read_at(f"{place}/{name}", offset, CHUNK_BYTES):
+                    yield plaintext
+                    offset += CHUNK_BYTES
+        except StorageError as error:
+            raise _UnreadableError from error
+
+
+class _UnreadableError(Exception):
+    """A place that chunks could have been copied from; told apart from our own staging failing."""

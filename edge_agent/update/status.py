@@ -1,0 +1,56 @@
+"""What an updater tells the rest of the agent of its stage. How it travels is left to `link.messages`."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from edge_agent.errors import FetchError, Reason, RejectionError, StorageError, WorkerCrashedError
+from edge_agent.release.document import Target
+from edge_agent.update.fetch import FetchReport
+from edge_agent.update.machine import Record
+from edge_agent.update.probe import ProbeReport
+from edge_agent.update.store import ReleaseStore
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why it is not going on just now. Not an outcome: it heals by itself, or somebody heals it."""
+
+    reason: Reason
+    detail: str
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, error: FetchError | StorageError | RejectionError | WorkerCrashedError) -> "Problem":
+        reason = Reason.CRASH_LOOP if isinstance(error, WorkerCrashedError) else error.reason
+        return cls(reason, str(error), error.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All there is to report of one stage."""
+
+    record: Record
+    desired: Target | None = None
+    problem: Problem | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)  # by digest, of the releases that are known
+    probe: ProbeReport | None = None  # of the last candidate that passed its probe
+    fetched: FetchReport | None = None  # of the last candidate that came over the transport
+
+
+class Versions:
+    """Which version a digest is: remembered from when its release was on the disk, or from what was desired."""
+
+    def __init__(self, store: ReleaseStore) -> None:
+        self._store = store
+        self._seen: dict[str, str] = {}
+
+    def known(self, record: Record, desired: Target | None) -> dict[str, str]:
+        """By digest, of the releases that the record names."""
+        if desired is not None:
+            self._seen[desired.digest] = desired.version
+        named = record.digests | ({record.last.digest} if record.last else frozenset())
+        for digest in named - set(self._seen):
+            with suppress(RejectionError):
+                self._seen[digest] = self._store.manifest(digest).version
+        return {digest: self._seen[digest] for digest in sorted(named & set(self._seen))}

@@ -1,0 +1,350 @@
+"""Updates one stage of a pipeline: does what `machine.next_step` says, remembers it, asks again.
+
+The order of things in a turn: what was decided is remembered, the operator is answered, the committed release serves,
+and only then does an update go on. So an update never delays serving, and dying anywhere costs time, never truth.
+The work itself is done by the parts that are handed in; what an error means is said by its class.
+"""
+
+import math
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event
+
+from edge_agent.errors import (
+    EdgeError,
+    FetchError,
+    InputError,
+    Reason,
+    RejectionError,
+    StorageError,
+    WorkerCrashedError,
+)
+from edge_agent.release.document import Target
+from edge_agent.update import machine
+from edge_agent.update.fetch import FetchReport
+from edge_agent.update.journal import Journal
+from edge_agent.update.machine import Fetching, Idle, Record, Staged, Trial
+from edge_agent.update.parts import Parts
+from edge_agent.update.probe import ProbeReport
+from edge_agent.update.serving import Serving, back_off_s
+from edge_agent.update.status import Problem, Status, Versions
+from edge_agent.update.store import digest_of_file
+from edge_agent.update.trial import Continue, Failed, Passed
+from edge_agent.update.watch import watch_trial
+
+_STOP_POLL_S = 1.0
+
+
+class Updater:
+    """One stage's updater. `desire`, `roll_back`, `wake` and `digests` are for any thread, the rest for the one.
+
+    Raises:
+        ConfigError: the record is from another version of the agent.
+        StorageError: the record can neither be read nor set aside.
+    """
+
+    def __init__(self, parts: Parts, *, initial: Path | None = None) -> None:
+        self._parts = parts
+        self._initial = initial
+        self._initial_digest: str | None = None
+        self._record = parts.journal.read()
+        self._desired: Target | None = None
+        self._desire_changed = False
+        self._requests: SimpleQueue[Future[Record]] = SimpleQueue()
+        self._wake = Event()
+        self._stop = Event()
+        self._decided: Record | None = None  # by a trial, not yet remembered
+        self._checked = False
+        self._settled = False
+        # A record that is new may have been removed or lost: then what is installed may be wanted yet.
+        self._sweep_due = self._record != Record()
+        self._serving = Serving(parts.server, parts.store, parts.clock)
+        self._failures = 0
+        self._retry_at_s = -math.inf
+        self._problem = _lost_record(parts.journal)
+        self._crash = ""
+        self._versions = Versions(parts.store)
+        self._probed: ProbeReport | None = None
+        self._fetched: FetchReport | None = None
+        self._reported: Status | None = None
+
+    # --- for any thread -----------------------------------------------------------------------------------
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Every release this stage needs on the disk: what its record names, and what it is to have next."""
+        record, desired = self._record, self._desired
+        wanted = desired is not None and not record.refuses(desired.digest)
+        return record.digests | ({desired.digest} if desired and wanted else frozenset())
+
+    def desire(self, target: Target | None) -> None:
+        """Say what the fleet wants. Saying it again changes nothing; None: nobody has said anything."""
+        before, self._desired = self._desired, target
+        if before != target:
+            self._desire_changed = True
+            self._wake.set()
+
+    def roll_back(self) -> "Future[Record]":
+        """Give up the trial, or else the committed release, for the release before it.
+
+        The future gives the record once that one serves, or InputError where there is none.
+        """
+        request: Future[Record] = Future()
+        self._requests.put(request)
+        self._wake.set()
+        return request
+
+    def wake(self) -> None:
+        """Have `run` look at its `stop` at once."""
+        self._wake.set()
+
+    # --- the thread ---------------------------------------------------------------------------------------
+
+    def run(self, stop: Event) -> None:
+        """Go on until `stop` is set (noticed within a second, or at `wake`)."""
+        self._stop = stop
+        while not stop.is_set():
+            self._wake.clear()  # before looking: what comes while we look wakes us again
+            pause_s = self._turn()
+            if pause_s > 0:
+                self._parts.clock.wait(self._wake, min(pause_s, _STOP_POLL_S))
+        with suppress(StorageError):
+            self._remember_decided()
+        while (request := self._next_request()) is not None:
+            request.set_exception(InputError("the agent is stopping"))
+
+    def run_to_rest(self) -> None:
+        """Go on until there is nothing to do now: all is done, or waits to be tried again later."""
+        while self._turn() <= 0:
+            pass
+
+    def _turn(self) -> float:
+        """One step; returns for how many seconds there is nothing to do."""
+        self._report()
+        now_s = self._parts.clock.monotonic_s()
+        if self._desire_changed:
+            self._desire_changed = False
+            self._failures = 0
+        elif now_s < self._retry_at_s and self._requests.empty():
+            return self._retry_at_s - now_s
+        try:
+            done = self._step()
+        except (FetchError, StorageError, WorkerCrashedError) as error:
+            self._problem = Problem.of(error)
+            self._failures += 1
+            self._retry_at_s = self._parts.clock.monotonic_s() + back_off_s(self._failures)
+            self._report()
+            return max(0.0, self._retry_at_s - now_s)
+        self._failures = 0
+        self._retry_at_s = -math.inf
+        self._problem = None
+        self._report()
+        return 0.0 if done else self._serving.pause_s
+
+    def _step(self) -> bool:
+        """Whether there was anything to do."""
+        self._remember_decided()
+        self._answer_requests()
+        self._check_installed()
+        self._serve_committed()
+        self._tidy()
+        match machine.next_step(self._record, self._wanted()):
+            case machine.Wait():
+                return False
+            case machine.Begin(digest):
+                self._remember(machine.fetch(self._record, digest))
+            case machine.Fetch(digest):
+                self._fetch(digest)
+            case machine.Activate(digest):
+                self._prove(digest)
+            case machine.Judge(digest):
+                self._judge(digest)
+            case machine.GiveUp(_, reason):
+                self._remember(machine.reject(self._record, reason, self._crash or "the agent ended in every trial"))
+            case machine.Withdraw():
+                self._remember(machine.withdraw(self._record))
+        return True
+
+    def _wanted(self) -> str | None:
+        """What to strive for: what the fleet desires, else the initial artifact while nothing is installed."""
+        if self._desired is not None:
+            return self._desired.digest
+        if self._initial is None or self._record.current is not None:
+            return None
+        if self._initial_digest is None:
+            self._initial_digest = digest_of_file(self._initial)
+        return self._initial_digest
+
+    # --- steps of an update -------------------------------------------------------------------------------
+
+    def _fetch(self, digest: str) -> None:
+        try:
+            if not self._install(digest):
+                return
+        except RejectionError as error:
+            self._remember(machine.reject(self._record, error.reason, str(error)))
+            return
+        except (FetchError, StorageError):
+            with suppress(StorageError):
+                self._remember(machine.retry(self._record))
+            raise
+        self._remember(machine.stage(self._record))
+
+    def _install(self, digest: str) -> bool:
+        """Whether the store now holds the release; not, when something else has become more urgent."""
+        store, target = self._parts.store, self._desired
+        if target is not None and target.digest == digest:
+            fetched = self._parts.fetch(target, cancelled=lambda: self._is_urgent(digest), trouble=self._trouble)
+            if fetched is None:
+                return False
+            self._fetched = fetched
+            manifest = store.manifest(digest)
+            if (manifest.name, manifest.version) != (target.model, target.version):
+                raise RejectionError(
+                    f"the signed document says {target.model} {target.version}, "
+                    f"the artifact {manifest.name} {manifest.version}",
+                    reason=Reason.WRONG_TARGET,
+                )
+        elif self._initial is not None and digest == self._initial_digest:
+            self._initial_digest = store.adopt_file(self._initial)  # another one, if the file has been replaced
+        return store.holds(digest)
+
+    def _prove(self, digest: str) -> None:
+        store = self._parts.store
+        try:
+            self._probed = self._parts.probe(store.directory(digest), store.manifest(digest))
+        except RejectionError as error:
+            self._remember(machine.reject(self._record, error.reason, str(error)))
+        else:
+            self._remember(machine.activate(self._record))
+
+    def _judge(self, digest: str) -> None:
+        """Serve the candidate and watch it. What comes of it is decided once, however long remembering it takes."""
+        self._remember(machine.started(self._record))  # before it is loaded, or its crash would not be counted
+        server, clock = self._parts.server, self._parts.clock
+        try:
+            limits = self._parts.store.manifest(digest).limits
+            self._serving.serve(digest)
+            verdict = watch_trial(server, digest, limits, cancelled=lambda: self._is_urgent(digest), clock=clock)
+        except RejectionError as error:
+            verdict = Failed(error.reason, str(error))
+        except WorkerCrashedError as error:
+            self._serving.crashed()
+            self._crash = f"it crashed in {machine.MAX_TRIAL_STARTS} trials: {error}"
+            return
+        match verdict:
+            case Passed(detail):
+                self._decided = machine.commit(self._record, detail)
+            case Failed(reason, detail):
+                self._decided = machine.reject(self._record, reason, detail)
+            case Continue() if self._stop.is_set():
+                self._decided = machine.stopped(self._record)
+
+    def _is_urgent(self, digest: str) -> bool:
+        """Whether something has come up that matters more than going on with `digest`."""
+        return self._stop.is_set() or not self._requests.empty() or self._wanted() not in (None, digest)
+
+    def _trouble(self, reason: Reason, detail: str) -> None:
+        self._problem = Problem(reason, detail)
+        self._report()
+
+    # --- what serves --------------------------------------------------------------------------------------
+
+    def _check_installed(self) -> None:
+        """Once after the start: what has rotten since it was verified neither serves nor goes on trial."""
+        if self._checked:
+            return
+        is_sound = self._parts.store.is_sound
+        while self._record.current is not None and not is_sound(self._record.current):
+            detail = "its bytes on the disk have changed"
+            self._remember(machine.fall_back(self._record, Reason.ROTTEN, detail))
+        match self._record.phase:
+            case Staged(digest) if not is_sound(digest):
+                self._remember(machine.refetch(self._record))
+            case Trial(digest) if not is_sound(digest):
+                self._remember(machine.withdraw(self._record))
+        self._checked = True
+
+    def _serve_committed(self) -> None:
+        while (fallen_back := self._serving.serve_committed(self._record)) is not None:
+            self._remember(fallen_back)
+
+    def _answer_requests(self) -> None:
+        while (request := self._next_request()) is not None:
+            try:
+                self._remember(self._rolled_back())
+                self._serve_committed()
+            except EdgeError as error:
+                request.set_exception(error)
+            else:
+                request.set_result(self._record)
+
+    def _next_request(self) -> "Future[Record] | None":
+        """One that nobody has given up waiting for."""
+        with suppress(Empty):
+            while True:
+                request = self._requests.get_nowait()
+                if request.set_running_or_notify_cancel():
+                    return request
+        return None
+
+    def _rolled_back(self) -> Record:
+        record = self._record
+        if isinstance(record.phase, Trial):
+            return machine.reject(record, Reason.OPERATOR)
+        if record.previous is None:
+            raise InputError("there is no earlier release to roll back to", hint="push the release you want instead")
+        if not self._parts.store.is_sound(record.previous):
+            raise InputError("the earlier release has rotten on the disk", hint="push the release you want instead")
+        return machine.fall_back(record, Reason.OPERATOR)
+
+    # --- remembering and telling --------------------------------------------------------------------------
+
+    def _remember(self, record: Record) -> None:
+        self._parts.journal.write(record)
+        dropped = self._record.digests - record.digests
+        self._record = record
+        self._settled = True
+        # While one is fetched, what has just been given up may have chunks of it.
+        if isinstance(record.phase, Idle) or (dropped and not isinstance(record.phase, Fetching)):
+            self._sweep_due = True
+        self._report()
+
+    def _remember_decided(self) -> None:
+        if self._decided is not None:
+            self._remember(self._decided)
+            self._decided = None
+
+    def _tidy(self) -> None:
+        """Remove what no stage needs any more, once the record that says so is sure to survive."""
+        if not self._settled:
+            self._parts.journal.settle()
+            self._settled = True
+        if self._sweep_due:
+            self._parts.store.sweep(self._parts.keep)
+            self._sweep_due = False
+
+    def _report(self) -> None:
+        status = Status(
+            record=self._record,
+            desired=self._desired,
+            problem=self._problem or self._serving.problem,
+            versions=self._versions.known(self._record, self._desired),
+            probe=self._probed,
+            fetched=self._fetched,
+        )
+        if status != self._reported:
+            self._reported = status
+            self._parts.report(status)
+
+
+def _lost_record(journal: Journal) -> Problem | None:
+    if journal.set_aside is None:
+        return None
+    return Problem(
+        Reason.DISK_FAILED,
+        f"{journal.name} was corrupt and is set aside as {journal.set_aside}",
+        "what the fleet wants is installed again; check the disk (dmesg, fsck)",
+    )

@@ -1,0 +1,182 @@
+"""Representative data: every problem is found before anything is converted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from converter.calibrate import collect_samples
+from converter.dataset import open_dataset
+from converter.errors import CalibrationError
+from converter.samples import Dataset, Seeded, spread
+from edge_agent.release.manifest import ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.transform.image import ImageTransform, read_image
+from edge_agent.transform.tensor import Quantization, TensorSpec
+from tests.converter.conftest import Digits
+
+GRAY = ImageInput(color="gray", mean=(0.0,), std=(255.0,))
+PICTURE = TensorSpec("image", (1, 32, 32, 1), np.dtype(np.float32))
+ROWS = TensorSpec("rows", (1, 4, 2), np.dtype(np.float32))
+SIGNAL = SignalInput(channels=("left", "right"), window=4, stride=4)
+
+
+def opened(path: Path, spec: InputSpec, tensor: TensorSpec, *, limit: int = 100, skip: bool = False) -> Dataset:
+    return open_dataset(path, spec, [tensor], input_names=[tensor.name], limit=limit, skip_unreadable=skip)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------
+
+
+def test_pictures_go_through_the_transform_of_the_device(digits: Digits) -> None:
+    data = opened(digits.calibration, GRAY, PICTURE)
+    files = sorted(digits.calibration.iterdir())
+    assert data.names == tuple(file.name for file in files[: len(data.names)]) or len(files) > 100
+    expected, _ = ImageTransform(GRAY, PICTURE).apply(read_image(digits.calibration / data.names[7]))
+    assert np.array_equal(list(data.inputs([PICTURE]))[7][0], expected)
+
+
+def test_the_same_pictures_feed_a_quantized_model(digits: Digits) -> None:
+    tensor = TensorSpec("image", PICTURE.shape, np.dtype(np.int8), Quantization(1 / 255, -128))
+    data = opened(digits.calibration, GRAY, PICTURE, limit=5)
+    for real, stored in zip(data.inputs([PICTURE]), data.inputs([tensor]), strict=True):
+        assert stored[0].dtype == np.int8
+        assert np.abs((stored[0].astype(float) + 128) / 255 - real[0]).max() < 0.5 / 255 + 1e-6
+
+
+def test_samples_are_spread_evenly_over_what_there_is() -> None:
+    assert spread(10, 3) == [0, 3, 6]
+    assert spread(3, 10) == [0, 1, 2]
+    assert spread(0, 5) == []
+
+
+def test_files_that_are_not_pictures_are_named_unless_they_are_to_be_skipped(tmp_path: Path) -> None:
+    Image.effect_noise((40, 40), 50).save(tmp_path / "good.png")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    cut = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(cut[: len(cut) // 2])
+    (tmp_path / ".DS_Store").write_bytes(b"hidden files are passed over")
+    with pytest.raises(CalibrationError, match="2 of 3 files") as caught:
+        opened(tmp_path, GRAY, PICTURE)
+    assert "notes.txt" in str(caught.value)
+    assert "cut.png" in str(caught.value)
+    assert "--skip-unreadable" in str(caught.value.hint)
+    assert opened(tmp_path, GRAY, PICTURE, skip=True).names == ("good.png",)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="holds no pictures"):
+        opened(tmp_path, GRAY, PICTURE)
+    with pytest.raises(CalibrationError, match="no such file"):
+        opened(tmp_path / "missing", GRAY, PICTURE)
+    with pytest.raises(CalibrationError, match=r"needs a \.npz"):
+        opened(tmp_path, TensorInput(), ROWS)
+
+
+def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:
+    for folder, level in (("a", 10), ("b", 10), ("c", 11)):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (40, 40), level).save(tmp_path / folder / "one.png")
+    digests = [opened(tmp_path / folder, GRAY, PICTURE).digest for folder in "abc"]
+    assert digests[0] == digests[1] != digests[2]
+
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+def test_windows_are_cut_from_each_file_of_a_folder(tmp_path: Path) -> None:
+    for name, start in (("a.csv", 0), ("b.csv", 100)):
+        rows = "".join(f"{start + row},{-row}\n" for row in range(10))
+        (tmp_path / name).write_text(f"# a comment\nleft[mg],right[mg]\n{rows}")
+    data = opened(tmp_path, SIGNAL, ROWS)
+    assert data.names == ("a.csv#0", "a.csv#1", "b.csv#0", "b.csv#1")
+    assert list(data.inputs([ROWS]))[2][0].tolist() == [[[100, 0], [101, -1], [102, -2], [103, -3]]]
+
+
+def test_missing_columns_are_named_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("lefd,right\n1,2\n")
+    with pytest.raises(CalibrationError, match=r"no column left \(did you mean lefd\?\)"):
+        opened(tmp_path / "rows.csv", SIGNAL, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("left,right\n1,2\n3,x\n", "line 3: expected a number, found 'x'"),
+        ("left,right\n1,2\n3,nan\n", "line 3"),
+        ("left,right\n1,2\n", "no whole window of 4 rows"),
+        ("", "holds no rows"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_named(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(content)
+    with pytest.raises(CalibrationError, match=words):
+        opened(tmp_path / "rows.csv", SIGNAL, ROWS)
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------
+
+
+def test_the_only_array_of_an_npz_may_have_any_name(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.int16).reshape(3, 4, 2)
+    np.savez(tmp_path / "x.npz", whatever=values)
+    data = opened(tmp_path / "x.npz", TensorInput(), ROWS)
+    samples = list(data.inputs([ROWS]))
+    assert [sample[0].shape for sample in samples] == [(1, 4, 2)] * 3
+    assert samples[1][0].dtype == np.float32
+    assert samples[1][0][0].tolist() == values[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"a": np.zeros((3, 4, 2)), "b": np.zeros((3, 4, 2))}, "the model also takes rows"),
+        ({"rows": np.zeros((3, 2, 4))}, r"rows is \[3, 2, 4\]; the model takes \[samples, 4, 2\]"),
+        ({"rows": np.zeros((4, 2))}, r"takes \[samples, 4, 2\]"),
+        ({"rows": np.full((3, 4, 2), np.nan)}, "NaN"),
+        ({"rows": np.zeros((0, 4, 2))}, "no samples"),
+        ({"rows": np.zeros(())}, "takes"),
+        ({"rows": np.array(["a"] * 3)}, "not numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:  # type: ignore[type-arg]  # any dtype
+    np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for allow_pickle
+    with pytest.raises(CalibrationError, match=words):
+        opened(tmp_path / "x.npz", TensorInput(), ROWS)
+
+
+def test_raw_bytes_are_refused_where_the_model_takes_normalized_pictures(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", image=np.zeros((3, 32, 32, 1), np.uint8))
+    with pytest.raises(CalibrationError, match="normalized with mean and std"):
+        opened(tmp_path / "x.npz", GRAY, PICTURE)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY", b"text"])
+def test_a_broken_npz_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(CalibrationError, match=r"x\.npz is not a whole \.npz"):
+        opened(tmp_path / "x.npz", TensorInput(), ROWS)
+
+
+def test_pickles_are_never_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", rows=np.array([object()], dtype=object), allow_pickle=True)
+    with pytest.raises(CalibrationError):
+        opened(tmp_path / "x.npz", TensorInput(), ROWS)
+
+
+# --- what would ruin a model ------------------------------------------------------------------------------------
+
+
+def test_data_that_never_changes_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", rows=np.ones((60, 4, 2)))
+    data = opened(tmp_path / "x.npz", TensorInput(), ROWS)
+    with pytest.raises(CalibrationError, match="every calibration value for input rows is 1"):
+        collect_samples(data, [ROWS])
+
+
+@pytest.mark.parametrize(("spec", "tensor"), [(GRAY, PICTURE), (SIGNAL, ROWS), (TensorInput(), ROWS)])
+def test_made_up_inputs_are_the_same_every_time(spec: InputSpec, tensor: TensorSpec) -> None:
+    first, second = (list(Seeded(3, spec).inputs([tensor])) for _ in range(2))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
+    assert first[0][0].shape == tensor.shape
+    assert not np.array_equal(first[0][0], first[1][0])

@@ -1,0 +1,50 @@
+"""Releases that the tests of the worker run, the project's own example models, and what they are fed with."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from edge_agent.release.manifest import ImageInput, InputSpec, OutputSpec, SignalInput
+from tests.sim.artifact import make_members, unpack
+
+DIGITS = Path(__file__).parent.parent.parent / "examples" / "digits"
+LABELS = "\n".join(str(digit) for digit in range(10)).encode()
+GRAY = ImageInput(color="gray", mean=(0.0,), std=(255.0,))
+LINES = SignalInput(channels=tuple(f"d{number}" for number in range(8)), window=8, stride=8)
+
+
+def digits_release(directory: Path, *, model: str = "digits_v1.tflite", **more: Any) -> Path:
+    """Pictures of digits, 32 x 32 gray."""
+    return _release(directory, model, GRAY, "classification", **more)
+
+
+def linescan_release(directory: Path, *, source: InputSpec = LINES, **more: Any) -> Path:
+    """Windows of 8 rows of 8 photodiodes."""
+    return _release(directory, "linescan_v1.tflite", source, "signal_classification", **more)
+
+
+def _release(directory: Path, model: str, source: InputSpec, task: Any, **more: Any) -> Path:
+    content = (DIGITS / model).read_bytes()
+    output = OutputSpec(top_k=3)
+    return unpack(make_members(content, task=task, source=source, output=output, labels=LABELS, **more), directory)
+
+
+def write_picture(path: Path, shade: int = 200, *, size_px: tuple[int, int] = (64, 48)) -> Path:
+    Image.new("RGB", size_px, (shade, shade, shade)).save(path, format="JPEG")
+    return path
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        write_picture(folder / f"{number:03}.jpg", shade=number % 256)
+    return folder
+
+
+def write_lines(path: Path, rows: int) -> Path:
+    """Rows of eight photodiodes, each naming its unit."""
+    header = ",".join(f"d{number}[lux]" for number in range(8))
+    lines = [",".join(str((row + column) % 17) for column in range(8)) for row in range(rows)]
+    path.write_text("\n".join(["# a line scanner", "", header, *lines, ""]))
+    return path

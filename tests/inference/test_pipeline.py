@@ -1,0 +1,393 @@
+"""The threads inside a worker: nothing is lost, nothing is mixed up, and a switch happens between two frames."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Semaphore
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from edge_agent.clock import SystemClock
+from edge_agent.config import CsvSource, FolderSource, SourceConfig
+from edge_agent.errors import SourceError
+from edge_agent.inference.frame import Unusable
+from edge_agent.inference.ipc import (
+    Figures,
+    FrameFailed,
+    LoadFailed,
+    Result,
+    Serving,
+    SourceEnded,
+    SourceTrouble,
+    Word,
+)
+from edge_agent.inference.job import Served
+from edge_agent.inference.model import Model
+from edge_agent.inference.pipeline import Pipeline
+from edge_agent.release.manifest import ImageInput, InputSpec, Manifest, SignalInput, TensorInput
+from edge_agent.transform.tensor import Array, TensorSpec
+from tests.sim.artifact import entry
+from tests.sim.engine import FakeEngine
+from tests.sim.source import Item, SimSource, picture, sample
+
+FOLDER = FolderSource("folder", Path("/nowhere"))
+WAIT_S = 30.0
+WordT = TypeVar("WordT", bound=Word)
+Answer = Callable[[Sequence[Array]], Sequence[Array] | None]
+
+
+class Heard:
+    """What the pipeline says."""
+
+    def __init__(self) -> None:
+        self._words: SimpleQueue[Word] = SimpleQueue()
+        self.all: list[Word] = []
+
+    def say(self, word: Word) -> None:
+        self._words.put(word)
+
+    def until(self, kind: type[WordT], *, count: int = 1) -> list[WordT]:
+        """Wait for `count` more words of a kind; gives them."""
+        found: list[WordT] = []
+        while len(found) < count:
+            try:
+                word = self._words.get(timeout=WAIT_S)
+            except Empty:
+                raise AssertionError(f"waited for {count} of {kind.__name__}, heard {self.all[-20:]}") from None
+            self.all.append(word)
+            if isinstance(word, kind):
+                found.append(word)
+        return found
+
+    def of(self, kind: type[WordT]) -> list[WordT]:
+        return [word for word in self.all if isinstance(word, kind)]
+
+    def totals(self) -> tuple[int, int, int, int]:
+        figures = self.of(Figures)
+        return (
+            sum(each.frames_in for each in figures),
+            sum(each.frames_out for each in figures),
+            sum(each.dropped for each in figures),
+            sum(each.failed for each in figures),
+        )
+
+
+def says(index: int) -> Answer:
+    """A model that always answers with this class."""
+    return lambda _: [np.eye(3, dtype=np.float32)[index][None]]
+
+
+def model(answer: Answer, spec: InputSpec | None = None, shape: tuple[int, ...] = (1, 4, 4, 1)) -> Model:
+    spec = spec or ImageInput(color="gray", mean=(0.0,), std=(1.0,))
+    manifest = Manifest(
+        name="sim",
+        version="1",
+        task="raw" if isinstance(spec, TensorInput) else "classification",
+        input=spec,
+        files={"model.tflite": entry(b"")},
+        created="2026-01-01T00:00:00Z",
+    )
+    given = TensorSpec("input", shape, np.dtype(np.float32))
+    found = TensorSpec("scores", (1, 3), np.dtype(np.float32))
+    return Model(manifest, (), FakeEngine([given], [found], answer))
+
+
+def engine_of(served: Served) -> FakeEngine:
+    engine = served.model.engine
+    assert isinstance(engine, FakeEngine)
+    return engine
+
+
+@contextmanager
+def running(
+    source: SimSource, config: SourceConfig = FOLDER, released: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Pipeline, Heard]]:
+    heard = Heard()
+    pipeline = Pipeline(config, lambda: source, heard.say, SystemClock(), released)
+    pipeline.start()
+    try:
+        yield pipeline, heard
+    finally:
+        pipeline.stop()
+
+
+def test_every_frame_is_answered_in_order_and_then_the_end_is_told() -> None:
+    names = [f"{number}.jpg" for number in range(50)]
+    with running(SimSource(names)) as (pipeline, heard):
+        pipeline.switch(Served("one", model(says(1))))
+        (ended,) = heard.until(SourceEnded)
+    results = heard.of(Result)
+    assert [result.input for result in results] == names
+    assert [result.seq for result in results] == list(range(1, 51))
+    assert {result.digest for result in results} == {"one"}
+    assert results[0].results[0]["index"] == 1
+    assert list(results[0].latency_ms) == ["capture", "preprocess", "invoke", "postprocess"]
+    assert ended.frames == 50
+    assert heard.totals() == (50, 50, 0, 0)
+    assert heard.all.index(ended) == len(heard.all) - 1  # all figures come before: a trial judges by them
+
+
+def test_no_frame_is_taken_before_there_is_a_release() -> None:
+    source = SimSource(["a", "b"])
+    with running(source) as (pipeline, heard):
+        heard.until(Figures)  # a second has gone by
+        assert (source.opened, source.taken) == (0, 0)
+        pipeline.switch(Served("one", model(says(0))))
+        heard.until(SourceEnded)
+    assert [result.input for result in heard.of(Result)] == ["a", "b"]
+
+
+def test_a_switch_loses_no_frame_and_every_result_names_the_release_that_gave_it() -> None:
+    gate = Semaphore(0)
+    names = [str(number) for number in range(300)]
+    old, new = Served("old", model(says(0))), Served("new", model(says(2)))
+    closed = Event()
+    with running(SimSource(names, gate), released=closed.set) as (pipeline, heard):
+        pipeline.switch(old)
+        gate.release(100)
+        heard.until(Result, count=40)  # frames of the old one are still on their way
+        pipeline.switch(new)
+        gate.release(200)
+        heard.until(SourceEnded)
+        assert closed.wait(WAIT_S)
+    results = heard.of(Result)
+    assert [result.input for result in results] == names
+    by_digest = {"old": 0, "new": 2}
+    assert all(result.results[0]["index"] == by_digest[result.digest] for result in results)
+    digests = [word.digest for word in heard.all if isinstance(word, Result | Serving)]
+    assert digests == sorted(
+        digests, key=lambda digest: digest != "old"
+    )  # no result of the old one after the new one serves
+    assert {figures.digest for figures in heard.of(Figures)} <= {None, "old", "new"}
+    assert (
+        sum(figures.frames_out for figures in heard.of(Figures) if figures.digest == "new") == digests.count("new") - 1
+    )
+    assert engine_of(old).closed
+
+
+def test_the_release_that_serves_is_not_closed_by_a_switch() -> None:
+    gate = Semaphore(0)
+    new = Served("new", model(says(0)))
+    with running(SimSource(["a"], gate)) as (pipeline, heard):
+        pipeline.switch(Served("old", model(says(0))))
+        pipeline.switch(new)
+        heard.until(Serving, count=2)
+        assert not engine_of(new).closed
+        gate.release()
+        heard.until(Result)
+    assert engine_of(new).closed  # by the end of the pipeline
+
+
+def test_without_a_release_again_frames_wait_until_there_is_one() -> None:
+    gate = Semaphore(0)
+    with running(SimSource(["a", "b", "c"], gate)) as (pipeline, heard):
+        pipeline.switch(Served("one", model(says(0))))
+        gate.release()
+        heard.until(Result)
+        pipeline.switch(None)
+        assert heard.until(Serving)[-1] == Serving(None)
+        gate.release(2)
+        heard.until(Figures, count=2)
+        assert len(heard.of(Result)) == 1
+        pipeline.switch(Served("two", model(says(0))))
+        heard.until(SourceEnded)
+    assert [(result.input, result.digest) for result in heard.of(Result)] == [("a", "one"), ("b", "two"), ("c", "two")]
+
+
+def test_a_release_that_comes_after_the_source_has_ended_is_told_so() -> None:
+    with running(SimSource(["a"])) as (pipeline, heard):
+        pipeline.switch(Served("one", model(says(0))))
+        heard.until(SourceEnded)
+        pipeline.switch(Served("two", model(says(0))))
+        assert heard.until(Serving)[-1].digest == "two"
+        assert heard.until(SourceEnded) == [SourceEnded(1)]
+
+
+def test_what_is_no_picture_is_told_as_the_frame_s_fault_and_the_next_one_is_answered() -> None:
+    broken = picture("b")
+    broken.image.close()  # decoding it fails
+    with running(SimSource(["a", broken, Unusable("c", "c is not a picture"), "d"])) as (pipeline, heard):
+        pipeline.switch(Served("one", model(says(0))))
+        heard.until(SourceEnded)
+    failed = heard.of(FrameFailed)
+    assert {(each.input, each.of_model, each.digest) for each in failed} == {("b", False, "one"), ("c", False, "one")}
+    assert [result.input for result in heard.of(Result)] == ["a", "d"]
+    assert heard.totals() == (4, 2, 0, 2)
+
+
+def test_a_model_that_fails_is_told_as_the_model_s_fault_each_time() -> None:
+    with running(SimSource([str(number) for number in range(25)])) as (pipeline, heard):
+        pipeline.switch(Served("bad", model(lambda _: None)))
+        (ended,) = heard.until(SourceEnded)
+    failed = heard.of(FrameFailed)
+    assert len(failed) == 25
+    assert all(each.of_model and each.digest == "bad" for each in failed)
+    assert ended.frames == 0
+    assert heard.totals() == (25, 0, 0, 25)
+
+
+def test_a_folder_of_bad_pictures_is_counted_in_full_and_told_in_part() -> None:
+    bad = [Unusable(str(number), "not a picture") for number in range(500)]
+    with running(SimSource(bad)) as (pipeline, heard):
+        pipeline.switch(Served("one", model(says(0))))
+        heard.until(SourceEnded)
+    assert heard.totals() == (500, 0, 0, 500)
+    assert 10 <= len(heard.of(FrameFailed)) < 100
+
+
+class BusyModel:
+    """Holds the interpreter until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = Semaphore(0)
+        self.go_on = Semaphore(0)
+
+    def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        self.entered.release()
+        assert self.go_on.acquire(timeout=WAIT_S)
+        return [np.eye(3, dtype=np.float32)[:1]]
+
+
+def test_a_live_source_that_is_too_fast_loses_its_oldest_frames_and_never_the_latest() -> None:
+    busy = BusyModel()
+    source = SimSource([str(number) for number in range(30)])
+    with running(source, FolderSource("folder", Path("/nowhere"), max_fps=1000.0)) as (pipeline, heard):
+        pipeline.switch(Served("slow", model(busy)))
+        assert busy.entered.acquire(timeout=WAIT_S)
+        while source.taken < 30:  # the camera goes on while the first frame is invoked
+            heard.until(Figures)
+        busy.go_on.release(30)
+        heard.until(SourceEnded)
+    answered = [int(result.input) for result in heard.of(Result)]
+    assert answered == sorted(answered)
+    assert answered[-1] == 29
+    assert len(answered) <= 4
+    frames_in, out, dropped, failed = heard.totals()
+    assert (frames_in, out, dropped, failed) == (30, len(answered), 30 - len(answered), 0)
+
+
+def test_a_source_that_is_not_live_waits_for_the_model_and_loses_nothing() -> None:
+    busy = BusyModel()
+    source = SimSource([str(number) for number in range(30)])
+    with running(source) as (pipeline, heard):
+        pipeline.switch(Served("slow", model(busy)))
+        assert busy.entered.acquire(timeout=WAIT_S)
+        heard.until(Figures)
+        assert source.taken < 10
+        busy.go_on.release(30)
+        heard.until(SourceEnded)
+    assert heard.totals() == (30, 30, 0, 0)
+
+
+LINES = SignalInput(channels=("x", "y"), window=4, stride=4)
+
+
+def rows_model(answer: Answer, spec: SignalInput = LINES) -> Model:
+    return model(answer, spec, (1, spec.window, len(spec.channels)))
+
+
+def rows(count: int, channels: tuple[str, ...] = ("x", "y")) -> list[Item]:
+    return [sample(number, *[float(number)] * len(channels), channels=channels) for number in range(count)]
+
+
+def test_rows_become_windows_and_each_window_is_answered_once() -> None:
+    seen: list[float] = []
+
+    def answer(inputs: Sequence[Array]) -> Sequence[Array]:
+        seen.append(float(inputs[0][0, 0, 0]))
+        return [np.eye(3, dtype=np.float32)[:1]]
+
+    source = SimSource(rows(22))
+    with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
+        pipeline.switch(Served("one", rows_model(answer)))
+        (ended,) = heard.until(SourceEnded)
+    assert seen == [0.0, 4.0, 8.0, 12.0, 16.0]
+    assert [result.input for result in heard.of(Result)] == ["3", "7", "11", "15", "19"]
+    assert ended.frames == 5
+    assert heard.totals() == (5, 5, 0, 0)
+    assert set(source.asked_for) == {("x", "y")}
+
+
+def test_a_live_sensor_that_is_too_fast_loses_whole_windows_and_no_single_rows() -> None:
+    busy = BusyModel()
+    starts: list[float] = []
+
+    def answer(inputs: Sequence[Array]) -> Sequence[Array]:
+        window = inputs[0][0, :, 0]
+        assert list(window) == [window[0] + offset for offset in range(4)]
+        starts.append(float(window[0]))
+        return busy(inputs)
+
+    source = SimSource(rows(400))
+    with running(source, CsvSource("csv", Path("/nowhere"), rate_hz=5000.0)) as (pipeline, heard):
+        pipeline.switch(Served("slow", rows_model(answer)))
+        assert busy.entered.acquire(timeout=WAIT_S)
+        while source.taken < 400:
+            heard.until(Figures)
+        busy.go_on.release(100)
+        heard.until(SourceEnded)
+    assert starts[-1] == 396.0
+    frames_in, out, dropped, failed = heard.totals()
+    assert (frames_in, out + dropped, failed) == (100, 100, 0)
+    assert dropped > 90
+
+
+def test_a_model_that_wants_other_columns_never_sees_those_of_the_one_before() -> None:
+    gate = Semaphore(0)
+    old_rows, new_rows = rows(8), rows(8, ("x", "y", "z"))
+    widths: list[int] = []
+
+    def answer(inputs: Sequence[Array]) -> Sequence[Array]:
+        widths.append(inputs[0].shape[-1])
+        return [np.eye(3, dtype=np.float32)[:1]]
+
+    wider = SignalInput(channels=("x", "y", "z"), window=4, stride=4)
+    source = SimSource([*old_rows, *rows(2), *new_rows], gate)
+    with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
+        pipeline.switch(Served("old", rows_model(answer)))
+        gate.release(8)
+        heard.until(Result, count=2)
+        pipeline.switch(Served("new", rows_model(answer, wider)))
+        heard.until(Serving)
+        gate.release(10)
+        heard.until(SourceEnded)
+    assert widths == [2, 2, 3, 3]
+    assert heard.of(FrameFailed) == []
+
+
+def test_rows_of_plain_numbers_are_answered_one_by_one() -> None:
+    def answer(inputs: Sequence[Array]) -> Sequence[Array]:
+        return [np.pad(inputs[0], ((0, 0), (0, 1)))]
+
+    source = SimSource([sample(0, 0.5, 2.0), sample(1, 3.0, 1.0)])
+    with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
+        pipeline.switch(Served("one", model(answer, TensorInput(), (1, 2))))
+        heard.until(SourceEnded)
+    assert [result.results[0]["score"] for result in heard.of(Result)] == [0.5, 3.0]
+
+
+def test_a_source_in_trouble_is_told_and_a_release_can_be_switched_meanwhile() -> None:
+    source = SimSource([SourceError("the folder is empty", hint="fill it")])
+    config = FolderSource("folder", Path("/nowhere"), repeat=True)
+    with running(source, config) as (pipeline, heard):
+        pipeline.switch(Served("one", model(says(0))))
+        heard.until(Serving)
+        assert heard.until(SourceTrouble) == [SourceTrouble("the folder is empty", "fill it")]
+        pipeline.switch(Served("two", model(says(0))))
+        assert heard.until(Serving)[-1].digest == "two"
+    assert heard.of(LoadFailed) == []
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "not live"])
+def test_a_pipeline_stops_while_all_its_threads_are_busy(live: bool) -> None:  # noqa: FBT001
+    busy = BusyModel()
+    config = FolderSource("folder", Path("/nowhere"), repeat=True, max_fps=1000.0 if live else None)
+    with running(SimSource([str(number) for number in range(10_000)]), config) as (pipeline, _):
+        pipeline.switch(Served("slow", model(busy)))
+        assert busy.entered.acquire(timeout=WAIT_S)
+        busy.go_on.release(1)  # the frame that is being invoked is waited for, the others are not
+        assert busy.entered.acquire(timeout=WAIT_S)
+        busy.go_on.release(3)

@@ -1,0 +1,159 @@
+"""The engine: what loads runs, and what does not load says why."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import ConfigError, ModelError, Reason
+from edge_agent.inference.engine import Engine
+from edge_agent.inference.tflite import ENGINE_VARIABLE, TfliteEngine, engine_library, open_engine
+from edge_agent.transform.tensor import Quantization, TensorSpec
+from tests.sim.engine import FakeEngine
+
+MOBILENET = "models/classification/mobilenet_v2_1.0_224_quant.tflite"
+SINE = "models/sensor/sine_float.tflite"
+pytestmark = pytest.mark.shared_data
+
+
+def opened(shared_data: Path, kind: str) -> Engine:
+    if kind == "real":
+        return open_engine(shared_data / SINE)
+    tensor = TensorSpec("x", (1, 1), np.dtype(np.float32))
+    return FakeEngine([tensor], [tensor], lambda inputs: [np.sin(inputs[0])])
+
+
+@pytest.mark.parametrize("kind", ["real", "fake"])
+def test_engines_keep_the_promises_of_their_port(shared_data: Path, kind: str) -> None:
+    with opened(shared_data, kind) as engine:
+        assert [tensor.shape for tensor in engine.inputs] == [(1, 1)]
+        assert engine.inputs[0].dtype == np.float32
+        first = engine.invoke([np.array([[1.0]], np.float32)])
+        kept = first[0].copy()
+        second = engine.invoke([np.array([[4.0]], np.float32)])
+        assert np.array_equal(first[0], kept), "outputs are copies"
+        assert first[0][0, 0] == pytest.approx(np.sin(1.0), abs=0.1)
+        assert second[0][0, 0] == pytest.approx(np.sin(4.0), abs=0.1)
+        assert engine.report.library
+        assert engine.report.threads == 1
+        with pytest.raises(ModelError):
+            engine.invoke([np.zeros((1, 1), np.uint8)])
+        with pytest.raises(ModelError):
+            engine.invoke([np.zeros((2, 3), np.float32)])
+        assert np.array_equal(engine.invoke([np.array([[1.0]], np.float32)])[0], kept), "and it runs on"
+    with pytest.raises(ValueError, match="closed"):
+        engine.invoke([np.array([[1.0]], np.float32)])
+
+
+def test_tensors_are_described_as_the_model_has_them(shared_data: Path) -> None:
+    with open_engine(shared_data / MOBILENET) as engine:
+        assert engine.inputs == (
+            TensorSpec("input", (1, 224, 224, 3), np.dtype(np.uint8), Quantization(0.0078125, 128)),
+        )
+        assert engine.outputs[0].shape == (1, 1001)
+        assert engine.outputs[0].quantization == Quantization(0.00390625, 0)
+
+
+def test_the_outputs_of_a_detector_have_their_true_shapes_before_it_has_run(shared_data: Path) -> None:
+    with open_engine(shared_data / "models/detection/coco_ssd_mobilenet_v1_metadata.tflite") as engine:
+        assert [tensor.shape for tensor in engine.outputs] == [(1, 10, 4), (1, 10), (1, 10), (1,)]
+        found = engine.invoke([np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs])
+        assert [array.shape for array in found] == [tensor.shape for tensor in engine.outputs]
+
+
+def test_it_is_told_whether_a_delegate_took_nodes(shared_data: Path) -> None:
+    with open_engine(shared_data / "models/classification/mobilenet_v1_0.25_224_1_metadata_1.tflite") as engine:
+        assert engine.report.delegated
+    with open_engine(shared_data / MOBILENET) as engine:  # quantized: the older one leaves it to its own kernels
+        assert engine.report.delegated is engine.report.library.startswith("ai-edge-litert")
+
+
+BAD = {
+    "git_lfs_pointer": (Reason.NOT_A_MODEL, "Git LFS pointer"),
+    "truncated_half": (Reason.NOT_A_MODEL, "cut off"),
+    "mobilenet_v1_0.25_128_edgetpu": (Reason.MISSING_DELEGATE, "edgetpu-custom-op"),
+    "whitespace_tokenizer_flex": (Reason.UNSUPPORTED_OPERATOR, "FlexWhitespaceTokenizeWithOffsets"),
+    "posenet_custom_op": (Reason.UNSUPPORTED_OPERATOR, "PosenetDecoderOp"),
+    "audio_preprocessor_signal_ops": (Reason.UNSUPPORTED_OPERATOR, "SignalRfft"),
+    "model_invoking_error": (Reason.UNSUPPORTED_OPERATOR, "fake-op-double"),
+    "person_detect_old_quant": (Reason.LOAD_FAILED, "quantized_dimension|Quantized"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_a_model_that_cannot_run_says_why_and_what_to_do(shared_data: Path, name: str) -> None:
+    reason, words = BAD[name]
+    if name == "person_detect_old_quant" and engine_library().name.startswith("tflite-runtime"):
+        pytest.skip("the older interpreter takes it")
+    with pytest.raises(ModelError, match=words) as caught:
+        open_engine(shared_data / f"bad_models/{name}.tflite")
+    assert caught.value.reason is reason
+    assert caught.value.hint
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_model_cut_off_in_its_weights_does_not_kill_the_process(shared_data: Path, tmp_path: Path) -> None:
+    content = (shared_data / MOBILENET).read_bytes()
+    path = tmp_path / "cut.tflite"
+    for share in (0.2, 0.5, 0.9):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ModelError) as caught:
+            open_engine(path)
+        assert caught.value.reason is Reason.NOT_A_MODEL
+
+
+def test_the_environment_picks_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENGINE_VARIABLE, "tflite")
+    with pytest.raises(ConfigError, match="'tflite'; expected litert or tflite-runtime"):
+        engine_library()
+
+
+def test_without_an_interpreter_the_operator_is_told_and_no_model_is_blamed(shared_data: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['ai_edge_litert'] = sys.modules['tflite_runtime'] = None\n"
+        "from pathlib import Path\n"
+        "from edge_agent.errors import ConfigError\n"
+        "from edge_agent.inference.tflite import open_engine\n"
+        "try: open_engine(Path(sys.argv[1]))\n"
+        "except ConfigError as error: print(error, error.hint)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(shared_data / SINE)], capture_output=True, check=True, text=True
+    ).stdout
+    assert "ai-edge-litert cannot be imported" in told
+    assert "tflite-runtime cannot be imported" in told
+    assert "install" in told
+
+
+def test_a_library_that_imports_but_does_not_work_is_passed_over(shared_data: Path, tmp_path: Path) -> None:
+    """As tflite-runtime under NumPy 2: importing it passes, constructing raises."""
+    package = tmp_path / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").write_text("__version__ = '0.0'\n")
+    (package / "interpreter.py").write_text(
+        "class Interpreter:\n    def __init__(self, **_): raise AttributeError('_ARRAY_API not found')\n"
+    )
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "sys.modules['tflite_runtime'] = None\n"
+        "from pathlib import Path\n"
+        "from edge_agent.errors import ConfigError\n"
+        "from edge_agent.inference.tflite import open_engine\n"
+        "try: open_engine(Path(sys.argv[1]))\n"
+        "except ConfigError as error: print(error)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(shared_data / SINE)], capture_output=True, check=True, text=True
+    ).stdout
+    assert "ai-edge-litert 0.0 does not work here: _ARRAY_API not found" in told
+    assert "tflite-runtime cannot be imported" in told
+
+
+def test_the_real_engine_is_an_engine(shared_data: Path) -> None:
+    engine: Engine = open_engine(shared_data / SINE)
+    assert isinstance(engine, TfliteEngine)
+    engine.close()

@@ -1,0 +1,123 @@
+"""Releases to update to, small and made on the spot. Their models are noise: nothing here loads them."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from edge_agent.errors import FetchError, Reason
+from edge_agent.release.archive import format_archive
+from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index
+from edge_agent.release.document import Target
+from edge_agent.release.manifest import (
+    LABELS_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    FileEntry,
+    Limits,
+    Manifest,
+    TensorInput,
+    format_manifest,
+)
+
+CREATED = "2026-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, eq=False)
+class SimRelease:
+    """An artifact with all that a publisher makes of it."""
+
+    members: Mapping[str, bytes]
+    artifact: bytes
+    target: Target
+    blobs: Mapping[str, bytes]  # digest → plaintext, chunks of the index among them
+
+    @property
+    def digest(self) -> str:
+        return self.target.digest
+
+    @property
+    def chunk_digests(self) -> set[str]:
+        return set(self.blobs) - set(self.target.index_chunks)
+
+    def write(self, path: Path) -> Path:
+        path.write_bytes(self.artifact)
+        return path
+
+
+def noise(size_bytes: int, seed: str) -> bytes:
+    return Random(seed).randbytes(size_bytes)
+
+
+def make_release(
+    version: str, model: bytes | None = None, *, name: str = "birds", labels: bytes = b"crow\nowl\n", **limits: float
+) -> SimRelease:
+    """A release of noise. `limits` are those of the manifest."""
+    members = {MODEL_FILE: noise(130_000, version) if model is None else model, LABELS_FILE: labels}
+    manifest = Manifest(
+        name=name,
+        version=version,
+        task="raw",
+        input=TensorInput(),
+        files={name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in members.items()},
+        created=CREATED,
+        limits=Limits(**limits),  # type: ignore[arg-type]  # whole numbers are numbers
+    )
+    return publish({MANIFEST_FILE: format_manifest(manifest), **members}, name=name, version=version)
+
+
+def publish(members: Mapping[str, bytes], *, name: str = "birds", version: str = "1") -> SimRelease:
+    """What a publisher makes of members, right or wrong."""
+    artifact = format_archive(members)
+    index = format_index(build_index(members))
+    index_chunks = list(cut(index))
+    target = Target(
+        model=name,
+        channel="stable",
+        version=version,
+        digest=hashlib.sha256(artifact).hexdigest(),
+        size_bytes=len(artifact),
+        index=hashlib.sha256(index).hexdigest(),
+        index_chunks=tuple(digest_of_chunk(chunk) for chunk in index_chunks),
+        created=CREATED,
+    )
+    chunks = [chunk for content in members.values() for chunk in cut(content)]
+    return SimRelease(members, artifact, target, {digest_of_chunk(chunk): chunk for chunk in (*index_chunks, *chunks)})
+
+
+class SimTransport:
+    """`ChunkTransport` over a dictionary. Counts what it carries."""
+
+    def __init__(self, *releases: SimRelease) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.carried: list[str] = []  # digests, in order
+        self.breaks_after: int | None = None  # chunks, then the link fails
+        self.on_chunk: Callable[[str], None] = lambda digest: None  # before each
+        self.add(*releases)
+
+    def add(self, *releases: SimRelease) -> None:
+        for release in releases:
+            self.blobs.update(release.blobs)
+
+    def collect(
+        self,
+        digests: Sequence[str],
+        take: Callable[[str, bytes], None],
+        *,
+        cancelled: Callable[[], bool],
+        trouble: Callable[[Reason, str], None],
+    ) -> None:
+        for digest in digests:
+            if cancelled():
+                return
+            if self.breaks_after == 0:
+                raise FetchError("the link broke", reason=Reason.MISSING_CHUNK)
+            if digest not in self.blobs:
+                trouble(Reason.MISSING_CHUNK, f"chunk {digest[:12]} is not there")
+                continue
+            self.on_chunk(digest)
+            take(digest, self.blobs[digest])
+            self.carried.append(digest)
+            if self.breaks_after is not None:
+                self.breaks_after -= 1

@@ -1,0 +1,113 @@
+"""How far two answers differ, by a measure that rounding does not move and a wrong answer does."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_agent.release.manifest import OutputSpec
+from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
+from edge_agent.transform.tensor import TensorSpec
+
+Real = NDArray[np.float32]
+FLOAT = np.dtype(np.float32)
+SCORES = (TensorSpec("scores", (1, 3), FLOAT),)
+OBJECTS = tuple(
+    TensorSpec(f"D:{n}" if n else "D", shape, FLOAT) for n, shape in enumerate(((1, 4, 4), (1, 4), (1, 4), (1,)))
+)
+SPEC = OutputSpec()
+DOG = ((0.1, 0.1, 0.5, 0.5), 17, 0.80)
+CAT = ((0.5, 0.5, 0.9, 0.9), 16, 0.79)
+NOISE = ((0.0, 0.6, 0.1, 0.7), 3, 0.21)
+DUST = ((0.2, 0.8, 0.3, 0.9), 4, 0.20)
+
+
+def row(*values: float) -> list[Real]:
+    return [np.array([values], np.float32)]
+
+
+def objects(*found: tuple[tuple[float, float, float, float], int, float]) -> list[Real]:
+    rows = [*found, *[((0.0, 0.0, 0.0, 0.0), 0, 0.0)] * (4 - len(found))]
+    return [
+        *(np.array([[item[part] for item in rows]], np.float32) for part in range(3)),
+        np.array([len(found)], np.float32),
+    ]
+
+
+def of_objects(expected: list[Real], found: list[Real], threshold: float = 0.3) -> float:
+    return disagreement("detection", expected, found, spec=OutputSpec(score_threshold=threshold), outputs=OBJECTS)
+
+
+def test_scores_disagree_by_their_largest_difference() -> None:
+    assert disagreement("classification", row(0.1, 0.7, 0.2), row(0.1, 0.7, 0.2), spec=SPEC, outputs=SCORES) == 0
+    found = disagreement("signal_classification", row(0.1, 0.7, 0.2), row(0.1, 0.6, 0.3), spec=SPEC, outputs=SCORES)
+    assert found == pytest.approx(0.1)
+
+
+def test_logits_are_compared_as_scores() -> None:
+    spec = OutputSpec(activation="softmax")
+    assert disagreement("classification", row(50, 0, 0), row(90, 0, 0), spec=spec, outputs=SCORES) < 1e-6
+    assert disagreement("classification", row(50, 0, 0), row(0, 50, 0), spec=spec, outputs=SCORES) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("wrong", [row(0.1, np.nan, 0.2), row(0.1, 0.7), [*row(0, 0, 0), *row(0, 0, 0)], []])
+def test_what_cannot_be_compared_is_infinitely_wrong(wrong: list[Real]) -> None:
+    for task in ("classification", "raw"):
+        assert disagreement(task, row(0.1, 0.7, 0.2), wrong, spec=SPEC, outputs=SCORES) == math.inf
+        assert not top1_agrees(task, row(0.1, 0.7, 0.2), wrong, spec=SPEC, outputs=SCORES)
+
+
+def test_objects_whose_order_is_swapped_are_the_same_objects() -> None:
+    assert of_objects(objects(DOG, CAT), objects(CAT, DOG)) == 0
+
+
+def test_an_object_that_moved_or_lost_score_disagrees_by_that() -> None:
+    assert of_objects(objects(DOG), objects((DOG[0], 17, 0.7))) == pytest.approx(0.1)
+    moved = ((0.1, 0.1, 0.5, 0.42), 17, 0.80)  # IoU 0.8
+    assert of_objects(objects(DOG), objects(moved)) == pytest.approx(0.8 * 0.2, abs=1e-5)
+
+
+def test_a_missing_or_invented_object_counts_and_so_does_another_class() -> None:
+    assert of_objects(objects(DOG, CAT), objects(DOG)) == pytest.approx(0.49)
+    assert of_objects(objects(DOG), objects(DOG, CAT)) == pytest.approx(0.49)
+    assert of_objects(objects(DOG), objects((DOG[0], 18, 0.80))) == pytest.approx(0.5)
+    assert of_objects(objects(DOG), objects()) == pytest.approx(0.5)
+
+
+def test_noise_below_the_threshold_is_nobodys_business() -> None:
+    assert of_objects(objects(DOG, NOISE), objects(DOG, DUST)) == 0
+
+
+def test_what_a_full_list_had_no_room_for_hardly_counts() -> None:
+    full = objects(DOG, CAT, ((0.0, 0.0, 0.2, 0.2), 5, 0.4), NOISE)
+    other = objects(DOG, CAT, ((0.0, 0.0, 0.2, 0.2), 5, 0.4), DUST)
+    assert of_objects(full, other, threshold=0.0) == pytest.approx(0.01)
+
+
+def test_raw_values_disagree_by_a_share_of_their_range() -> None:
+    assert disagreement("raw", row(0, 10, 5), row(0, 10, 6), spec=SPEC, outputs=SCORES) == pytest.approx(0.1)
+    assert disagreement("raw", row(0, 1, 0), row(0, 1, 1), spec=SPEC, outputs=SCORES, ranges=[100]) == pytest.approx(
+        0.01
+    )
+
+
+def test_the_range_of_raw_values_is_that_of_all_vectors() -> None:
+    assert output_ranges([row(0, 1), row(-1, 0.5)]) == [2.0]
+    assert output_ranges([row(-3, -3)]) == [3.0]
+    assert output_ranges([row(0, 0)]) == [1.0]
+
+
+def test_the_first_answer_is_the_best_class_or_object() -> None:
+    assert top1_agrees("classification", row(0.4, 0.6), row(0.45, 0.55), spec=SPEC, outputs=SCORES)
+    assert not top1_agrees("classification", row(0.4, 0.6), row(0.55, 0.45), spec=SPEC, outputs=SCORES)
+    spec = OutputSpec(score_threshold=0.3)
+    for expected, found, same in (
+        (objects(DOG, NOISE), objects((DOG[0], 17, 0.5), NOISE), True),
+        (objects(DOG, NOISE), objects(CAT, NOISE), False),
+        (objects(DOG), objects(NOISE), False),
+        (objects(NOISE), objects(DUST), True),
+    ):
+        assert top1_agrees("detection", expected, found, spec=spec, outputs=OBJECTS) is same
+    assert top1_agrees("raw", row(0, 100), row(4, 100), spec=SPEC, outputs=SCORES)
+    assert not top1_agrees("raw", row(0, 100), row(6, 100), spec=SPEC, outputs=SCORES)
