@@ -1,5 +1,6 @@
 """Representative data from a `.npz`: one array for each input, as the float model takes it."""
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,8 @@ def open_arrays(
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # from memory: numpy leaves a broken file open
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (
         OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, SyntaxError, zipfile.BadZipFile, zlib.error,

@@ -73,7 +73,7 @@ class Broker:
 
     # --- asking -------------------------------------------------------------------------------------------------
 
-    def retained(self, filters: Sequence[str], *, grace_s: float = 1.0) -> dict[str, bytes]:
+    def retained(self, filters: Sequence[str], *, grace_s: float = 0.3) -> dict[str, bytes]:
         """Everything retained under `filters` (they stay subscribed): topic to payload, without empty ones.
 
         Returns at once when each of several exact topics has answered; else when the barrier is back and `grace_s`
@@ -185,11 +185,12 @@ class Broker:
         )
 
     def _route(self, event: LinkEvent) -> None:
-        """On the network thread: only hands on. Chunks never pile up in the queue."""
+        """On the network thread: only hands on. Chunks that are collected do not pile up in the queue."""
         if isinstance(event, Connected) and self._connack is None:
             self._connack = event
         collector = self._collector
         if collector is not None:
             collector.offer(event)
-        if not (isinstance(event, Received) and event.topic.startswith(self._blobs)):
-            self._events.put(event)
+            if isinstance(event, Received) and event.topic.startswith(self._blobs):
+                return
+        self._events.put(event)

@@ -121,8 +121,9 @@ def infer(model: Path, inputs: tuple[Path, ...], as_json: bool, **chosen: Any) -
     """Run MODEL (.tflite or .edge) once on every INPUT: pictures, or CSV files for signal models."""
     from edge_agent.inference.oneshot import Options, infer_all, open_any
 
-    options = Options(**{key: value or None for key, value in chosen.items() if key != "threads"})
-    opened, notes = open_any(model, options, threads=chosen["threads"])
+    threads = chosen.pop("threads")
+    options = Options(**{key: None if value == () else value for key, value in chosen.items()})
+    opened, notes = open_any(model, options, threads=threads)
     with opened:
         for note in notes:
             click.echo(f"note: {note}", err=True)

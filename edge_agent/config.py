@@ -129,7 +129,7 @@ class MqttSink:
     """Results to the device's `result/<pipeline>` topic."""
 
     kind: Literal["mqtt"]
-    when: Literal["changed", "always"] = "changed"  # changed: when the top label or the set of labels does
+    when: Literal["changed", "always"] = "changed"  # changed: the best label; of a detection, the set of labels
     min_interval_s: float = 1.0  # at most one message in this time
 
 
@@ -184,7 +184,7 @@ class PipelineConfig:
 class Config:
     """All of `agent.toml`."""
 
-    pipeline: Mapping[str, PipelineConfig]
+    pipeline: Mapping[str, PipelineConfig] = field(default_factory=dict)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     mqtt: MqttConfig | None = None
     trust: TrustConfig | None = None

@@ -169,7 +169,7 @@ class Demo:
 
     def _look(self) -> None:
         def is_seen() -> bool:
-            (device,) = json.loads(self._edgectl("devices", *self._broker_option, "--json"))
+            device = json.loads(self._edgectl("devices", *self._broker_option, "--json"))
             current = device["reported"]["pipelines"]["camera"]["main"]["current"]
             return device["online"] is True and current["version"] == "4.0.0"
 

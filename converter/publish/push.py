@@ -175,20 +175,15 @@ def _published(payload: bytes | None, keys: Keys, target: Target, *, replace_for
 def _await_document(reader: Broker, topic: str, document: bytes) -> None:
     """Wait until our document has come round, and a little longer for a rival's."""
     clock = SystemClock()
-    deadline_s, ours, rivals = clock.monotonic_s() + _RETURN_S, False, 0
-    while True:
-        event = reader.next_event(deadline_s - clock.monotonic_s())
-        if event is None:
-            break
+    deadline_s, ours = clock.monotonic_s() + _RETURN_S, False
+    while (event := reader.next_event(deadline_s - clock.monotonic_s())) is not None:
         if event.topic == topic and event.payload == document:
             deadline_s, ours = clock.monotonic_s() + RIVAL_S, True
         elif event.topic == topic:
-            rivals += 1
-    if rivals:
-        raise PublishError(
-            "somebody else published another document on this channel at the same time",
-            hint="agree on who publishes, then push again: the last document is the one that counts",
-        )
+            raise PublishError(
+                "somebody else published another document on this channel at the same time",
+                hint="agree on who publishes, then push again: the last document is the one that counts",
+            )
     if not ours:
         raise PublishError(
             "the chunks are there, but the release document did not come back from the broker",

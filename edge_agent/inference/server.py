@@ -23,6 +23,7 @@ from edge_agent.inference.ipc import Load, LoadFailed, Result, Serving, Start, U
 from edge_agent.inference.process import WorkerProcess, describe_exit
 
 _log = logging.getLogger(__name__)
+_STOPPING = "the agent is stopping"
 _MAX_HEARD = 1000  # words kept for a trial that begins late; one a second and the failures
 
 
@@ -165,21 +166,25 @@ class PipelineServer:
         """Tell the worker, starting it where there is none, and wait for what comes of it."""
         self._answer = None
         if self._closed:
-            return WorkerExited(0)
-        if self._worker is None:
-            if wanted is None:
-                return None
+            raise WorkerCrashedError(_STOPPING)
+        if self._worker is not None:
+            self._worker.send(Load(wanted.path, wanted.digest) if wanted else Unload())
+        elif wanted is not None:
             self._start(wanted)
         else:
-            self._worker.send(Load(wanted.path, wanted.digest) if wanted else Unload())
-        if not self._changed.wait_for(lambda: self._answer or self._closed, self._times.answer_s):
+            return None
+        if not self._is_answered(self._times.answer_s) and self._worker is not None:
             _log.warning(
-                "%s: the worker has not answered for %g s, so it is ended", self._pipeline, self._times.answer_s
+                "%s: the worker has been silent for %g s, so it is ended", self._pipeline, self._times.answer_s
             )
-            if self._worker is not None:
-                self._worker.kill()
-            self._changed.wait_for(lambda: self._answer)
-        return self._answer or WorkerExited(0)
+            self._worker.kill()
+            self._is_answered(None)
+        if self._closed:
+            raise WorkerCrashedError(_STOPPING)
+        return self._answer
+
+    def _is_answered(self, timeout_s: float | None) -> bool:
+        return self._changed.wait_for(lambda: self._answer is not None or self._closed, timeout_s)
 
     # --- what the worker does ---------------------------------------------------------------------------------
 

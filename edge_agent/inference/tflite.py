@@ -138,9 +138,9 @@ def _load(library: Library, described: ModelFile, threads: int) -> TfliteEngine:
     try:
         interpreter = library.construct(model_path=str(described.path), num_threads=threads)
         interpreter.allocate_tensors()
+        return TfliteEngine(interpreter, library.name, threads)  # reads names, which may not be UTF-8
     except _MODEL_ERRORS as error:
         raise _load_error(described, library, str(error)) from error
-    return TfliteEngine(interpreter, library.name, threads)
 
 
 def _load_error(described: ModelFile, library: Library, message: str) -> ModelError:

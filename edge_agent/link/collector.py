@@ -79,12 +79,12 @@ class Collector:
         try:
             while not self._download.finished and not cancelled():
                 self._act(trouble)
-                self._await_event(take, trouble)
+                self._await_event(take)
         finally:
             self._link_unsubscribe(self._download.leave())
         return self._download.remaining
 
-    def _await_event(self, take: Take, trouble: Tell) -> None:
+    def _await_event(self, take: Take) -> None:
         now_s = self._clock.monotonic_s()
         wake_s = self._download.wake_s()
         timeout_s = _POLL_S if wake_s is None else min(_POLL_S, max(0.0, wake_s - now_s))
@@ -99,7 +99,7 @@ class Collector:
                 if nonce == f"{self._nonce}{self._connection}" and batch.isdecimal():
                     self._download.echoed(int(batch), now_s)
             case Received(topic, payload, _):
-                self._receive(topic.removeprefix(self._blobs), payload, take, trouble)
+                self._receive(topic.removeprefix(self._blobs), payload, take)
             case Connected(connection):
                 self._connect(connection)
             case Disconnected():
@@ -111,11 +111,10 @@ class Collector:
             case _:
                 pass
 
-    def _receive(self, digest: str, payload: bytes, take: Take, trouble: Tell) -> None:
+    def _receive(self, digest: str, payload: bytes, take: Take) -> None:
         now_s = self._clock.monotonic_s()
         if not self._download.arrived(digest, now_s):
             return
-        self._act(trouble)  # the next ones are on their way while this one is inflated and written
         if not payload:
             self._download.spoilt(digest, Reason.MISSING_CHUNK, f"chunk {digest[:12]} was cleared", now_s)
             return

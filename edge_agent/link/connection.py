@@ -100,9 +100,9 @@ class Connection:
     def close(self) -> None:
         """End it in order; a broker that no longer reads is cut off."""
         self._ended = True
-        self._client.disconnect()
         over = Event()
         self._client.on_disconnect = lambda *_: over.set()
+        self._client.disconnect()
         if not over.wait(_CLOSE_S if self._client.socket() is not None else 0):
             open_socket = self._client.socket()
             if open_socket is not None:

@@ -148,6 +148,11 @@ class EventReport:
     schema: int = SCHEMA
 
 
+@dataclass(frozen=True, slots=True)
+class _Acknowledgement:
+    streams: Mapping[str, int]
+
+
 def format_reported(reported: Reported) -> bytes:
     """Plain JSON as long as it fits: people and other programs read this one."""
     return encode(schema.dump(reported), plain_bytes=MAX_PAYLOAD_BYTES)
@@ -182,6 +187,20 @@ def parse_availability(payload: bytes) -> bool:
     if payload not in (ONLINE, OFFLINE):
         raise MessageError(f"availability is {payload[:20]!r}, expected 'online' or 'offline'")
     return payload == ONLINE
+
+
+def format_ack(marks: Mapping[str, int]) -> bytes:
+    """Of a collector: up to which number, without a gap, it has each stream of a device."""
+    return encode({"schema": SCHEMA, "streams": dict(marks)}, plain_bytes=MAX_PAYLOAD_BYTES)
+
+
+def parse_ack(payload: bytes) -> Mapping[str, int]:
+    """Stream to its contiguous high-water mark.
+
+    Raises:
+        MessageError: not an ack.
+    """
+    return _parse(_Acknowledgement, payload).streams
 
 
 def format_need(digests: tuple[str, ...]) -> bytes:

@@ -12,6 +12,7 @@ from edge_agent.errors import Reason, TrustError
 from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
 
 MAX_DOCUMENT_BYTES = 60_000
+_PUSH_AGAIN = "push again; if something else writes to this topic, keep it away with the broker's access list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +100,16 @@ def parse_document(payload: bytes) -> dict[str, str]:
         raise TrustError(
             f"the release document has {len(payload)} bytes; at most {MAX_DOCUMENT_BYTES} are read",
             reason=Reason.INTEGRITY,
+            hint=_PUSH_AGAIN,
         )
     try:
         tree = json.loads(payload.decode())
     except (ValueError, RecursionError) as error:
-        raise TrustError(f"the release document is not JSON: {error}", reason=Reason.INTEGRITY) from error
+        raise TrustError(
+            f"the release document is not JSON: {error}", reason=Reason.INTEGRITY, hint=_PUSH_AGAIN
+        ) from error
     if not isinstance(tree, dict) or not all(isinstance(text, str) for text in tree.values()):
-        raise TrustError("the release document is not an object of metadata files", reason=Reason.INTEGRITY)
+        raise TrustError(
+            "the release document is not an object of metadata files", reason=Reason.INTEGRITY, hint=_PUSH_AGAIN
+        )
     return tree

@@ -97,7 +97,7 @@ class Outbox:
             rows = database.execute(
                 "SELECT id, stream, seq, payload FROM record WHERE id > ? ORDER BY id LIMIT ?", (self._sent_id, limit)
             ).fetchall()
-            records = [Record(*row, row[0] <= self._historical_id) for row in rows]
+            records = [Record(row, stream, seq, text, row <= self._historical_id) for row, stream, seq, text in rows]
             self._sent_id = records[-1].id if records else self._sent_id
             return records
 

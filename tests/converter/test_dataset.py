@@ -12,7 +12,7 @@ from converter.errors import CalibrationError
 from converter.samples import Dataset, Seeded, spread
 from edge_agent.release.manifest import ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.transform.image import ImageTransform, read_image
-from edge_agent.transform.tensor import Quantization, TensorSpec
+from edge_agent.transform.tensor import Array, Quantization, TensorSpec
 from tests.converter.conftest import Digits
 
 GRAY = ImageInput(color="gray", mean=(0.0,), std=(255.0,))
@@ -139,8 +139,8 @@ def test_the_only_array_of_an_npz_may_have_any_name(tmp_path: Path) -> None:
         ({"rows": np.array(["a"] * 3)}, "not numbers"),
     ],
 )
-def test_arrays_that_do_not_fit_are_named(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:  # type: ignore[type-arg]  # any dtype
-    np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for allow_pickle
+def test_arrays_that_do_not_fit_are_named(arrays: dict[str, Array], words: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]  # the stub takes the names for allow_pickle
     with pytest.raises(CalibrationError, match=words):
         opened(tmp_path / "x.npz", TensorInput(), ROWS)
 

@@ -1,17 +1,22 @@
 """Releases that the tests of the worker run, the project's own example models, and what they are fed with."""
 
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 from PIL import Image
 
+from edge_agent.inference.ipc import Word
+from edge_agent.inference.server import WorkerExited
 from edge_agent.release.manifest import ImageInput, InputSpec, OutputSpec, SignalInput
 from tests.sim.artifact import make_members, unpack
 
 DIGITS = Path(__file__).parent.parent.parent / "examples" / "digits"
+WAIT_S = 60.0
+WordT = TypeVar("WordT", bound=Word | WorkerExited)
 LABELS = "\n".join(str(digit) for digit in range(10)).encode()
 GRAY = ImageInput(color="gray", mean=(0.0,), std=(255.0,))
-LINES = SignalInput(channels=tuple(f"d{number}" for number in range(8)), window=8, stride=8)
+LINES = SignalInput(channels=tuple(f"diode_{number}" for number in range(8)), window=8, stride=8)
 
 
 def digits_release(directory: Path, *, model: str = "digits_v1.tflite", **more: Any) -> Path:
@@ -44,7 +49,34 @@ def write_pictures(folder: Path, count: int) -> Path:
 
 def write_lines(path: Path, rows: int) -> Path:
     """Rows of eight photodiodes, each naming its unit."""
-    header = ",".join(f"d{number}[lux]" for number in range(8))
+    header = ",".join(f"diode_{number}[lux]" for number in range(8))
     lines = [",".join(str((row + column) % 17) for column in range(8)) for row in range(rows)]
     path.write_text("\n".join(["# a line scanner", "", header, *lines, ""]))
     return path
+
+
+class Words:
+    """Keeps what a worker says, for a test that waits for it."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Word | WorkerExited] = SimpleQueue()
+        self.all: list[Word | WorkerExited] = []
+
+    def say(self, word: Word | WorkerExited) -> None:
+        self._queue.put(word)
+
+    def until(self, kind: type[WordT], *, count: int = 1) -> WordT:
+        """Wait for `count` more words of a kind; gives the last of them."""
+        while True:
+            try:
+                word = self._queue.get(timeout=WAIT_S)
+            except Empty:
+                raise AssertionError(f"waited for {kind.__name__}, heard {self.all[-20:]}") from None
+            self.all.append(word)
+            if isinstance(word, kind):
+                count -= 1
+                if count == 0:
+                    return word
+
+    def of(self, kind: type[WordT]) -> list[WordT]:
+        return [word for word in self.all if isinstance(word, kind)]

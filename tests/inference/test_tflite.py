@@ -1,5 +1,6 @@
 """The engine: what loads runs, and what does not load says why."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,13 @@ def test_the_environment_picks_the_library(monkeypatch: pytest.MonkeyPatch) -> N
         engine_library()
 
 
+def run(code: str, path: Path) -> str:
+    """What a fresh process that may choose its library prints."""
+    environment = {name: value for name, value in os.environ.items() if name != ENGINE_VARIABLE}
+    command = [sys.executable, "-c", code, str(path)]
+    return subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout
+
+
 def test_without_an_interpreter_the_operator_is_told_and_no_model_is_blamed(shared_data: Path) -> None:
     code = (
         "import sys\n"
@@ -120,9 +128,7 @@ def test_without_an_interpreter_the_operator_is_told_and_no_model_is_blamed(shar
         "try: open_engine(Path(sys.argv[1]))\n"
         "except ConfigError as error: print(error, error.hint)\n"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code, str(shared_data / SINE)], capture_output=True, check=True, text=True
-    ).stdout
+    told = run(code, shared_data / SINE)
     assert "ai-edge-litert cannot be imported" in told
     assert "tflite-runtime cannot be imported" in told
     assert "install" in told
@@ -146,9 +152,7 @@ def test_a_library_that_imports_but_does_not_work_is_passed_over(shared_data: Pa
         "try: open_engine(Path(sys.argv[1]))\n"
         "except ConfigError as error: print(error)\n"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code, str(shared_data / SINE)], capture_output=True, check=True, text=True
-    ).stdout
+    told = run(code, shared_data / SINE)
     assert "ai-edge-litert 0.0 does not work here: _ARRAY_API not found" in told
     assert "tflite-runtime cannot be imported" in told
 
@@ -157,3 +161,16 @@ def test_the_real_engine_is_an_engine(shared_data: Path) -> None:
     engine: Engine = open_engine(shared_data / SINE)
     assert isinstance(engine, TfliteEngine)
     engine.close()
+
+
+def test_a_model_whose_names_are_no_text_is_refused_and_not_a_crash(shared_data: Path, tmp_path: Path) -> None:
+    content = bytearray((shared_data / "models/sensor/two_signatures.tflite").read_bytes())
+    with open_engine(shared_data / "models/sensor/two_signatures.tflite") as engine:
+        name = engine.inputs[0].name.encode()
+    start = content.rindex(name)
+    content[start : start + 1] = b"\xff"
+    path = tmp_path / "names.tflite"
+    path.write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        open_engine(path)
+    assert caught.value.reason is Reason.LOAD_FAILED

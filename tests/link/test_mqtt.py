@@ -121,7 +121,7 @@ def test_a_password_file_loses_one_line_end_and_a_missing_one_is_an_error(tmp_pa
     assert (settings.host, settings.port, settings.tls) == ("broker.local", 8883, True)
     assert "pass word" not in repr(settings)
     file.unlink()
-    with pytest.raises(LinkError, match="password file .*secret cannot be read"):
+    with pytest.raises(LinkError, match=r"password file .*secret cannot be read"):
         read_settings(config)
 
 
@@ -153,8 +153,8 @@ def test_tls_refuses_a_certificate_for_another_name(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_wants_a_client_certificate_says_so_when_it_is_missing_or_foreign(tmp_path: Path) -> None:
-    with tls_broker(tmp_path, "require_certificate true") as (settings, authority):
-        settings = replace(settings, ca_file=authority.file)
+    with tls_broker(tmp_path, "require_certificate true") as (bare, authority):
+        settings = replace(bare, ca_file=authority.file)
         assert "--cert" in str(refusal(settings).hint)
         stranger = make_authority(tmp_path, "stranger").issue("intruder")
         foreign = refusal(replace(settings, cert_file=stranger[0], key_file=stranger[1]))

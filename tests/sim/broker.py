@@ -1,5 +1,6 @@
 """A real mosquitto (or amqtt, which speaks 3.1.1 only) on a free loopback port, for one test."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -19,13 +20,20 @@ _START_S = 30.0
 _LOOPBACK = "127.0.0.1"
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @dataclass
 class Mosquitto:
     """One broker process that can be stopped and started again on the same port, with or without its memory."""
 
     directory: Path
     extra: tuple[str, ...] = ()  # lines of mosquitto.conf
-    port: int = field(default_factory=lambda: free_port())
+    port: int = field(default_factory=free_port)
     listener: tuple[str, ...] = ()  # lines for the listener: TLS files
     process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +49,7 @@ class Mosquitto:
         config = self.directory / "mosquitto.conf"
         anonymous = () if any(line.startswith("allow_anonymous") for line in self.extra) else ("allow_anonymous true",)
         lines = [f"listener {self.port} {_LOOPBACK}", *self.listener, *anonymous, *self.extra]
-        if hasattr(Path, "owner") and _is_root():
+        if os.geteuid() == 0:
             lines.append("user root")  # else it could not read the test's own files
         config.write_text("\n".join(lines) + "\n")
         log = (self.directory / "mosquitto.log").open("ab")
@@ -67,13 +75,6 @@ def find_mosquitto() -> str:
     if found is None:
         pytest.skip("mosquitto is not installed")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -126,12 +127,6 @@ def password_file(directory: Path, users: Mapping[str, str]) -> Path:
     path.write_text("".join(f"{user}:{password}\n" for user, password in users.items()))
     subprocess.run([tool, "-U", str(path)], check=True)
     return path
-
-
-def _is_root() -> bool:
-    import os
-
-    return os.geteuid() == 0
 
 
 _AMQTT = """

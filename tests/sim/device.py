@@ -1,11 +1,12 @@
 """A device with one pipeline of one stage: the real journal, store, fetch and updater on a simulated disk."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
 
 from edge_agent.disk import Disk
-from edge_agent.errors import Reason, RejectionError
+from edge_agent.errors import Reason, RejectionError, WorkerCrashedError
 from edge_agent.release.document import Target
 from edge_agent.release.manifest import Manifest
 from edge_agent.update.fetch import fetch_release
@@ -56,7 +57,9 @@ class SimDevice:
         self.unproven: set[str] = set()  # releases that fail their probe
         self.sick: dict[str, set[str]] = {}  # names of SimServer's lists → digests
         self.desired: Target | None = None
+        self.unable_probes = 0  # probes that cannot even be tried
         self.reports: list[Status] = []
+        self.on_report: Callable[[Status], None] = lambda status: None
 
     def boot(self) -> "SimDevice":
         """Start the agent on whatever is on the disk."""
@@ -77,7 +80,7 @@ class SimDevice:
             server=self.server,
             clock=self.clock,
             keep=lambda: self.updater.digests,
-            report=self.reports.append,
+            report=self._report,
         )
         self.updater = Updater(parts, initial=self.initial)
         self.updater.desire(self.desired)
@@ -126,7 +129,14 @@ class SimDevice:
 
         return below(".")
 
+    def _report(self, status: Status) -> None:
+        self.reports.append(status)
+        self.on_report(status)
+
     def _probe(self, directory: Path, manifest: Manifest) -> ProbeReport:
+        if self.unable_probes > 0:
+            self.unable_probes -= 1
+            raise WorkerCrashedError("the probe cannot be started: Cannot allocate memory")
         if directory.name in self.unproven:
             raise RejectionError("its answers are wrong", reason=Reason.GOLDEN_MISMATCH)
         return REPORT

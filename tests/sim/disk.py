@@ -79,6 +79,7 @@ class SimDisk:
         self.capacity_bytes = capacity_bytes
         self.operations = 0  # that changed something, since the last start
         self.cut_before: int | None = None  # the operation that the power does not last for, from 1
+        self.unreadable: set[str] = set()  # files with a bad sector
         self.refuse: Callable[[str, str], StorageError | None] = lambda operation, name: None
         self._root = _Directory()
         self._pending: list[_Change] = []
@@ -86,6 +87,8 @@ class SimDisk:
     # --- DiskOperations -----------------------------------------------------------------------------------
 
     def read(self, name: str, offset: int, size: int) -> bytes:
+        if name in self.unreadable:
+            raise StorageError(f"{name}: Input/output error")
         return bytes(self._file(name).content[offset : offset + size])
 
     def write(self, name: str, offset: int, content: bytes) -> None:

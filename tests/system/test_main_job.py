@@ -164,11 +164,11 @@ def test_the_fleet_sees_it(agent: AgentProcess, broker: Mosquitto, artifacts: Ar
     agent.wait("latency", lambda: agent.stage("camera").get("p95_ms") is not None)
 
     def seen() -> dict[str, object]:
-        (device,) = json.loads(edgectl(agent.folder, "devices", "--broker", broker.url, "--json").stdout)
+        device = json.loads(edgectl(agent.folder, "devices", "--broker", broker.url, "--json").stdout)
         return dict(device)
 
     device = seen()
-    assert (device["device"], device["online"]) == ("bench-pi", True)
+    assert (device["id"], device["online"]) == ("bench-pi", True)
     agent.kill()
     agent.wait("the last will", lambda: seen()["online"] is False)
 

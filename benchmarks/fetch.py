@@ -1,0 +1,103 @@
+"""Pull of a 20 MB artifact, against a bare paho subscriber that takes the same retained bytes from the same mosquitto.
+
+Ours asks for chunks a few at a time, inflates, hashes and writes them, checks the whole artifact against its digest and
+syncs it to the disk. The bare subscriber asks for everything at once and counts bytes. Both run in turn, several times.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+from random import Random
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from converter.broker import Broker
+from converter.publish.push import Parcel, send_chunks, wrap
+from edge_agent.disk import open_disk
+from edge_agent.link.broker import BrokerSettings
+from edge_agent.link.device import DeviceEvent, DeviceLink
+from edge_agent.link.events import Connected
+from edge_agent.link.topics import Topics
+from edge_agent.release.archive import read_artifact
+from edge_agent.update.fetch import fetch_release
+from edge_agent.update.store import ReleaseStore
+from tests.sim.artifact import make_members, pack
+from tests.sim.broker import run_mosquitto
+
+_ROUNDS = 7
+_MODEL_BYTES = 20_000_000
+_TOPICS = Topics()
+
+
+def main() -> dict[str, float]:
+    """Measure, print one JSON line and a table, and return the figures."""
+    with tempfile.TemporaryDirectory() as temporary, run_mosquitto(Path(temporary)) as broker:
+        folder = Path(temporary)
+        parcel = _publish(folder, broker.settings)
+        bare, ours = [], []
+        for number in range(_ROUNDS):
+            bare.append(_bare_s(parcel, broker.settings))
+            ours.append(_ours_s(parcel, broker.settings, folder / f"state-{number}"))
+    ratios = [limit / mine for limit, mine in zip(bare, ours, strict=True)]  # of neighbors in time
+    figures = {
+        "bare_s": round(statistics.median(bare), 3),
+        "ours_s": round(statistics.median(ours), 3),
+        "ratio": round(statistics.median(ratios), 3),
+        "best_ratio": round(max(ratios), 3),
+    }
+    print(json.dumps({"benchmark": "fetch", "megabytes": _MODEL_BYTES / 1e6, **figures}))
+    print(f"{'':24}{'20 MB, s':>10}{'MB/s':>10}", file=sys.stderr)
+    for name, seconds in (("bare subscriber", figures["bare_s"]), ("verified and durable", figures["ours_s"])):
+        print(f"{name:24}{seconds:>10}{_MODEL_BYTES / 1e6 / seconds:>10.0f}", file=sys.stderr)
+    print(f"{'':24}ratio {figures['ratio']}", file=sys.stderr)
+    return figures
+
+
+def _publish(folder: Path, settings: BrokerSettings) -> Parcel:
+    artifact = read_artifact(pack(make_members(Random(20).randbytes(_MODEL_BYTES)), folder / "model-1.0.0.edge"))
+    parcel = wrap(artifact, "stable", datetime.now(UTC))
+    with Broker(settings, _TOPICS) as writer, Broker(settings, _TOPICS) as reader:
+        send_chunks(parcel.chunks, writer, reader, lambda _done, _total: None)
+    return parcel
+
+
+def _bare_s(parcel: Parcel, settings: BrokerSettings) -> float:
+    arrived: SimpleQueue[int] = SimpleQueue()
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_message = lambda _client, _user, message: arrived.put(len(message.payload))
+    client.connect(settings.host, settings.port)
+    client.loop_start()
+    began_s = time.monotonic()
+    client.subscribe(_TOPICS.blob("+"), 0)
+    for _ in parcel.chunks:
+        arrived.get(timeout=60)
+    took_s = time.monotonic() - began_s
+    client.disconnect()
+    client.loop_stop()
+    return took_s
+
+
+def _ours_s(parcel: Parcel, settings: BrokerSettings, state: Path) -> float:
+    events: SimpleQueue[DeviceEvent] = SimpleQueue()
+    store = ReleaseStore(open_disk(state), state)
+    with DeviceLink(settings, _TOPICS, "bench", [], events.put) as link:
+        while not isinstance(events.get(timeout=60), Connected):
+            pass
+        began_s = time.monotonic()
+        report = fetch_release(
+            parcel.target, store, link, cancelled=lambda: False, trouble=print
+        )
+        took_s = time.monotonic() - began_s
+    assert report is not None
+    assert store.holds(parcel.target.digest)
+    return took_s
+
+
+if __name__ == "__main__":
+    main()

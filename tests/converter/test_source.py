@@ -1,0 +1,171 @@
+"""A `.tflite` as the source: what is refused, the two repairs, and damaged files."""
+
+import contextlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from converter.convert import convert
+from converter.errors import ConversionError
+from converter.frontends.tflite import normalize
+from converter.source import open_source
+from converter.tflite_schema import add_signature, fix_batch, read_graph
+from edge_agent.errors import EdgeError
+from edge_agent.inference.tflite import open_engine
+from tests.converter.conftest import EXAMPLES, Digits, order
+
+SMALL = (EXAMPLES / "linescan_v1.tflite").read_bytes()
+
+
+def poisoned(value: float) -> bytes:
+    """The small model with one weight replaced."""
+    content = bytearray(SMALL)
+    model = schema_py_generated.Model.GetRootAs(content, 0)
+    for number in range(model.BuffersLength()):
+        if model.Buffers(number).DataLength() > 1000:
+            model.Buffers(number).DataAsNumpy()[:4] = np.frombuffer(np.float32(value).tobytes(), np.uint8)
+    return bytes(content)
+
+
+def without_signature() -> bytes:
+    model = schema_py_generated.ModelT.InitFromObj(schema_py_generated.Model.GetRootAs(SMALL, 0))
+    model.signatureDefs = []
+    from flatbuffers import Builder
+
+    builder = Builder(len(SMALL))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("scheme", ["float32", "int8", "unchanged"])
+def test_weights_that_are_not_finite_are_refused(value: float, scheme: str) -> None:
+    with pytest.raises(ConversionError, match="weights hold NaN or Inf"):
+        normalize(poisoned(value), scheme, "linescan.tflite")  # type: ignore[arg-type]  # one of Scheme
+
+
+def test_activations_that_overflow_are_refused_before_they_make_a_model_that_crashes(
+    digits: Digits, tmp_path: Path
+) -> None:
+    source = tmp_path / "linescan.tflite"
+    source.write_bytes(poisoned(3e38))
+    recipe = EXAMPLES / "linescan.toml"
+    with pytest.raises(ConversionError, match="NaN or Inf"):
+        convert(
+            order(
+                tmp_path / "linescan-1.edge",
+                source=source,
+                recipe=recipe,
+                options={"scheme": "int8"},
+                calibrate=digits.calibration_rows,
+            )
+        )
+    assert not (tmp_path / "linescan-1.edge").exists()
+
+
+def test_a_model_without_signature_can_be_quantized(digits: Digits, tmp_path: Path) -> None:
+    source = tmp_path / "linescan.tflite"
+    source.write_bytes(without_signature())
+    assert not read_graph(source.read_bytes()).signatures
+    done = convert(
+        order(
+            tmp_path / "linescan-1.edge",
+            source=source,
+            recipe=EXAMPLES / "linescan.toml",
+            options={"scheme": "int8"},
+            calibrate=digits.calibration_rows,
+        )
+    )
+    assert done.fidelity.comparison.top1_agreement == 1.0
+
+
+def test_a_signature_is_named_after_the_tensors_and_changes_no_answer(tmp_path: Path) -> None:
+    signed = add_signature(without_signature())
+    graph = read_graph(signed)
+    assert graph.signatures[0].key == "serving_default"
+    assert set(graph.signatures[0].inputs.values()) == set(graph.inputs)
+    rows = np.arange(64, dtype=np.float32).reshape(1, 8, 8) % 17
+    answers = []
+    for name, content in (("signed", signed), ("plain", SMALL)):
+        (tmp_path / name).write_bytes(content)
+        with open_engine(tmp_path / name) as engine:
+            answers.append(engine.invoke([rows])[0])
+    assert np.array_equal(answers[0], answers[1])
+
+
+def test_a_fixed_batch_is_left_as_it_is() -> None:
+    assert fix_batch(SMALL) == SMALL
+
+
+@pytest.mark.shared_data
+def test_an_open_batch_becomes_one(shared_data: Path, tmp_path: Path) -> None:
+    open_batch = (shared_data / "models/classification/mnist_conv_fc_float.tflite").read_bytes()
+    before = read_graph(open_batch)
+    assert before.tensors[before.inputs[0]].signature == (-1, 28, 28, 1)
+    source = tmp_path / "mnist.tflite"
+    source.write_bytes(open_batch)
+    fixed = open_source(source, "float32", tmp_path)
+    assert fixed.graph.tensors[fixed.graph.inputs[0]].signature == (1, 28, 28, 1)
+    assert not [tensor for tensor in fixed.graph.tensors if tensor.signature[:1] == (-1,)]
+    assert len(fixed.content) == len(open_batch)
+    assert source.read_bytes() == open_batch
+
+
+@pytest.mark.shared_data
+def test_several_signatures_are_named(shared_data: Path) -> None:
+    content = (shared_data / "models/sensor/two_signatures.tflite").read_bytes()
+    with pytest.raises(ConversionError, match=r"2 signatures \(add, multiply\)"):
+        normalize(content, "unchanged", "two.tflite")
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "audio_preprocessor_signal_ops", "git_lfs_pointer", "mobilenet_v1_0.25_128_edgetpu", "model_invoking_error",
+        "person_detect_old_quant", "posenet_custom_op", "truncated_half", "whitespace_tokenizer_flex",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scheme", ["dynamic", "unchanged"])
+def test_bad_models_are_refused_and_nothing_is_written(
+    name: str, scheme: str, shared_data: Path, tmp_path: Path
+) -> None:
+    source = shared_data / "bad_models" / f"{name}.tflite"
+    with pytest.raises(EdgeError) as caught:
+        convert(order(tmp_path / "bad-1.edge", source=source, recipe=None, options={"scheme": scheme}))
+    assert caught.value.hint
+    assert "Traceback" not in str(caught.value)
+    assert "edgectl-" not in str(caught.value)  # no path of ours
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
+def test_damaged_models_give_only_our_error(changes: list[tuple[int, int]], cut: bool) -> None:  # noqa: FBT001
+    content = bytearray(SMALL)
+    for position, value in changes:
+        content[position % 6000 if value % 2 else position] = value
+    damaged = bytes(content[: changes[0][0]] if cut else content)
+    with contextlib.suppress(ConversionError):
+        normalize(damaged, "float32", "x")
+    with contextlib.suppress(ConversionError):
+        add_signature(damaged)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut off", b""])
+def test_an_empty_or_cut_off_zip_is_no_source(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(content)
+    with pytest.raises(EdgeError, match=r"cut off|empty"):
+        open_source(tmp_path / "model.tflite", "float32", tmp_path)
+
+
+def test_a_zip_of_something_else_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model.tflite", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(EdgeError, match="zip"):
+        open_source(tmp_path / "model.tflite", "float32", tmp_path)

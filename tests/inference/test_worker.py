@@ -1,0 +1,299 @@
+"""A real worker process: what it answers, what it refuses, and that it ends with its supervisor."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import CsvSource, FolderSource, SourceConfig
+from edge_agent.errors import Reason
+from edge_agent.inference.ipc import (
+    Figures,
+    FrameFailed,
+    Load,
+    LoadFailed,
+    Order,
+    Result,
+    Serving,
+    SourceEnded,
+    SourceTrouble,
+    Start,
+    Unload,
+    format_line,
+)
+from edge_agent.inference.process import WorkerProcess, describe_exit, read_pss_bytes
+from edge_agent.release.manifest import SignalInput
+from tests.inference.releases import (
+    WAIT_S,
+    Words,
+    digits_release,
+    linescan_release,
+    write_lines,
+    write_picture,
+    write_pictures,
+)
+
+A, B = "a" * 64, "b" * 64
+HEAVY = ("paho", "click", "tuf", "psutil", "sqlite3", "cryptography", "securesystemslib", "av", "PIL.WebPImagePlugin")
+
+
+@dataclass
+class Worker:
+    """A running worker and what it has said."""
+
+    words: Words = field(default_factory=Words)
+    exits: list[int] = field(default_factory=list)
+    process: WorkerProcess | None = None
+
+    def start(self, source: SourceConfig, release: Path | None = None, digest: str = A) -> "Worker":
+        start = Start("birds", source, 1, str(release) if release else None, digest if release else None)
+        self.process = WorkerProcess(start, self.words.say, self.exits.append)
+        return self
+
+    def send(self, order: Order) -> None:
+        assert self.process is not None
+        self.process.send(order)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        return self.process.stop(WAIT_S)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    if worker.process is not None:
+        worker.process.kill()
+        worker.stop()
+
+
+def test_a_folder_is_answered_picture_by_picture(worker: Worker, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 5)
+    worker.start(FolderSource("folder", pictures), digits_release(tmp_path / "release"))
+    assert worker.words.until(SourceEnded).frames == 5
+    assert worker.stop() == 0
+    results = worker.words.of(Result)
+    assert [result.input for result in results] == [f"{number:03}.jpg" for number in range(5)]
+    assert all(result.digest == A and result.task == "classification" for result in results)
+    assert results[0].results[0]["label"] in [str(digit) for digit in range(10)]
+    assert len(results[0].results) == 3
+    assert set(results[0].latency_ms) == {"capture", "preprocess", "invoke", "postprocess"}
+    (serving,) = worker.words.of(Serving)
+    assert serving.digest == A
+    assert serving.library is not None
+    assert worker.exits == [0]
+
+
+def test_rows_are_answered_window_by_window(worker: Worker, tmp_path: Path) -> None:
+    lines = write_lines(tmp_path / "lines.csv", 8 * 20 + 3)
+    worker.start(CsvSource("csv", lines), linescan_release(tmp_path / "release"))
+    assert worker.words.until(SourceEnded).frames == 20
+    figures = worker.words.of(Figures)
+    assert sum(each.frames_out for each in figures) == 20
+    assert sum(sum(each.latency["invoke"].values()) for each in figures if each.frames_out) == 20
+
+
+def test_a_worker_waits_for_its_first_release_and_switches_to_the_next(worker: Worker, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 3)
+    worker.start(FolderSource("folder", pictures, repeat=True))
+    worker.words.until(Figures)
+    assert worker.words.of(Result) == []
+    worker.send(Load(str(digits_release(tmp_path / A)), A))
+    worker.words.until(Result, count=5)
+    worker.send(Load(str(digits_release(tmp_path / B, model="digits_v2.tflite")), B))
+    assert worker.words.until(Serving).digest == B
+    worker.words.until(Result, count=5)
+    worker.send(Unload())
+    assert worker.words.until(Serving) == Serving(None)
+    worker.words.until(Figures, count=2)
+    results = worker.words.of(Result)
+    assert [result.seq for result in results] == list(range(1, len(results) + 1))
+    assert worker.stop() == 0
+
+
+def break_model(release: Path) -> None:
+    (release / "model.tflite").write_bytes(b"<html>404 Not Found</html>")
+
+
+def cut_model(release: Path) -> None:
+    content = (release / "model.tflite").read_bytes()
+    (release / "model.tflite").write_bytes(content[: len(content) // 2])
+
+
+def remove_manifest(release: Path) -> None:
+    (release / "manifest.json").unlink()
+
+
+def drop_a_label(release: Path) -> None:
+    (release / "labels.txt").write_text("zero\none\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (break_model, Reason.NOT_A_MODEL),
+        (cut_model, Reason.NOT_A_MODEL),
+        (remove_manifest, Reason.INTEGRITY),
+        (drop_a_label, Reason.LABELS_MISMATCH),
+    ],
+)
+def test_a_release_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(
+    worker: Worker, tmp_path: Path, spoil: Callable[[Path], None], reason: Reason
+) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 3)
+    worker.start(FolderSource("folder", pictures, repeat=True), digits_release(tmp_path / A))
+    worker.words.until(Result)
+    bad = digits_release(tmp_path / B)
+    spoil(bad)
+    worker.send(Load(str(bad), B))
+    failed = worker.words.until(LoadFailed)
+    assert (failed.digest, failed.reason) == (B, reason)
+    assert failed.detail
+    result = [worker.words.until(Result) for _ in range(10)][-1]
+    assert result.digest == A
+    assert len(worker.words.of(Serving)) == 1
+
+
+def test_a_model_of_pictures_is_refused_where_the_source_gives_rows(worker: Worker, tmp_path: Path) -> None:
+    lines = write_lines(tmp_path / "lines.csv", 80)
+    worker.start(CsvSource("csv", lines), digits_release(tmp_path / A))
+    failed = worker.words.until(LoadFailed)
+    assert failed.reason is Reason.INCOMPATIBLE
+    assert "takes pictures; the source is a csv" in failed.detail
+    assert failed.hint
+
+
+def test_a_model_of_columns_that_the_source_has_not_is_refused_with_the_nearest_named(
+    worker: Worker, tmp_path: Path
+) -> None:
+    lines = write_lines(tmp_path / "lines.csv", 80)
+    spec = SignalInput(channels=("diod_0", *(f"diode_{number}" for number in range(1, 8))), window=8, stride=8)
+    worker.start(CsvSource("csv", lines), linescan_release(tmp_path / A, source=spec))
+    failed = worker.words.until(LoadFailed)
+    assert failed.reason is Reason.INCOMPATIBLE
+    assert "diod_0" in failed.detail
+    assert "diode_0" in failed.detail
+
+
+def test_columns_of_the_configuration_must_be_as_many_as_the_model_takes(worker: Worker, tmp_path: Path) -> None:
+    lines = write_lines(tmp_path / "lines.csv", 80)
+    worker.start(CsvSource("csv", lines, columns=("diode_0", "diode_1")), linescan_release(tmp_path / A))
+    failed = worker.words.until(LoadFailed)
+    assert failed.reason is Reason.INCOMPATIBLE
+    assert "2 columns" in failed.detail
+    assert "takes 8" in failed.detail
+
+
+def test_a_source_that_comes_later_is_waited_for(worker: Worker, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    worker.start(FolderSource("folder", pictures), digits_release(tmp_path / A))
+    trouble = worker.words.until(SourceTrouble)
+    assert "pictures" in trouble.detail
+    assert trouble.hint
+    write_pictures(pictures, 2)
+    assert worker.words.until(SourceEnded).frames == 2
+
+
+def test_files_that_are_no_pictures_cost_only_themselves(worker: Worker, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 2)
+    (pictures / "000a.jpg").write_text("version https://git-lfs.github.com/spec/v1\n")
+    whole = write_picture(pictures / "000b.jpg", size_px=(640, 480)).read_bytes()
+    (pictures / "000b.jpg").write_bytes(whole[: len(whole) // 2])
+    worker.start(FolderSource("folder", pictures), digits_release(tmp_path / A))
+    assert worker.words.until(SourceEnded).frames == 2
+    failed = worker.words.of(FrameFailed)
+    assert [(each.input, each.of_model) for each in failed] == [("000a.jpg", False), ("000b.jpg", False)]
+
+
+def test_a_worker_that_crashes_says_how(worker: Worker, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 1)
+    worker.start(FolderSource("folder", pictures, repeat=True), digits_release(tmp_path / A))
+    worker.words.until(Result)
+    assert worker.process is not None
+    assert worker.process.pss_bytes is not None
+    os.kill(worker.process.pid, signal.SIGSEGV)
+    assert worker.stop() == -signal.SIGSEGV
+    assert worker.exits == [-signal.SIGSEGV]
+    assert describe_exit(worker.exits[0]) == "signal SIGSEGV"
+    worker.send(Unload())  # to nobody: not an error
+    assert worker.process.pss_bytes is None
+
+
+def test_no_worker_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 1)
+    release = digits_release(tmp_path / A)
+    script = f"""
+import sys, threading
+from pathlib import Path
+from edge_agent.config import FolderSource
+from edge_agent.inference.ipc import Result, Start
+from edge_agent.inference.process import WorkerProcess
+answered = threading.Event()
+source = FolderSource("folder", Path({str(pictures)!r}), repeat=True)
+hear = lambda word: answered.set() if isinstance(word, Result) else None
+worker = WorkerProcess(Start("birds", source, 1, {str(release)!r}, "a" * 64), hear, lambda code: None)
+assert answered.wait(60)
+print(worker.pid, flush=True)
+threading.Event().wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        worker_pid = int(supervisor.stdout.readline())
+        watched = os.pidfd_open(worker_pid)
+        supervisor.kill()
+    try:
+        readable, _, _ = select.select([watched], [], [], WAIT_S)
+        assert readable, "the worker still runs"
+    finally:
+        os.close(watched)
+
+
+def test_a_worker_ends_when_it_is_spoken_to_by_nobody(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-m", "edge_agent.inference.worker", str(theirs.fileno())]
+        child = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    ours.sendall(format_line(Start("birds", FolderSource("folder", tmp_path), 1)))
+    ours.close()
+    assert child.wait(WAIT_S) == 0
+
+
+def test_a_worker_imports_nothing_of_the_supervisor_s() -> None:
+    script = f"""
+import sys
+import edge_agent.inference.worker
+import edge_agent.inference.sources.folder
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+left = ("update", "telemetry", "link", "service", "cli")
+ours = [name for name in sys.modules if name.startswith("edge_agent.") and name.split(".")[1] in left]
+print(heavy + ours)
+"""
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_the_supervisor_s_side_imports_neither_numpy_nor_pillow_nor_an_interpreter() -> None:
+    script = """
+import sys
+import edge_agent.inference.server, edge_agent.inference.sinks
+import edge_agent.telemetry.outbox, edge_agent.telemetry.report, edge_agent.telemetry.resources
+heavy = ("numpy", "PIL", "ai_edge_litert", "tflite_runtime", "av", "tuf")
+print([name for name in heavy if name in sys.modules])
+"""
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_memory_is_that_of_the_process_asked_for() -> None:
+    mine = read_pss_bytes(os.getpid())
+    assert mine is not None
+    assert mine > 5_000_000
+    assert read_pss_bytes(2**22 + 1) is None

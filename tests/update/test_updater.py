@@ -1,0 +1,603 @@
+"""One stage's updates from desire to commit, and every way they go wrong. The power cuts are in tests/power."""
+
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from edge_agent.errors import ConfigError, InputError, Reason, StorageError, WorkerCrashedError
+from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.update.journal import _checksum
+from edge_agent.update.machine import Fetching, Idle, Outcome, Record, Staged, Trial
+from tests.sim.device import SimDevice
+from tests.sim.releases import SimTransport, make_release
+
+OLD, NEW, NEXT = make_release("1"), make_release("2"), make_release("3")
+
+
+@pytest.fixture
+def device() -> SimDevice:
+    """Serving OLD."""
+    device = SimDevice(SimTransport(OLD, NEW, NEXT)).boot()
+    device.run(OLD.target)
+    assert device.record.current == OLD.digest
+    device.server.served.clear()
+    device.reports.clear()
+    return device
+
+
+def _unchanged(device: SimDevice) -> bool:
+    """Whether all that was is: OLD serves, and nothing else is installed."""
+    return (
+        device.server.serving == OLD.digest
+        and device.record.current == OLD.digest
+        and device.record.phase == Idle()
+        and device.disk.entries("releases") == [(OLD.digest, True)]
+        and device.disk.entries("staging") == []
+    )
+
+
+# --- the way it should go -----------------------------------------------------------------------------------
+
+
+def test_a_desired_release_is_fetched_proved_tried_and_committed(device: SimDevice) -> None:
+    record = device.run(NEW.target)
+
+    assert record == Record(NEW.digest, OLD.digest, Idle(), (), record.last)
+    assert record.last == Outcome(NEW.digest, "committed", detail="520 frames in 5.2 s, 0 failed")
+    assert device.server.served == [NEW.digest]
+    phases = dict.fromkeys(type(status.record.phase) for status in device.reports)
+    assert list(phases) == [Idle, Fetching, Staged, Trial]
+
+
+def test_the_status_names_versions_and_what_the_update_has_cost(device: SimDevice) -> None:
+    device.run(NEW.target)
+
+    status = device.status
+    assert status.versions == {OLD.digest: "1", NEW.digest: "2"}
+    assert status.desired == NEW.target
+    assert status.problem is None
+    assert status.probe is not None
+    assert status.fetched is not None
+    assert status.fetched.reused_bytes == len(b"crow\nowl\n")
+
+
+def test_hearing_the_same_desire_again_changes_nothing(device: SimDevice) -> None:
+    device.run(NEW.target)
+    device.reports.clear()
+    operations = device.disk.operations
+    device.run(NEW.target)
+
+    assert device.reports == []
+    assert device.disk.operations == operations
+
+
+def test_only_current_and_previous_stay_on_the_disk(device: SimDevice) -> None:
+    for release in (NEW, NEXT):
+        device.run(release.target)
+
+    assert [name for name, _ in device.disk.entries("releases")] == sorted([NEW.digest, NEXT.digest])
+
+
+def test_a_signed_downgrade_needs_no_network(device: SimDevice) -> None:
+    device.run(NEW.target)
+    device.transport.blobs.clear()
+    record = device.run(OLD.target)
+
+    assert (record.current, record.previous) == (OLD.digest, NEW.digest)
+
+
+def test_after_a_start_the_committed_release_serves_before_anything_else(device: SimDevice) -> None:
+    device.run(NEW.target)
+    device.lose_process()
+    device.boot()
+    device.transport.on_chunk = lambda digest: (
+        pytest.fail("fetched before it served") if not device.server.serving else None
+    )
+    device.run(NEXT.target)
+
+    assert device.server.served == [NEW.digest, NEXT.digest]
+
+
+def test_a_new_desire_during_a_fetch_is_followed_at_once(device: SimDevice) -> None:
+    device.transport.on_chunk = lambda digest: (
+        device.updater.desire(NEXT.target) if digest in NEW.chunk_digests else None
+    )
+    record = device.run(NEW.target)
+
+    assert record.current == NEXT.digest
+    assert record.previous == OLD.digest
+    assert not record.refuses(NEW.digest)
+    assert device.server.served == [NEXT.digest]
+
+
+def test_a_new_desire_during_a_trial_ends_it(device: SimDevice) -> None:
+    device.server.before_word = lambda: device.updater.desire(NEXT.target)
+    record = device.run(NEW.target)
+
+    assert (record.current, record.previous) == (NEXT.digest, OLD.digest)
+    assert device.server.served == [NEW.digest, OLD.digest, NEXT.digest]
+
+
+def test_a_device_that_hears_nothing_goes_on_serving(device: SimDevice) -> None:
+    device.lose_process()
+    device.desired = None
+    device.boot().run()
+
+    assert device.server.served == [OLD.digest]
+    assert _unchanged(device)
+
+
+# --- releases that will not do ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sickness", "result", "reason"),
+    [
+        ("unproven", "rejected", Reason.GOLDEN_MISMATCH),
+        ("unloadable", "rolled_back", Reason.LOAD_FAILED),
+        ("erring", "rolled_back", Reason.TRIAL_ERRORS),
+        ("crashing", "rolled_back", Reason.CRASH_LOOP),
+        ("crashing_later", "rolled_back", Reason.CRASH_LOOP),
+    ],
+)
+def test_a_sick_release_is_given_up_and_the_old_one_serves(
+    device: SimDevice, sickness: str, result: str, reason: Reason
+) -> None:
+    if sickness == "unproven":
+        device.unproven.add(NEW.digest)
+    else:
+        getattr(device.server, sickness).add(NEW.digest)
+    record = device.run(NEW.target)
+
+    assert record.last is not None
+    assert (record.last.digest, record.last.result, record.last.reason) == (NEW.digest, result, reason)
+    assert record.last.detail
+    assert record.refuses(NEW.digest)
+    assert record.previous is None
+    assert _unchanged(device)
+    assert device.status.versions[NEW.digest] == "2"
+
+
+def test_a_refused_release_is_not_tried_again_after_a_restart(device: SimDevice) -> None:
+    device.unproven.add(NEW.digest)
+    device.run(NEW.target)
+    device.lose_process()
+    device.unproven.clear()
+    device.boot().run()
+
+    assert device.server.served == [OLD.digest]
+    assert _unchanged(device)
+
+
+def test_a_corrupt_artifact_is_rejected_and_nothing_else_changes(device: SimDevice) -> None:
+    record = device.run(replace(NEW.target, size_bytes=NEW.target.size_bytes + 1))
+
+    assert record.last is not None
+    assert record.last.reason is Reason.INTEGRITY
+    assert device.server.served == []
+    assert _unchanged(device)
+
+
+def test_a_document_that_names_another_artifact_is_rejected(device: SimDevice) -> None:
+    record = device.run(replace(NEW.target, version="9"))
+
+    assert record.last is not None
+    assert record.last.reason is Reason.WRONG_TARGET
+    assert record.last.detail == "the signed document says birds 9, the artifact birds 2"
+    assert _unchanged(device)
+
+
+def test_a_release_that_crashes_only_once_is_kept(device: SimDevice) -> None:
+    crashes = iter([True])
+
+    def crash_once() -> None:
+        if next(crashes, False):
+            device.server.serving = None
+            raise WorkerCrashedError("the worker ended with signal SIGKILL")
+
+    device.server.before_word = crash_once
+    record = device.run(NEW.target)
+
+    assert record.current == NEW.digest
+    assert device.server.served == [NEW.digest, OLD.digest, NEW.digest]
+
+
+def test_a_source_that_has_ended_leaves_the_release_to_its_probe(device: SimDevice) -> None:
+    device.server.source_ended = True
+    record = device.run(NEW.target)
+
+    assert record.last is not None
+    assert record.last.result == "committed"
+    assert "by its probe alone" in (record.last.detail or "")
+
+
+# --- a world that fails -------------------------------------------------------------------------------------
+
+
+def test_a_link_that_fails_is_tried_again_and_is_no_rejection(device: SimDevice) -> None:
+    device.transport.breaks_after = 2
+    record = device.run(NEW.target)
+
+    assert record.phase == Fetching(NEW.digest, 2)
+    assert device.status.problem is not None
+    assert device.status.problem.reason is Reason.MISSING_CHUNK
+    assert device.server.serving == OLD.digest
+
+    device.transport.breaks_after = None
+    assert device.run_for(2.0).current == NEW.digest
+    assert device.status.problem is None
+
+
+def test_the_waits_between_attempts_grow_and_stay_bounded(device: SimDevice) -> None:
+    device.transport.breaks_after = 0
+    device.run(NEW.target)
+    device.run_for(3600.0)
+
+    phase = device.record.phase
+    assert isinstance(phase, Fetching)
+    assert 12 < phase.attempt < 80
+
+
+def test_a_new_desire_does_not_wait_for_the_old_ones_back_off(device: SimDevice) -> None:
+    device.transport.breaks_after = 0
+    device.run(NEW.target)
+    device.run_for(1000.0)
+    device.transport.breaks_after = None
+    began_s = device.clock.monotonic_s()
+
+    assert device.run(NEXT.target).current == NEXT.digest
+    assert device.clock.monotonic_s() - began_s < 10.0
+
+
+def test_trouble_of_the_transport_is_reported_while_it_goes_on(device: SimDevice) -> None:
+    seen: list[Reason] = []
+
+    def report_trouble(digest: str) -> None:
+        device.updater._trouble(Reason.CORRUPT_CHUNK, "one chunk is corrupt")
+        seen.extend(status.problem.reason for status in device.reports if status.problem)
+
+    device.transport.on_chunk = report_trouble
+    device.run(NEW.target)
+
+    assert set(seen) == {Reason.CORRUPT_CHUNK}
+    assert device.status.problem is None
+
+
+def test_a_full_disk_is_reported_and_heals_by_itself(device: SimDevice) -> None:
+    capacity_bytes = device.disk.capacity_bytes
+    device.disk.capacity_bytes = 300_000
+    device.run(NEW.target)
+
+    assert device.status.problem is not None
+    assert device.status.problem.reason is Reason.DISK_FULL
+    assert device.status.problem.hint
+    assert device.server.serving == OLD.digest
+    assert not device.record.refuses(NEW.digest)
+
+    device.disk.capacity_bytes = capacity_bytes
+    assert device.run_for(10.0).current == NEW.digest
+
+
+def test_a_verdict_that_cannot_be_remembered_is_not_given_again(device: SimDevice) -> None:
+    """Else a healthy release on a full disk would be tried until it looks like one that crashes."""
+    full = False
+
+    def refuse(operation: str, name: str) -> StorageError | None:
+        return StorageError("the disk is full", reason=Reason.DISK_FULL) if full and operation == "write" else None
+
+    def fill_the_disk() -> None:
+        nonlocal full
+        full = True
+
+    device.disk.refuse = refuse
+    device.server.before_word = fill_the_disk
+    device.run(NEW.target)
+    device.run_for(1000.0)
+
+    assert device.record.phase == Trial(NEW.digest, 1)
+    assert device.server.served == [NEW.digest]
+    assert device.status.problem is not None
+
+    full = False
+    device.server.before_word = lambda: None
+    assert device.run_for(300.0).current == NEW.digest
+    assert device.server.served == [NEW.digest]
+
+
+@pytest.mark.parametrize("failing", ["write", "sync_file", "replace", "sync_directory"])
+def test_a_disk_that_fails_for_a_while_only_delays(device: SimDevice, failing: str) -> None:
+    failures = iter(range(7))
+    device.disk.refuse = lambda operation, name: (
+        StorageError(f"{name}: Input/output error")
+        if operation == failing and next(failures, None) is not None
+        else None
+    )
+    device.run(NEW.target)
+
+    assert device.run_for(600.0).current == NEW.digest
+    assert device.server.serving == NEW.digest
+
+
+def test_a_probe_that_cannot_be_tried_says_nothing_of_the_release(device: SimDevice) -> None:
+    device.unable_probes = 2
+    device.run(NEW.target)
+    assert device.status.problem is not None
+    assert device.record.phase == Staged(NEW.digest)
+
+    assert device.run_for(30.0).current == NEW.digest
+
+
+# --- what is installed fails --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def updated(device: SimDevice) -> SimDevice:
+    """Serving NEW, with OLD behind it, and about to start."""
+    device.run(NEW.target)
+    device.lose_process()
+    return device
+
+
+def _rot(device: SimDevice, digest: str) -> None:
+    device.disk.write(f"releases/{digest}/{MODEL_FILE}", 100, b"rot")
+
+
+def test_a_rotten_release_is_not_served_and_is_fetched_again(updated: SimDevice) -> None:
+    _rot(updated, NEW.digest)
+    updated.boot().run()
+
+    assert updated.server.served == [OLD.digest, NEW.digest]
+    assert updated.record.current == NEW.digest
+    assert updated.store.is_sound(NEW.digest)
+    assert len(updated.transport.carried) > 0
+    assert Reason.ROTTEN in {status.record.last.reason for status in updated.reports if status.record.last}
+
+
+def test_with_both_releases_rotten_nothing_serves_until_one_is_there_again(updated: SimDevice) -> None:
+    _rot(updated, NEW.digest)
+    _rot(updated, OLD.digest)
+    updated.boot().run()
+
+    assert updated.server.served == [None, NEW.digest]
+    assert updated.record.current == NEW.digest
+    assert updated.record.previous is None
+
+
+def test_without_a_broker_a_rotten_release_gives_way_to_the_one_before(updated: SimDevice) -> None:
+    _rot(updated, NEW.digest)
+    updated.desired = None
+    updated.boot().run()
+
+    assert updated.server.serving == OLD.digest
+    assert updated.record == Record(OLD.digest, None, Idle(), (), updated.record.last)
+
+
+def test_a_candidate_that_rots_before_its_trial_is_fetched_again(device: SimDevice) -> None:
+    device.unable_probes = 1
+    device.run(NEW.target)
+    assert device.record.phase == Staged(NEW.digest)
+
+    _rot(device, NEW.digest)
+    device.lose_process()
+    device.boot().run()
+
+    assert device.record.current == NEW.digest
+    assert device.store.is_sound(NEW.digest)
+
+
+def test_a_committed_release_that_cannot_be_loaded_gives_way_to_the_one_before(updated: SimDevice) -> None:
+    updated.sick["unloadable"] = {NEW.digest}
+    updated.boot().run()
+
+    assert updated.server.served == [NEW.digest, OLD.digest]
+    assert updated.record.last == Outcome(NEW.digest, "rolled_back", Reason.LOAD_FAILED, "it cannot be loaded")
+    assert updated.record.refuses(NEW.digest)
+
+
+def test_a_committed_release_that_keeps_crashing_gives_way_to_the_one_before(updated: SimDevice) -> None:
+    updated.sick["crashing"] = {NEW.digest}
+    updated.boot().run()
+    assert updated.record.current == NEW.digest
+    updated.run_for(20.0)
+
+    assert updated.server.served == [NEW.digest, NEW.digest, NEW.digest, OLD.digest]
+    assert updated.record.current == OLD.digest
+    assert updated.record.last is not None
+    assert updated.record.last.reason is Reason.CRASH_LOOP
+
+
+def test_with_nothing_before_it_a_release_that_cannot_be_loaded_is_tried_again_and_can_be_replaced(
+    device: SimDevice,
+) -> None:
+    device.sick["unloadable"] = {OLD.digest}
+    device.lose_process()
+    device.boot().run()
+
+    assert device.record.current == OLD.digest
+    assert device.status.problem is not None
+    assert device.status.problem.reason is Reason.LOAD_FAILED
+    assert device.status.problem.hint == "convert it again"
+    device.run_for(20.0)
+    assert len(device.server.served) > 2
+
+    assert device.run(NEW.target).current == NEW.digest
+    assert device.server.serving == NEW.digest
+    assert device.status.problem is None
+
+
+def test_a_corrupt_record_is_reported_and_the_desired_release_serves_again_without_network(updated: SimDevice) -> None:
+    updated.disk.write("records/porch/main.json", 50, b"\0\0\0\0")
+    updated.transport.blobs.clear()
+    updated.boot().run()
+
+    assert updated.server.serving == NEW.digest
+    assert updated.record.current == NEW.digest
+    problems = [status.problem for status in updated.reports if status.problem]
+    assert "main.json was corrupt and is set aside as records/porch/main.json.corrupt-1" in problems[0].detail
+
+
+def test_a_corrupt_record_and_no_word_from_the_fleet_removes_nothing(updated: SimDevice) -> None:
+    updated.disk.write("records/porch/main.json", 50, b"\0\0\0\0")
+    updated.desired = None
+    updated.boot().run()
+
+    assert [name for name, _ in updated.disk.entries("releases")] == sorted([OLD.digest, NEW.digest])
+
+
+def test_a_record_of_a_newer_agent_stops_for_the_operator(updated: SimDevice) -> None:
+    tree = {"schema": 2}
+    content = f'{{"sha256": "{_checksum(tree)}", "record": {{"schema": 2}}}}'.encode()
+    updated.disk.remove_file("records/porch/main.json")
+    updated.disk.write("records/porch/main.json", 0, content)
+
+    with pytest.raises(ConfigError, match="schema 2"):
+        updated.boot()
+
+    assert updated.disk.read("records/porch/main.json", 0, 1000) == content
+
+
+# --- the operator -------------------------------------------------------------------------------------------
+
+
+def test_an_operator_gets_the_release_before_back_and_it_stays(updated: SimDevice) -> None:
+    updated.boot().run()
+    answer = updated.updater.roll_back()
+    updated.run()
+
+    assert answer.result(timeout=0).current == OLD.digest
+    assert updated.server.serving == OLD.digest
+    assert updated.record.refuses(NEW.digest)
+    assert updated.disk.entries("releases") == [(OLD.digest, True)]
+
+
+def test_an_operator_ends_a_trial(device: SimDevice) -> None:
+    device.server.before_word = lambda: answers.append(device.updater.roll_back()) if not answers else None
+    answers: list[object] = []
+    record = device.run(NEW.target)
+
+    assert record.last == Outcome(NEW.digest, "rolled_back", Reason.OPERATOR)
+    assert _unchanged(device)
+
+
+def test_an_operator_is_told_when_there_is_nothing_to_roll_back_to(device: SimDevice) -> None:
+    answer = device.updater.roll_back()
+    device.run()
+
+    error = answer.exception(timeout=0)
+    assert isinstance(error, InputError)
+    assert "no earlier release" in str(error)
+    assert error.hint
+    assert _unchanged(device)
+
+
+def test_an_operator_does_not_get_a_rotten_release(updated: SimDevice) -> None:
+    _rot(updated, OLD.digest)
+    updated.boot().run()
+    answer = updated.updater.roll_back()
+    updated.run()
+
+    assert isinstance(answer.exception(timeout=0), InputError)
+    assert updated.server.serving == NEW.digest
+
+
+def test_an_operator_who_has_gone_is_not_answered(updated: SimDevice) -> None:
+    updated.boot().run()
+    assert updated.updater.roll_back().cancel()
+    updated.run()
+
+    assert updated.record.current == NEW.digest
+
+
+# --- the initial artifact -----------------------------------------------------------------------------------
+
+
+def test_an_initial_artifact_runs_until_the_fleet_wants_something(tmp_path: Path) -> None:
+    device = SimDevice(SimTransport(NEW), initial=OLD.write(tmp_path / "old.edge")).boot()
+    device.run()
+    assert device.server.serving == OLD.digest
+    assert device.status.versions == {OLD.digest: "1"}
+
+    assert device.run(NEW.target).current == NEW.digest
+    device.desired = None
+    device.lose_process()
+    device.boot().run()
+    assert device.server.served == [NEW.digest]
+
+
+def test_an_initial_artifact_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    device = SimDevice(SimTransport(), initial=tmp_path / "old.edge").boot()
+    device.run()
+    assert device.status.problem is not None
+    assert "old.edge" in device.status.problem.detail
+
+    OLD.write(tmp_path / "old.edge")
+    device.run_for(20.0)
+    assert device.server.serving == OLD.digest
+
+
+def test_an_initial_file_that_is_no_artifact_is_rejected_once(tmp_path: Path) -> None:
+    path = tmp_path / "old.edge"
+    path.write_bytes(b"not an artifact")
+    device = SimDevice(SimTransport(), initial=path).boot()
+    record = device.run()
+
+    assert record.last is not None
+    assert record.last.reason is Reason.INTEGRITY
+    assert record.current is None
+    assert device.server.served == [None]
+
+
+def test_an_initial_artifact_replaced_while_it_is_adopted_is_adopted_as_it_is(tmp_path: Path) -> None:
+    path = OLD.write(tmp_path / "old.edge")
+    device = SimDevice(SimTransport(), initial=path).boot()
+    device.on_report = lambda status: _replace_with_new(path) if isinstance(status.record.phase, Fetching) else None
+    device.run()
+
+    assert device.server.serving == NEW.digest
+
+
+def _replace_with_new(path: Path) -> None:
+    NEW.write(path)
+
+
+# --- its thread ---------------------------------------------------------------------------------------------
+
+
+def test_the_thread_wakes_for_a_desire_and_ends_in_good_order(device: SimDevice) -> None:
+    committed, stop = Event(), Event()
+    device.on_report = lambda status: committed.set() if status.record.current == NEW.digest else None
+    thread = Thread(target=device.updater.run, args=(stop,))
+    thread.start()
+    device.updater.desire(NEW.target)
+    assert committed.wait(30)
+    stop.set()
+    device.updater.wake()
+    thread.join(30)
+
+    assert not thread.is_alive()
+    assert device.record.current == NEW.digest
+
+
+def test_stopping_in_good_order_during_a_trial_is_not_counted_as_a_crash(device: SimDevice) -> None:
+    for _ in range(5):
+        stop = Event()
+        device.server.before_word = stop.set
+        device.updater.desire(NEW.target)
+        device.updater.run(stop)
+        assert device.record.phase == Trial(NEW.digest, 0)
+        device.lose_process()
+        device.boot()
+    device.run(NEW.target)
+
+    assert device.record.current == NEW.digest
+
+
+def test_an_operator_who_asks_while_the_agent_stops_is_told(device: SimDevice) -> None:
+    stop = Event()
+    stop.set()
+    answer = device.updater.roll_back()
+    device.updater.run(stop)
+
+    assert isinstance(answer.exception(timeout=0), InputError)
