@@ -90,9 +90,7 @@ def _ours_s(parcel: Parcel, settings: BrokerSettings, state: Path) -> float:
         while not isinstance(events.get(timeout=60), Connected):
             pass
         began_s = time.monotonic()
-        report = fetch_release(
-            parcel.target, store, link, cancelled=lambda: False, trouble=print
-        )
+        report = fetch_release(parcel.target, store, link, cancelled=lambda: False, trouble=print)
         took_s = time.monotonic() - began_s
     assert report is not None
     assert store.holds(parcel.target.digest)

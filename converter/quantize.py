@@ -91,6 +91,9 @@ def _rules(scheme: str, float_operators: Sequence[str]) -> Any:
         rules.add_static_config(**everything, activation_num_bits=8, weight_num_bits=8)
     elif scheme == "dynamic":
         rules.add_dynamic_config(**everything, num_bits=8)
+        # tflite-runtime 2.14 knows no per-channel weights here and answers wrongly without a word
+        tensorwise = qtyping.QuantGranularity.TENSORWISE
+        rules.add_dynamic_config(".*", known.FULLY_CONNECTED, num_bits=8, granularity=tensorwise)
     else:
         rules.add_weight_only_config(**everything, num_bits=16, algorithm_key=algorithms.FLOAT_CASTING)
     for name in float_operators:

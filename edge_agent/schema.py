@@ -42,6 +42,8 @@ def parse(kind: type[T], tree: object, *, strict: bool, where: str = "") -> T:
 
 def dump(value: object) -> Any:
     """The plain tree of a dataclass: what `parse` reads back. Fields that are None are left out."""
+    if type(value) in (str, float, int, bool):  # by far the most: a worker says everything through here
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
         return {name: dump(item) for name, item in pairs if item is not None}
@@ -51,9 +53,7 @@ def dump(value: object) -> Any:
         return {str(key): dump(item) for key, item in value.items()}
     if isinstance(value, tuple | list | frozenset):
         return [dump(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 _MISSING = object()

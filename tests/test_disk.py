@@ -141,7 +141,7 @@ def _outcome(disk: DiskOperations, operation: str, arguments: list[object]) -> b
 def _everything(disk: DiskOperations, directory: str = ".") -> list[object]:
     found: list[object] = []
     for name, is_directory in disk.entries(directory):
-        path = f"{directory}/{name}"
+        path = name if directory == "." else f"{directory}/{name}"
         found.append((path, _everything(disk, path) if is_directory else disk.read(path, 0, 100)))
     return found
 

@@ -25,6 +25,7 @@ from edge_agent.inference.tally import Tally
 _WAITING_FRAMES = 2  # of a source that is not live: enough to overlap, and little memory
 _WAITING_ROWS = 64
 _FIGURES_EVERY_S = 1.0
+_LONGEST_INVOKE_S = 60.0
 _MAX_FAILURES_TOLD = 10  # between two Figures, of frames: a damaged folder is not to flood the supervisor
 
 _Item = Captured | Job | Switch | Ended
@@ -37,7 +38,8 @@ def _is_order(item: _Item) -> bool:
 class Pipeline:
     """One source and the release that answers it. `say` is called on several threads.
 
-    Begins without a release and takes no frames until `switch` has given it one.
+    Begins without a release and takes no frames until `switch` has given it one. A model that runs for longer than
+    `longest_invoke_s` is a crash: a thread raises, and ending the process is left to `threading.excepthook`.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Pipeline:
         open_source: Callable[[], Source],
         say: Callable[[Word], None],
         clock: Clock,
+        *,
         released: Callable[[], None] = lambda: None,
+        longest_invoke_s: float = _LONGEST_INVOKE_S,
     ) -> None:
         self._config = config
         self._open_source = open_source
@@ -59,6 +63,8 @@ class Pipeline:
         self._captured: Slots[_Item] = Slots(waiting, _is_order)
         self._prepared: Slots[_Item] = Slots(1 if self._live else _WAITING_FRAMES, _is_order)
         self._invoked: Slots[_Item] = Slots(_WAITING_FRAMES, _is_order)
+        self._longest_invoke_s = longest_invoke_s
+        self._invoking_since_s: float | None = None
         self._tally = Tally()
         self._numbers = itertools.count(1)
         self._failures_told = 0
@@ -173,11 +179,12 @@ class Pipeline:
                 self._invoked.put_order(item)
                 continue
             assert item.prepared is not None
-            began_s = self._clock.monotonic_s()
+            began_s = self._invoking_since_s = self._clock.monotonic_s()
             try:
                 done = replace(item, outputs=item.served.model.invoke(item.prepared))
             except ModelError as error:
                 done = replace(item, failure=error)
+            self._invoking_since_s = None
             done.latency_ms["invoke"] = (self._clock.monotonic_s() - began_s) * 1000
             self._invoked.put(done)
 
@@ -239,6 +246,13 @@ class Pipeline:
         while not self._clock.wait(self._stopped, _FIGURES_EVERY_S):
             self._failures_told = 0
             self._say(self._tally.take())
+            self._check_progress()
+
+    def _check_progress(self) -> None:
+        """A model that never comes back would else hang a trial for ever: a worker that crashes ends it."""
+        since_s = self._invoking_since_s
+        if since_s is not None and (running_s := self._clock.monotonic_s() - since_s) > self._longest_invoke_s:
+            raise RuntimeError(f"the model has been running for {running_s:.0f} s on one frame")
 
 
 def _serving(served: Served | None) -> Serving:

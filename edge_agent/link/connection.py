@@ -19,6 +19,7 @@ from edge_agent.link.events import Connected, LinkEvent, Receipt, Received, Will
 
 Protocol = Literal["5", "3.1.1"]
 _CLOSE_S = 1.0
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only; lasts for the next ACKs, not for ever
 _VERSIONS: dict[Protocol, MQTTProtocolVersion] = {
     "5": MQTTProtocolVersion.MQTTv5,
     "3.1.1": MQTTProtocolVersion.MQTTv311,
@@ -167,7 +168,11 @@ class Connection:
     def _on_publish(self, _client: paho.Client, _user: Any, number: int, reason: Any, _properties: Any) -> None:
         self._answered(number, (str(reason).lower() if reason.is_failure else None,))
 
-    def _on_subscribe(self, _client: paho.Client, _user: Any, number: int, reasons: Any, _properties: Any) -> None:
+    def _on_subscribe(self, client: paho.Client, _user: Any, number: int, reasons: Any, _properties: Any) -> None:
+        # Brokers keep Nagle on: what is retained waits for our ACK of the SUBACK, which Linux delays by 40 ms.
+        opened: Any = client.socket()
+        if opened is not None and _QUICKACK is not None:
+            opened.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         self._answered(number, tuple(str(reason).lower() if reason.is_failure else None for reason in reasons))
 
 

@@ -34,7 +34,7 @@ from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
 from edge_agent.release.document import MAX_DOCUMENT_BYTES, Target, parse_document, target_of, target_path
 
-_MEMORY_BYTES = 1 << 30  # address space; the process uses about 40 MB
+_MEMORY_BYTES = 1 << 30  # address space; the process uses about 50 MB
 _CPU_S = 60
 _URL = "bundle:///"
 _ROOT = re.compile(r"[1-9][0-9]{0,8}\.root\.json")

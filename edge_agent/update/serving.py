@@ -28,7 +28,8 @@ class Serving:
         self._store = store
         self._clock = clock
         self._served: str | None = _UNKNOWN
-        self._failures = 0
+        self._failing: str | None = None  # the committed release that could not be served
+        self._failures = 0  # of it, in a row
         self._retry_at_s = -math.inf
         self.problem: Problem | None = None  # why the committed release does not serve
 
@@ -50,7 +51,7 @@ class Serving:
             self.crashed()
             raise
         self._served = digest
-        self._failures = 0
+        self._failing = None
         self.problem = None
 
     def crashed(self) -> None:
@@ -60,25 +61,37 @@ class Serving:
     def serve_committed(self, record: Record) -> Record | None:
         """Have `current` served, unless it is already, or the candidate is on trial in its place.
 
-        Gives the record that falls back to `previous`, to be remembered and served, where `current` will not do.
+        Gives the record that falls back to `previous`, to be remembered, once that serves because `current` will not.
         """
         on_trial = isinstance(record.phase, Trial) and self._served == record.phase.digest
-        if on_trial or self._served == record.current or (self.pause_s > 0 and self.problem):
+        waiting = self.problem is not None and record.current == self._failing and self.pause_s > 0
+        if on_trial or waiting or self._served == record.current:
             return None
         try:
             self.serve(record.current)
         except (ModelError, WorkerCrashedError) as error:
             self._served = _UNKNOWN
-            self._failures += 1
-            hopeless = isinstance(error, ModelError) or self._failures >= _MAX_CRASHES
-            if hopeless and record.previous is not None and self._store.is_sound(record.previous):
-                self._failures = 0
-                self.problem = None
+            self._failures = self._failures + 1 if record.current == self._failing else 1
+            self._failing = record.current
+            if self._is_hopeless(error) and self._serves_instead(record.previous):
                 return machine.fall_back(record, Problem.of(error).reason, str(error))
-            # With nothing to fall back to it is tried again: memory may have been short.
+            # Where the one before does not serve either it is not the release: memory may have been short.
             self.problem = Problem.of(error)
             self._retry_at_s = self._clock.monotonic_s() + back_off_s(self._failures)
         return None
+
+    def _is_hopeless(self, error: ModelError | WorkerCrashedError) -> bool:
+        return isinstance(error, ModelError) or self._failures >= _MAX_CRASHES
+
+    def _serves_instead(self, previous: str | None) -> bool:
+        if previous is None or not self._store.is_sound(previous):
+            return False
+        try:
+            self.serve(previous)
+        except (ModelError, WorkerCrashedError):
+            self._served = _UNKNOWN
+            return False
+        return True
 
 
 def back_off_s(failures: int) -> float:

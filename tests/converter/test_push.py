@@ -19,6 +19,7 @@ from converter.publish.push import Progress, PublishError, Pushed, push
 from converter.publish.repository import TIMESTAMP_DAYS, sign_document
 from edge_agent.errors import EdgeError, LinkError, Reason, TrustError
 from edge_agent.link.topics import Topics
+from edge_agent.release import trust, verify_child
 from edge_agent.release.archive import Artifact, read_artifact
 from edge_agent.release.chunks import CHUNK_BYTES, parse_index, unpack
 from edge_agent.release.trust import verify
@@ -36,8 +37,10 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture(autouse=True)
-def _no_long_look_for_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No long look for rivals, and documents are checked here instead of in the child (see tests/release)."""
     monkeypatch.setattr(push_module, "RIVAL_S", 0.1)
+    monkeypatch.setattr(trust, "_ask_child", lambda request: verify_child.answer(json.loads(json.dumps(request))))
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def running(
     source: SimSource, config: SourceConfig = FOLDER, released: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[Pipeline, Heard]]:
     heard = Heard()
-    pipeline = Pipeline(config, lambda: source, heard.say, SystemClock(), released)
+    pipeline = Pipeline(config, lambda: source, heard.say, SystemClock(), released=released)
     pipeline.start()
     try:
         yield pipeline, heard
@@ -251,6 +251,26 @@ class BusyModel:
         return [np.eye(3, dtype=np.float32)[:1]]
 
 
+def test_frames_that_wait_when_a_release_comes_are_answered_by_the_one_they_were_prepared_for() -> None:
+    busy = BusyModel()
+    with running(SimSource([str(number) for number in range(10)])) as (pipeline, heard):
+        pipeline.switch(Served("old", model(busy)))
+        assert busy.entered.acquire(timeout=WAIT_S)
+        heard.until(Figures, count=2)  # one when the old release began to serve, one a while later: the queues are full
+        pipeline.switch(Served("new", model(says(0))))
+        busy.go_on.release(10)
+        heard.until(SourceEnded)
+    said = [f"{type(word).__name__} {word.digest}" for word in heard.all if isinstance(word, Serving | Result)]
+    old_results = said.count("Result old")
+    assert 2 <= old_results <= 5
+    assert said == [
+        "Serving old",
+        *["Result old"] * old_results,
+        "Serving new",
+        *["Result new"] * (10 - old_results),
+    ]
+
+
 def test_a_live_source_that_is_too_fast_loses_its_oldest_frames_and_never_the_latest() -> None:
     busy = BusyModel()
     source = SimSource([str(number) for number in range(30)])
@@ -379,6 +399,19 @@ def test_a_source_in_trouble_is_told_and_a_release_can_be_switched_meanwhile() -
         pipeline.switch(Served("two", model(says(0))))
         assert heard.until(Serving)[-1].digest == "two"
     assert heard.of(LoadFailed) == []
+
+
+def test_a_model_that_never_comes_back_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    crashes: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr("threading.excepthook", lambda failed: crashes.put(str(failed.exc_value)))
+    busy = BusyModel()
+    heard = Heard()
+    pipeline = Pipeline(FOLDER, lambda: SimSource(["a"]), heard.say, SystemClock(), longest_invoke_s=0.5)
+    pipeline.start()
+    pipeline.switch(Served("hanging", model(busy)))
+    assert "running for" in crashes.get(timeout=WAIT_S)
+    busy.go_on.release()
+    pipeline.stop()
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "not live"])

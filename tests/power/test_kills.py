@@ -44,6 +44,7 @@ def state_dir(tmp_path: Path) -> Path:
 
 
 def test_a_process_killed_at_any_point_of_an_update_finishes_it_when_it_starts_again(state_dir: Path) -> None:
+    kills = 0
     for number, kill_at in enumerate(range(1, 44, 4)):
         version = str(2 + number % 4)
         before = _check(state_dir)
@@ -51,13 +52,14 @@ def test_a_process_killed_at_any_point_of_an_update_finishes_it_when_it_starts_a
             said, _ = killed.communicate(timeout=PATIENCE_S)
         record = _check(state_dir)
 
-        assert killed.returncode == -signal.SIGKILL
-        assert said == ""
+        assert (killed.returncode, said) in ((-signal.SIGKILL, ""), (0, f"committed {version}\n"))
         assert record.current in (before.current, RELEASES[version].digest)
+        kills += said == ""
         if number % 2:
             update(state_dir, version)
             assert _check(state_dir).current == RELEASES[version].digest
 
+    assert kills >= 7  # what is staged already is committed in fewer operations than the last kills wait for
     last = RELEASES["5"].digest
     update(state_dir, "5")
     record = _check(state_dir)

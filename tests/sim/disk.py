@@ -13,7 +13,6 @@ a rename between two directories is kept whole, as every journaling file system 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from pathlib import PurePosixPath
 from random import Random
 
 from edge_agent.errors import Reason, StorageError
@@ -136,7 +135,7 @@ class SimDisk:
 
     def remove_file(self, name: str) -> None:
         self._count("remove_file", name)
-        if self._find(str(PurePosixPath(name).parent)) is None:
+        if self._find(name.rpartition("/")[0] or ".") is None:
             return  # as `unlink(missing_ok=True)`
         parent, last = self._parent(name)
         if isinstance(parent.entries.get(last), _Directory):
@@ -217,7 +216,7 @@ class SimDisk:
 
     def _find(self, name: str) -> _Node | None:
         node: _Node = self._root
-        for part in PurePosixPath(name).parts:
+        for part in () if name == "." else name.split("/"):
             if not isinstance(node, _Directory) or part not in node.entries:
                 return None
             node = node.entries[part]
@@ -236,8 +235,8 @@ class SimDisk:
         return node
 
     def _parent(self, name: str) -> tuple[_Directory, str]:
-        path = PurePosixPath(name)
-        return self._directory(str(path.parent)), path.name
+        parent, _, last = name.rpartition("/")
+        return self._directory(parent or "."), last
 
     def _copy(self) -> "SimDisk":
         twins: dict[int, _Node] = {}

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.disk import Disk
@@ -97,6 +97,7 @@ _TREES = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(tree=_TREES)
 def test_a_whole_record_is_understood_or_a_matter_for_the_operator(tree: dict[str, object]) -> None:
     envelope = {"sha256": journal._checksum(tree), "record": tree}

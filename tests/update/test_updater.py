@@ -408,6 +408,30 @@ def test_a_committed_release_that_keeps_crashing_gives_way_to_the_one_before(upd
     assert updated.record.last.reason is Reason.CRASH_LOOP
 
 
+def test_when_the_one_before_does_not_serve_either_it_is_not_the_release(updated: SimDevice) -> None:
+    updated.sick["unloadable"] = {NEW.digest, OLD.digest}  # an interpreter that is broken, say
+    updated.boot().run()
+    updated.run_for(100.0)
+    assert (updated.record.current, updated.record.previous) == (NEW.digest, OLD.digest)
+    assert updated.record.rejected == ()
+    assert updated.status.problem is not None
+
+    updated.server.unloadable.clear()
+    updated.run_for(300.0)
+    assert updated.server.serving == NEW.digest
+    assert updated.status.problem is None
+
+
+def test_an_operator_does_not_wait_for_the_back_off_of_a_release_that_does_not_serve(updated: SimDevice) -> None:
+    updated.sick["crashing"] = {NEW.digest}
+    updated.boot().run()
+    answer = updated.updater.roll_back()
+    updated.run()
+
+    assert answer.result(timeout=0).current == OLD.digest
+    assert updated.server.serving == OLD.digest
+
+
 def test_with_nothing_before_it_a_release_that_cannot_be_loaded_is_tried_again_and_can_be_replaced(
     device: SimDevice,
 ) -> None:

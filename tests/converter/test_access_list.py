@@ -1,0 +1,113 @@
+"""The mosquitto configuration and access list of docs/security.md let each do its part and nothing else."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+from random import Random
+
+import pytest
+
+from converter.broker import Broker
+from converter.fleet.devices import look
+from converter.publish.keys import make_keys, read_keys
+from converter.publish.push import push, wrap
+from edge_agent.clock import SystemClock
+from edge_agent.errors import LinkError
+from edge_agent.link.broker import BrokerSettings
+from edge_agent.link.device import DeviceEvent, DeviceLink, ReleaseDocument
+from edge_agent.link.events import Connected
+from edge_agent.link.messages import AgentReport, Reported, format_reported
+from edge_agent.link.mqtt import Link
+from edge_agent.link.topics import Topics
+from edge_agent.release.archive import Artifact, read_artifact
+from tests.sim.artifact import make_members, pack
+from tests.sim.broker import run_mosquitto
+from tests.sim.certificates import make_authority
+
+SECURITY = Path(__file__).parent.parent.parent / "docs" / "security.md"
+TOPICS = Topics()
+WAIT_S = 30.0
+LogIn = Callable[[str], BrokerSettings]
+
+
+@pytest.fixture
+def log_in(tmp_path: Path) -> Iterator[LogIn]:
+    """Settings for a client certificate with this name, on a broker as the page has it."""
+    config, rules = re.findall(r"```\n(.*?)```", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "aclfile").write_text(rules)
+    authority = make_authority(tmp_path, "ca")
+    authority.issue("server", address="127.0.0.1")
+    lines = [
+        re.sub(r"(\S+\.(?:crt|key)|aclfile)$", lambda found: str(tmp_path / found[1]), line)
+        for line in config.strip().splitlines()
+        if not line.startswith("listener")
+    ]
+    with run_mosquitto(tmp_path, listener=("allow_anonymous false", *lines)) as broker:
+
+        def settings(name: str) -> BrokerSettings:
+            certificate, key = authority.issue(name)
+            return replace(broker.settings, tls=True, ca_file=authority.file, cert_file=certificate, key_file=key)
+
+        yield settings
+
+
+def artifact(directory: Path) -> Artifact:
+    members = make_members(Random(1).randbytes(200_000), name="birds", version="1")
+    return read_artifact(pack(members, directory / "birds-1.edge"))
+
+
+def test_publisher_device_and_onlooker_can_do_their_parts(tmp_path: Path, log_in: LogIn) -> None:
+    make_keys(tmp_path / "keys")
+    what, publisher, onlooker = artifact(tmp_path), log_in("publisher"), log_in("onlooker")
+    keys = read_keys(tmp_path / "keys")
+    assert push(what, "stable", keys, lambda: Broker(publisher, TOPICS), progress=lambda *_: None).published
+
+    events: SimpleQueue[DeviceEvent] = SimpleQueue()
+    taken: list[str] = []
+    with DeviceLink(log_in("porch"), TOPICS, "porch", [("birds", "stable")], events.put) as device:
+        while not isinstance(events.get(timeout=WAIT_S), ReleaseDocument):
+            pass
+        digests = list(wrap(what, "stable", _now()).chunks)
+        device.collect(
+            digests, lambda digest, _: taken.append(digest), cancelled=lambda: False, trouble=lambda *_: None
+        )
+        reported = device.publish_reported(format_reported(Reported(AgentReport("0.1.0", "3.11"))))
+        assert reported.wait(WAIT_S)
+        assert reported.ok
+        with Broker(onlooker, TOPICS) as laptop:
+            assert [(found.id, found.online) for found in look(laptop)] == [("porch", True)]
+    assert sorted(taken) == sorted(digests)
+
+
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [
+        ("porch", TOPICS.blob("0" * 64)),
+        ("porch", TOPICS.release("birds", "stable")),
+        ("porch", TOPICS.reported("attic")),
+        ("publisher", TOPICS.reported("porch")),
+        ("onlooker", TOPICS.reported("porch")),
+        ("onlooker", TOPICS.release("birds", "stable")),
+    ],
+)
+def test_nobody_can_write_what_is_not_theirs(log_in: LogIn, name: str, topic: str) -> None:
+    events: SimpleQueue[object] = SimpleQueue()
+    with Link(log_in(name), events.put, client_id=name) as link:
+        link.connect_or_raise(WAIT_S)
+        assert isinstance(events.get(timeout=WAIT_S), Connected)
+        receipt = link.publish(topic, b"x", retain=True)
+        assert receipt.wait(WAIT_S)
+        assert receipt.problem == "not authorized"
+
+
+def test_without_a_certificate_there_is_no_connection(log_in: LogIn) -> None:
+    settings = replace(log_in("porch"), cert_file=None, key_file=None)
+    with Link(settings, lambda _event: None, client_id="nobody") as link, pytest.raises(LinkError):
+        link.connect_or_raise(WAIT_S)
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(SystemClock().now_s(), UTC)

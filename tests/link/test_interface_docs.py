@@ -1,0 +1,56 @@
+"""docs/mqtt-interface.md says what the code does."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from edge_agent.config import MqttConfig
+from edge_agent.errors import Reason
+from edge_agent.link import download, messages
+from edge_agent.link.topics import Topics
+from edge_agent.release.chunks import CHUNK_BYTES
+from edge_agent.release.document import Custom
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+PAGE = (DOCS / "mqtt-interface.md").read_text(encoding="utf-8")
+
+
+def test_every_topic_is_in_the_table_and_no_other() -> None:
+    topics = Topics()
+    made = {
+        topics.release("<model>", "<channel>"), topics.blob("<sha256>"), topics.result("<id>", "<pipeline>"),
+        *(make("<id>") for make in (
+            topics.availability, topics.reported, topics.telemetry, topics.event, topics.echo, topics.need, topics.ack
+        )),
+    }  # fmt: skip
+    assert set(re.findall(r"^\| `(\S+)` \|", PAGE, re.MULTILINE)) == made
+
+
+def test_every_reason_is_listed() -> None:
+    listed = re.search(r"`reason` is one of: (.*)\.$", PAGE, re.MULTILINE)
+    assert listed is not None
+    assert re.findall(r"`(\w+)`", listed[1]) == [reason.value for reason in Reason]
+
+
+def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
+    examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+    custom, need, reported, telemetry, event, ack = examples
+    assert set(custom) == {field.name for field in fields(Custom)}
+    assert set(need) == set(messages.decode(messages.format_need(())))
+    encoded = [json.dumps(tree).encode() for tree in (reported, telemetry, event, ack)]
+    assert messages.decode(messages.format_reported(messages.parse_reported(encoded[0]))) == reported
+    assert messages.decode(messages.format_telemetry(messages.parse_telemetry(encoded[1]))) == telemetry
+    assert messages.decode(messages.format_event(messages.parse_event(encoded[2]))) == event
+    assert messages.decode(messages.format_ack(messages.parse_ack(encoded[3]))) == ack
+
+
+def test_the_numbers_are_those_of_the_code() -> None:
+    config = MqttConfig("mqtt://x")
+    said = {
+        f"prefix, `{config.prefix}`", f"keepalive {config.keepalive_s} s", f"at most {config.fetch_window} chunks",
+        f"at most {download.MAX_FILTERS} topics", f"{download.BARRIER_AFTER_S} s after", f"{CHUNK_BYTES:,} bytes from",
+        f"{download.GRACE_S:.0f} s after the nonce", f"comes for {download.STALL_S:.0f} s",
+        f"at most {messages.MAX_NEED}", f"larger than\n{messages.MAX_PAYLOAD_BYTES:,} bytes",
+    }  # fmt: skip
+    assert {words for words in said if words not in PAGE} == set()

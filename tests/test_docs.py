@@ -1,0 +1,72 @@
+"""What the documents claim: commands, reasons, topics, keys and figures are those of the code."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from converter.cli import cli as edgectl
+from edge_agent.cli import cli as edge_agent
+from edge_agent.errors import Reason
+from edge_agent.link.topics import Topics
+from edge_agent.release.manifest import ImageInput, Limits, Manifest, OutputSpec, Runtime, SignalInput
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("program", "group"), [("edgectl", edgectl), ("edge-agent", edge_agent)])
+def test_every_command_is_in_the_readme_and_the_readme_names_no_other(program: str, group: click.Group) -> None:
+    named = set(re.findall(rf"{program} ([a-z-]+)", README))
+    rows = [line for line in README.splitlines() if line.startswith(f"| `{program}")]
+    listed = {name for row in rows for name in re.findall(r"`(?:[a-z-]+ )?([a-z-]+)", row.split("|")[1])}
+    assert set(group.commands) <= listed
+    assert named <= set(group.commands)
+
+
+def test_every_option_that_the_readme_shows_exists() -> None:
+    for program, group in (("edgectl", edgectl), ("edge-agent", edge_agent)):
+        for command, rest in re.findall(rf"^{program} ([a-z]+) ([^\n|]*)", README, re.MULTILINE):
+            known = {name for parameter in _leaf(group.commands[command], rest).params for name in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"{program} {command}"
+
+
+def test_every_reason_is_explained_to_the_operator() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert [reason.value for reason in Reason if f"`{reason.value}`" not in text] == []
+
+
+def test_every_topic_is_in_the_wire_protocol() -> None:
+    text = (ROOT / "docs" / "mqtt-interface.md").read_text(encoding="utf-8")
+    names = [name for name in vars(Topics) if not name.startswith("_") and name not in ("prefix", "device_of")]
+    assert [name for name in names if f"/{name}" not in text] == []
+
+
+def test_every_key_of_the_manifest_is_described() -> None:
+    text = (ROOT / "docs" / "artifact-format.md").read_text(encoding="utf-8")
+    kinds = (Manifest, ImageInput, SignalInput, OutputSpec, Runtime, Limits)
+    names = {field.name for kind in kinds for field in fields(kind)}
+    assert sorted(name for name in names if not re.search(rf"`[^`]*\b{name}\b", text)) == []
+
+
+def test_the_figures_in_the_readme_are_those_that_make_bench_printed() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    for name, figures in results.items():
+        assert re.search(rf"\|[^|\n]*`{name}`[^|\n]*\| *{figures['ratio']} *\|", README), f"{name}: {figures['ratio']}"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        text = document.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target in re.findall(r"`((?:docs|systemd|tests|examples|benchmarks|edge_agent|converter)/[\w./-]*)`", text):
+            assert (ROOT / target).exists(), f"{document.name}: {target}"
+
+
+def _leaf(command: click.Command, rest: str) -> click.Command:
+    """`keys init` is a command of a group."""
+    return command.commands[rest.split(maxsplit=1)[0]] if isinstance(command, click.Group) else command
