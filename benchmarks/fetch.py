@@ -1,14 +1,20 @@
-"""Pull of a 20 MB artifact, against a bare paho subscriber that takes the same retained bytes from the same mosquitto.
+"""Pull of a 20 MB artifact, against bare paho subscribers that take the same retained bytes from the same mosquitto.
 
-Ours asks for chunks a few at a time, inflates, hashes and writes them, checks the whole artifact against its digest and
-syncs it to the disk. The bare subscriber asks for everything at once and counts bytes. Both run in turn, several times.
+Ours asks for chunks by name, a few at a time, inflates, hashes and writes them, checks the whole artifact against its
+digest and its manifest, and syncs it to the disk. Two bare ones ask for everything at once with a wildcard: one keeps
+what it gets (inflated, hashed, in a file, synced), one throws it away. `ratio` is against the one that keeps;
+`discarding_ratio` is against the other, and inflating and hashing alone take about as long as all of that one. All run
+in turn, several times.
 """
 
+import hashlib
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -40,23 +46,30 @@ def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as temporary, run_mosquitto(Path(temporary)) as broker:
         folder = Path(temporary)
         parcel = _publish(folder, broker.settings)
-        bare, ours = [], []
+        discarding, keeping, ours = [], [], []
         for number in range(_ROUNDS):
-            bare.append(_bare_s(parcel, broker.settings))
+            discarding.append(_bare_s(parcel, broker.settings, None))
+            keeping.append(_bare_s(parcel, broker.settings, folder / f"bare-{number}"))
             ours.append(_ours_s(parcel, broker.settings, folder / f"state-{number}"))
-    ratios = [limit / mine for limit, mine in zip(bare, ours, strict=True)]  # of neighbors in time
     figures = {
-        "bare_s": round(statistics.median(bare), 3),
+        "discarding_s": round(statistics.median(discarding), 3),
+        "keeping_s": round(statistics.median(keeping), 3),
         "ours_s": round(statistics.median(ours), 3),
-        "ratio": round(statistics.median(ratios), 3),
-        "best_ratio": round(max(ratios), 3),
+        "ratio": _ratio(keeping, ours),
+        "discarding_ratio": _ratio(discarding, ours),
     }
     print(json.dumps({"benchmark": "fetch", "megabytes": _MODEL_BYTES / 1e6, **figures}))
     print(f"{'':24}{'20 MB, s':>10}{'MB/s':>10}", file=sys.stderr)
-    for name, seconds in (("bare subscriber", figures["bare_s"]), ("verified and durable", figures["ours_s"])):
+    for name in ("discarding", "keeping", "ours"):
+        seconds = figures[f"{name}_s"]
         print(f"{name:24}{seconds:>10}{_MODEL_BYTES / 1e6 / seconds:>10.0f}", file=sys.stderr)
-    print(f"{'':24}ratio {figures['ratio']}", file=sys.stderr)
+    print(f"ratio {figures['ratio']}, against discarding {figures['discarding_ratio']}", file=sys.stderr)
     return figures
+
+
+def _ratio(limits: list[float], mine: list[float]) -> float:
+    """Median of the ratios of neighbors in time."""
+    return round(statistics.median(limit / own for limit, own in zip(limits, mine, strict=True)), 3)
 
 
 def _publish(folder: Path, settings: BrokerSettings) -> Parcel:
@@ -67,16 +80,24 @@ def _publish(folder: Path, settings: BrokerSettings) -> Parcel:
     return parcel
 
 
-def _bare_s(parcel: Parcel, settings: BrokerSettings) -> float:
-    arrived: SimpleQueue[int] = SimpleQueue()
+def _bare_s(parcel: Parcel, settings: BrokerSettings, keep: Path | None) -> float:
+    arrived: SimpleQueue[bytes] = SimpleQueue()
     client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_message = lambda _client, _user, message: arrived.put(len(message.payload))
+    client.on_message = lambda _client, _user, message: arrived.put(bytes(message.payload))
     client.connect(settings.host, settings.port)
     client.loop_start()
     began_s = time.monotonic()
     client.subscribe(_TOPICS.blob("+"), 0)
-    for _ in parcel.chunks:
-        arrived.get(timeout=60)
+    with open(keep or os.devnull, "wb") as file:
+        for _ in parcel.chunks:
+            payload = arrived.get(timeout=60)
+            if keep:
+                plaintext = zlib.decompress(payload)
+                assert hashlib.sha256(plaintext).hexdigest() in parcel.chunks
+                file.write(plaintext)
+        if keep:
+            file.flush()
+            os.fsync(file.fileno())
     took_s = time.monotonic() - began_s
     client.disconnect()
     client.loop_stop()

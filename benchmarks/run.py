@@ -37,7 +37,12 @@ BENCHMARKS = (
     Benchmark("worker_fps", "frames/s of a worker on 1080p JPEG, of an invoke-only loop", at_least=0.80),
     Benchmark("memory", "PSS of a worker, of a bare numpy + pillow + interpreter script", at_most=1.25),
     Benchmark("supervisor", "PSS of the supervisor, of 30 MiB", at_most=1.0, needs_shared_data=False),
-    Benchmark("fetch", "speed of a verified 20 MB pull, of a bare subscriber", at_least=0.5, needs_shared_data=False),
+    Benchmark(
+        "fetch",
+        "speed of a verified 20 MB pull, of a bare subscriber that keeps it",
+        at_least=0.5,
+        needs_shared_data=False,
+    ),
 )
 
 

@@ -79,19 +79,29 @@ class Collector:
         try:
             while not self._download.finished and not cancelled():
                 self._act(trouble)
-                self._await_event(take)
+                arrived = self._hear()
+                if arrived:
+                    self._act(trouble)  # ask for more before the work, so that the broker is never idle
+                for digest, payload in arrived:
+                    self._keep(digest, payload, take)
         finally:
             self._link_unsubscribe(self._download.leave())
         return self._download.remaining
 
-    def _await_event(self, take: Take) -> None:
-        now_s = self._clock.monotonic_s()
+    def _hear(self) -> list[tuple[str, bytes]]:
+        """Wait for an event, take in all that are there, and give the payloads among them."""
         wake_s = self._download.wake_s()
-        timeout_s = _POLL_S if wake_s is None else min(_POLL_S, max(0.0, wake_s - now_s))
+        wait_s = _POLL_S if wake_s is None else min(_POLL_S, max(0.0, wake_s - self._clock.monotonic_s()))
+        arrived: list[tuple[str, bytes]] = []
         try:
-            event = self._events.get(timeout=timeout_s)
+            event = self._events.get(timeout=wait_s)
+            while True:
+                self._take_in(event, arrived)
+                event = self._events.get_nowait()
         except Empty:
-            return
+            return arrived
+
+    def _take_in(self, event: LinkEvent | tuple[int, Receipt], arrived: list[tuple[str, bytes]]) -> None:
         now_s = self._clock.monotonic_s()
         match event:
             case Received(topic, payload, _) if topic == self._echo:
@@ -99,7 +109,9 @@ class Collector:
                 if nonce == f"{self._nonce}{self._connection}" and batch.isdecimal():
                     self._download.echoed(int(batch), now_s)
             case Received(topic, payload, _):
-                self._receive(topic.removeprefix(self._blobs), payload, take)
+                digest = topic.removeprefix(self._blobs)
+                if self._download.arrived(digest, now_s):
+                    arrived.append((digest, payload))
             case Connected(connection):
                 self._connect(connection)
             case Disconnected():
@@ -111,10 +123,10 @@ class Collector:
             case _:
                 pass
 
-    def _receive(self, digest: str, payload: bytes, take: Take) -> None:
+    def _keep(self, digest: str, payload: bytes, take: Take) -> None:
+        if not self._download.wants(digest):
+            return  # it came twice at once
         now_s = self._clock.monotonic_s()
-        if not self._download.arrived(digest, now_s):
-            return
         if not payload:
             self._download.spoilt(digest, Reason.MISSING_CHUNK, f"chunk {digest[:12]} was cleared", now_s)
             return

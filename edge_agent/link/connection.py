@@ -74,6 +74,7 @@ class Connection:
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
         self._client.on_subscribe = self._on_subscribe
+        self._client.on_unsubscribe = self._on_unsubscribe
 
     @property
     def lost(self) -> bool:
@@ -165,15 +166,23 @@ class Connection:
     def _on_message(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         self._inbox(Received(message.topic, bytes(message.payload), message.retain))
 
-    def _on_publish(self, _client: paho.Client, _user: Any, number: int, reason: Any, _properties: Any) -> None:
+    def _on_publish(self, client: paho.Client, _user: Any, number: int, reason: Any, _properties: Any) -> None:
+        _acknowledge_at_once(client)
         self._answered(number, (str(reason).lower() if reason.is_failure else None,))
 
     def _on_subscribe(self, client: paho.Client, _user: Any, number: int, reasons: Any, _properties: Any) -> None:
-        # Brokers keep Nagle on: what is retained waits for our ACK of the SUBACK, which Linux delays by 40 ms.
-        opened: Any = client.socket()
-        if opened is not None and _QUICKACK is not None:
-            opened.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        _acknowledge_at_once(client)
         self._answered(number, tuple(str(reason).lower() if reason.is_failure else None for reason in reasons))
+
+    def _on_unsubscribe(self, client: paho.Client, _user: Any, _number: int, _reasons: Any, _properties: Any) -> None:
+        _acknowledge_at_once(client)
+
+
+def _acknowledge_at_once(client: paho.Client) -> None:
+    """Brokers keep Nagle on: what they send next waits for our TCP ACK of this answer, which Linux delays by 40 ms."""
+    opened: Any = client.socket()
+    if opened is not None and _QUICKACK is not None:
+        opened.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
 def _answer(receipt: Receipt, problems: tuple[str | None, ...]) -> None:

@@ -65,7 +65,10 @@ def fetch_release(
         staging = Staging(store, target.digest, index)
         staging.copy_held()
         missing_bytes = staging.missing_bytes
-        transport.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
+        try:
+            transport.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
+        finally:
+            staging.flush()  # what has come stays, whatever ended it
         if staging.missing:
             if cancelled():
                 return None

@@ -130,7 +130,10 @@ class ReleaseStore:
             )
 
     def adopt(self, digest: str, size_bytes: int | None = None) -> None:
-        """Install what lies in staging, once it proves to be the artifact with this digest (and size).
+        """Install what lies in staging, once it proves to be the artifact with this digest.
+
+        `size_bytes` comes with a signed digest: it covers the members, which the publisher has compared with the
+        manifest. Without it each member is compared with the manifest here.
 
         Raises:
             ArtifactError: it is not, or its manifest and its files disagree. The staging is still there.
@@ -198,8 +201,9 @@ class ReleaseStore:
             offset += len(block)
 
     def _verify(self, staging: str, digest: str, size_bytes: int | None) -> None:
-        hashes = {name: _HashedMember(self._blocks(f"{staging}/{name}")) for name in self.disk.names(staging)}
-        found, found_bytes = digest_of({name: member.blocks for name, member in hashes.items()})
+        blocks = {name: self._blocks(f"{staging}/{name}") for name in self.disk.names(staging)}
+        hashes = {} if size_bytes is not None else {name: _HashedMember(each) for name, each in blocks.items()}
+        found, found_bytes = digest_of(blocks | {name: member.blocks for name, member in hashes.items()})
         if found != digest or size_bytes not in (None, found_bytes):
             raise ArtifactError(
                 f"expected the artifact {digest[:12]} of {size_bytes or 'any'} bytes, found {found[:12]} of "
@@ -211,11 +215,14 @@ class ReleaseStore:
         if manifest_bytes is None or manifest_bytes > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{MANIFEST_FILE} is missing or too large", reason=Reason.BAD_MANIFEST)
         manifest = parse_manifest(self.disk.read(f"{staging}/{MANIFEST_FILE}"))
-        members = {name: member.entry for name, member in hashes.items() if name != MANIFEST_FILE}
-        if members != manifest.files:
-            names = set(members) | set(manifest.files)
-            wrong = ", ".join(sorted(name for name in names if members.get(name) != manifest.files.get(name)))
-            raise ArtifactError(f"members and manifest disagree about {wrong}", reason=Reason.INTEGRITY)
+        listed = {MANIFEST_FILE: manifest_bytes} | {name: entry.size_bytes for name, entry in manifest.files.items()}
+        sizes = {name: self.disk.size(f"{staging}/{name}") for name in blocks}
+        wrong = {name for name in listed.keys() | sizes.keys() if listed.get(name) != sizes.get(name)}
+        wrong |= {name for name, entry in manifest.files.items() if name in hashes and hashes[name].entry != entry}
+        if wrong:
+            raise ArtifactError(
+                f"members and manifest disagree about {', '.join(sorted(wrong))}", reason=Reason.INTEGRITY
+            )
 
     def _blocks(self, name: str) -> Blocks:
         def blocks() -> Iterator[bytes]:

@@ -210,22 +210,26 @@ def test_an_index_that_is_none_is_rejected() -> None:
         getter.get(replace(FIRST.target, index=chunk, index_chunks=(chunk,)))
 
 
+class RottingDisk(SimDisk):
+    """A disk on which what is written under one name comes out altered."""
+
+    rots: str | None = None
+
+    def write(self, name: str, offset: int, content: bytes) -> None:
+        super().write(name, offset, b"rot" + content[3:] if name == self.rots and content else content)
+
+
 def test_a_disk_that_loses_what_was_written_is_no_fault_of_the_release() -> None:
     getter = Getter(FIRST)
-    name = f"staging/{FIRST.digest}/{MODEL_FILE}"
     last = FIRST.target.digest
-    chunks = [digest for digest in FIRST.blobs if digest not in FIRST.target.index_chunks]
-
-    def rot(digest: str) -> None:
-        if digest == chunks[-1]:
-            getter.simulated.write(name, 70_000, b"rot")
-
-    getter.transport.on_chunk = rot
+    rotting = RottingDisk()
+    rotting.rots = f"staging/{FIRST.digest}/{MODEL_FILE}"
+    getter.store = ReleaseStore(Disk(rotting), Path("/state"))
     with pytest.raises(StorageError, match="reads back with other bytes"):
         getter.get(FIRST.target)
 
     assert not getter.store.holds(last)
-    getter.transport.on_chunk = lambda digest: None
+    rotting.rots = None
     getter.get(FIRST.target)
     assert getter.store.is_sound(last)
 
