@@ -110,6 +110,9 @@ class Connection:
             if open_socket is not None:
                 _shut(open_socket)
         self._client.loop_stop()
+        # paho closes its inner sockets when it is deleted: at once, if we and it do not hold each other
+        for callback in ("connect", "disconnect", "message", "publish", "subscribe", "unsubscribe", "socket_open"):
+            setattr(self._client, f"on_{callback}", None)
         for waiting in list(self._pending.values()):
             if isinstance(waiting, Receipt) and not waiting.settled:
                 waiting.settle("the connection was lost")
