@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test check bench docs format clean
+.PHONY: help demo test engine2 check bench docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,7 +15,24 @@ demo: $(VENV)/.installed-demo ## the whole main job with an embedded broker (ARG
 
 test: $(VENV)/.installed-dev ## install what the tests need, mosquitto included, and run them (ARGS= goes to pytest)
 	@sh tests/install_mosquitto.sh
+	@$(MAKE) --no-print-directory engine2
 	@$(BIN)/python -m pytest $(ARGS)
+
+# The second engine, tflite-runtime, has no wheels beyond Python 3.11 and needs NumPy 1: a virtual environment of its own.
+ENGINE2 := .venv-tflite-runtime
+ENGINE2_TESTS := tests/inference/test_tflite.py tests/inference/test_model.py tests/inference/test_shared_models.py
+
+engine2: $(VENV)/bin/python
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then \
+	  $(MAKE) --no-print-directory $(ENGINE2)/.installed && \
+	  EDGE_DEPLOY_ENGINE=tflite-runtime $(ENGINE2)/bin/python -m pytest -q $(ENGINE2_TESTS); \
+	else echo "tflite-runtime is not tested: it has no wheel for this Python" >&2; fi
+
+$(ENGINE2)/.installed: pyproject.toml
+	@echo "installing the second engine into $(ENGINE2) ..." >&2
+	@$(PYTHON) -m venv $(ENGINE2)
+	@$(ENGINE2)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[tflite-runtime]" pytest pytest-timeout hypothesis
+	@touch $@
 
 check: $(VENV)/.installed-dev ## format, lint, types
 	@$(BIN)/ruff format --check .
@@ -34,7 +51,7 @@ format: $(VENV)/.installed-dev ## let ruff write the layout
 	@$(BIN)/ruff check --fix .
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(ENGINE2) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # One stamp per extra, made again when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
