@@ -44,7 +44,7 @@ bench: $(VENV)/.installed-dev ## ratios side by side in one run; writes benchmar
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 docs: $(VENV)/.installed-dev ## generate what is generated under docs/
-	@$(BIN)/python -m docs.generate
+	@$(BIN)/python docs/generate_update_states.py
 
 format: $(VENV)/.installed-dev ## let ruff write the layout
 	@$(BIN)/ruff format .

@@ -82,6 +82,8 @@ def convert(order: Order) -> Converted:
         StorageError: the disk.
     """
     called = parse_output_name(order.output)
+    if order.output.is_dir():
+        raise RecipeError(f"{order.output} is a directory", hint="give the path of a file, or remove it")
     if order.output.exists() and not order.force:
         raise RecipeError(f"{order.output} exists", hint="pass --force to replace it")
     written = read_recipe(order.recipe) if order.recipe else {}
@@ -159,13 +161,14 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
     comparison = compare(task, build_manifest(parts, {MODEL_FILE: parts.model}), job.folder)
     left = float_operators(read_graph(parts.model), activations=recipe.scheme == "int8")
     fidelity = Fidelity(recipe.scheme, comparison, dict(left) if recipe.scheme in _QUANTIZED else {})
-    check_gate(recipe, fidelity)
+    all_notes = (*notes, *_notes(recipe, comparison))
+    check_gate(recipe, fidelity, all_notes)
     return replace(
         parts,
         golden=(job.folder / GOLDEN_NAME).read_bytes() if comparison.golden_vectors else None,
         golden_tolerance=comparison.golden_tolerance,
         fidelity=fidelity,
-        notes=(*notes, *_notes(recipe, comparison)),
+        notes=all_notes,
     )
 
 

@@ -134,17 +134,19 @@ def _open_windows(path: Path, spec: SignalInput, limit: int) -> Windows:
     files = [file for file in _files(path) if file.suffix == ".csv"] if path.is_dir() else [path]
     if not files:
         raise CalibrationError(f"{path} holds no .csv files", hint="give a .csv of sensor rows, or a folder of them")
-    cut, problems = [], []
+    cut: list[tuple[str, NDArray[np.float64]]] = []
+    problems: list[SourceError] = []
     for file in files:
         try:
             cut += [(f"{file.name}#{number}", rows) for number, rows in enumerate(_windows(file, spec))]
-        except (SourceError, OSError, UnicodeDecodeError) as error:
-            problems.append(str(error))
+        except SourceError as error:
+            problems.append(error)
+        except (OSError, UnicodeDecodeError) as error:
+            what = "is not text" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
+            problems.append(SourceError(f"{file}: {what}", hint="CSV files of numbers are expected"))
     if problems:
         more = f" (and {len(problems) - _NAMED} more)" if len(problems) > _NAMED else ""
-        raise CalibrationError(
-            "; ".join(problems[:_NAMED]) + more, hint="name the columns as the files do (--channels, input.channels)"
-        )
+        raise CalibrationError("; ".join(map(str, problems[:_NAMED])) + more, hint=problems[0].hint)
     if not cut:
         raise CalibrationError(f"{path} holds no whole window of {spec.window} rows", hint="check --window")
     chosen = [cut[position] for position in spread(len(cut), limit)]
@@ -157,7 +159,7 @@ def _windows(file: Path, spec: SignalInput) -> Iterator[NDArray[np.float64]]:
     with open(file, encoding="utf-8-sig") as lines:
         for row in parse_rows(lines, spec.channels, name=str(file)):
             if row.values is None:
-                raise SourceError(f"{file}, line {row.line}: {row.problem}")
+                raise SourceError(f"{file}, line {row.line}: {row.problem}", hint="mend or remove the line")
             window = windower.push(row.values)
             if window is not None:
                 yield window

@@ -1,5 +1,8 @@
 """What can go wrong while a model is made into an artifact, beside the classes of `edge_agent.errors`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from edge_agent.errors import EdgeError
 
 
@@ -16,4 +19,15 @@ class ConversionError(EdgeError):
 
 
 class QualityGateError(EdgeError):
-    """The model was converted, but a limit of the recipe says no. The CLI exits with 3."""
+    """The model was converted, but a limit of the recipe says no. The CLI exits with 3.
+
+    `table` and `figures` are what it was judged by, for people and for scripts; `notes` what was guessed on the way.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str, table: str, figures: Mapping[str, Any], notes: tuple[str, ...]
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.table = table
+        self.figures = figures
+        self.notes = notes

@@ -75,8 +75,8 @@ def format_table(fidelity: Fidelity) -> str:
     return "\n".join(lines)
 
 
-def check_gate(recipe: Recipe, fidelity: Fidelity) -> None:
-    """Hold the converted model to the recipe's limits.
+def check_gate(recipe: Recipe, fidelity: Fidelity, notes: tuple[str, ...]) -> None:
+    """Hold the converted model to the recipe's limits. `notes` go with a refusal: a wrong guess may be the cause.
 
     Raises:
         QualityGateError: with every limit that was missed.
@@ -86,6 +86,9 @@ def check_gate(recipe: Recipe, fidelity: Fidelity) -> None:
         raise QualityGateError(
             f"the {fidelity.scheme} model misses {'; '.join(missed)}. Nothing was written",
             hint=_gate_hint(recipe, fidelity),
+            table=format_table(fidelity),
+            figures=fidelity.to_json(latency=True),
+            notes=notes,
         )
 
 

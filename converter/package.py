@@ -19,7 +19,7 @@ from converter.errors import RecipeError
 from converter.fidelity import Fidelity
 from converter.recipe import DeviceLimits, Recipe
 from edge_agent import schema
-from edge_agent.disk import write_atomic
+from edge_agent.disk import open_disk
 from edge_agent.release.archive import format_archive
 from edge_agent.release.manifest import (
     GOLDEN_FILE,
@@ -122,10 +122,13 @@ def format_report(parts: Parts) -> bytes:
 
 
 def write_artifact(path: Path, members: Mapping[str, bytes]) -> bytes:
-    """Write the artifact durably, whole or not at all; gives its bytes."""
+    """Write the artifact durably, whole or not at all; gives its bytes.
+
+    Raises:
+        StorageError: it cannot be written there.
+    """
     content = format_archive(members)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, content)
+    open_disk(path.parent).write_atomic(path.name, content)
     return content
 
 

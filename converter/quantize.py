@@ -17,7 +17,7 @@ import numpy as np
 from converter.child import answer_parent, run_child
 from converter.errors import ConversionError, RecipeError
 from converter.recipe import Scheme
-from converter.tflite_schema import add_signature, read_graph
+from converter.tflite_schema import add_signature, read_graph, renew_operator_codes
 from edge_agent.transform.tensor import Array
 
 _TESTED = "0.10."  # private names are used below; the extra pins the same
@@ -36,6 +36,7 @@ def quantize(
     Raises:
         ConversionError, RecipeError: with the quantizer's words, or what it silently got wrong.
     """
+    content = renew_operator_codes(content)
     if scheme == "int8" and not read_graph(content).signatures:
         content = add_signature(content)
     (folder / _SOURCE_NAME).write_bytes(content)
@@ -44,7 +45,13 @@ def quantize(
         np.savez(folder / _SAMPLES_NAME, *columns)
     request = {"scheme": scheme, "float_operators": list(float_operators)}
     run_child(__name__, request, folder, what=f"quantizing to {scheme}", timeout_s=_TIMEOUT_S)
-    return (folder / _RESULT_NAME).read_bytes()
+    result = (folder / _RESULT_NAME).read_bytes()
+    if not any(tensor.quantized for tensor in read_graph(result).tensors):
+        raise ConversionError(
+            f"the quantizer left the model as it was: scheme {scheme} finds nothing in it to change",
+            hint="--scheme float32 packages it in float; or another scheme",
+        )
+    return result
 
 
 def quantizer_version() -> str:

@@ -1,4 +1,4 @@
-"""What the converter must see inside a `.tflite`, and the two repairs it needs before it can be quantized.
+"""What the converter must see inside a `.tflite`, and the repairs it needs before it can be quantized.
 
 Reads through the generated schema (the laptop may; the device uses `inference.model_file`). Whether the file is a
 model at all has been checked before; a damaged one still raises only `ConversionError`. The changes that make up a
@@ -112,13 +112,28 @@ def fix_batch(content: bytes) -> bytes:
     return bytes(changed)
 
 
+def renew_operator_codes(content: bytes) -> bytes:
+    """The model with its operators named in the newer field too, which is all the quantizer reads; else the same bytes.
+
+    Models made before TensorFlow 2.4 name them only in the older one (schema.fbs, table OperatorCode), and the
+    quantizer takes every one of their operators for an ADD.
+    """
+    with _reading():
+        model = _schema().Model.GetRootAs(bytes(content), 0)
+        codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
+        if all(code.BuiltinCode() >= code.DeprecatedBuiltinCode() for code in codes):
+            return content
+        tree = _unpacked(content, "is of before TensorFlow 2.4")
+        for code in tree.operatorCodes:
+            code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+        return _packed(tree, len(content))
+
+
 def add_signature(content: bytes) -> bytes:
     """The model with a signature named after its tensors, which static quantization needs."""
     schema = _schema()
     with _reading():
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
-        if any(buffer.offset for buffer in model.buffers):
-            raise ConversionError("the model keeps its weights outside of the flatbuffer and has no signature")
+        model = _unpacked(content, "has no signature")
         main = model.subgraphs[0]
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = _SIGNATURE_KEY.encode(), 0
@@ -127,11 +142,7 @@ def add_signature(content: bytes) -> bytes:
             for positions in (main.inputs, main.outputs)
         )
         model.signatureDefs = [signature]
-        from flatbuffers import Builder
-
-        builder = Builder(len(content) + 1024)
-        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return _packed(model, len(content))
 
 
 def float_operators(graph: Graph, *, activations: bool) -> Counter[str]:
@@ -161,6 +172,22 @@ def count_partitions(path: Path) -> int:
     interpreter.allocate_tensors()
     operators: Any = interpreter._get_ops_details()  # noqa: SLF001  # LiteRT has no public way to ask
     return sum(1 for operator in operators if operator["op_name"] == "DELEGATE")
+
+
+def _unpacked(content: bytes, trait: str) -> Any:
+    schema = _schema()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
+    if any(buffer.offset for buffer in model.buffers):
+        raise ConversionError(f"the model keeps its weights outside of the flatbuffer and {trait}")
+    return model
+
+
+def _packed(model: Any, size_bytes: int) -> bytes:
+    from flatbuffers import Builder
+
+    builder = Builder(size_bytes + 1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def _schema() -> Any:

@@ -41,6 +41,7 @@ TRANSITIONS: tuple[Callable[[Record], Record], ...] = (
     lambda record: machine.reject(record, Reason.TRIAL_ERRORS),
     machine.withdraw,
     lambda record: machine.fall_back(record, Reason.OPERATOR),
+    lambda record: machine.roll_back(record, lambda _: True),
 )
 NAMES = (
     "fetch",
@@ -54,6 +55,7 @@ NAMES = (
     "reject",
     "withdraw",
     "fall_back",
+    "roll_back",
 )
 DESIRES = {
     "nothing said": None,

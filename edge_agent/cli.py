@@ -54,9 +54,12 @@ def run(config_path: Path, verbose: bool) -> None:  # noqa: FBT001
 @cli.command("check-config")
 @_config_option
 def check_config(config_path: Path) -> None:
-    """Check a configuration and say what it makes the agent do."""
+    """Check a configuration and say what it makes the agent do.
+
+    As the agent's user it also finds what that one may not read: sudo -u edge-agent edge-agent check-config
+    """
     config = read_config(config_path)
-    problems = [f"{what}: {path} does not exist" for what, path in _files_of(config) if not path.exists()]
+    problems = [f"{what}: {path} {wrong}" for what, path in _files_of(config) if (wrong := _wrong_with(path))]
     click.echo(f"{config_path}: device {config.device_id}, {_count(len(config.pipeline), 'pipeline')}")
     for name, pipeline in config.pipeline.items():
         for stage in pipeline.stage.values():
@@ -65,7 +68,7 @@ def check_config(config_path: Path) -> None:
         click.echo("  no [mqtt]: only the `initial` artifacts run, and nothing is updated")
     if problems:
         raise ConfigError(
-            "\n  ".join([f"{_count(len(problems), 'path')} missing:", *problems]), hint="see systemd/agent.toml"
+            "\n  ".join([f"{_count(len(problems), 'path')} cannot be used:", *problems]), hint="see systemd/agent.toml"
         )
 
 
@@ -104,19 +107,29 @@ def rollback(pipeline: str, config_path: Path, stage: str | None) -> None:
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--labels", type=click.Path(path_type=Path), help="Text file, one label a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line (the default when piped).")
-@click.option("--task", type=click.Choice(["classification", "detection", "signal_classification", "raw"]))
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "detection", "signal_classification", "raw"]),
+    help="What the outputs mean; default: told from the model.",
+)
 @click.option(
     "--mean", type=float, multiple=True, help="Of the normalization (pixel - mean) / std; once, or per channel."
 )
-@click.option("--std", type=float, multiple=True)
-@click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]))
-@click.option("--fit", type=click.Choice(["stretch", "letterbox", "crop"]))
-@click.option("--resample", type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]))
+@click.option("--std", type=float, multiple=True, help="See --mean.")
+@click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]), help="Channels of the picture.")
+@click.option(
+    "--fit", type=click.Choice(["stretch", "letterbox", "crop"]), help="How a picture becomes the input's shape."
+)
+@click.option(
+    "--resample",
+    type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
+    help="Pillow's filter for resizing.",
+)
 @click.option("--window", type=click.IntRange(1), help="Rows of a signal window.")
 @click.option("--stride", type=click.IntRange(1), help="Rows from one window to the next.")
-@click.option("--top-k", type=click.IntRange(1))
+@click.option("--top-k", type=click.IntRange(1), help="Results for each input at most.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Least score that is shown.")
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Of the interpreter.")
 def infer(model: Path, inputs: tuple[Path, ...], as_json: bool, **chosen: Any) -> None:  # noqa: FBT001
     """Run MODEL (.tflite or .edge) once on every INPUT: pictures, or CSV files for signal models."""
     from edge_agent.inference.oneshot import Options, infer_all, open_any
@@ -162,6 +175,16 @@ def _files_of(config: Config) -> list[tuple[str, Path]]:
     return [(what, path) for what, path in files if path is not None]
 
 
+def _wrong_with(path: Path) -> str | None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    return None if os.access(path, os.R_OK) else "may not be read by this user"
+
+
 def _sentence(stage: dict[str, Any]) -> str:
     """One stage in words: `digits 1.0.0 committed; trial of 2.0.0 (start 1)`."""
     current = stage.get("current")
@@ -171,7 +194,7 @@ def _sentence(stage: dict[str, Any]) -> str:
         words.append(f"{stage['phase']} {candidate.get('version') or candidate.get('digest', '')[:12]}")
     last = stage.get("last")
     if last:
-        reason = f" ({last['reason']}: {last.get('detail') or ''})" if last.get("reason") else ""
+        reason = f" ({': '.join(filter(None, (last['reason'], last.get('detail'))))})" if last.get("reason") else ""
         words.append(f"last: {last['result']} {last.get('version') or last['digest'][:12]}{reason}")
     problem = stage.get("problem")
     if problem:

@@ -213,9 +213,10 @@ def read_config(path: Path) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: {getattr(error, 'strerror', None) or error}", hint="pass the file with -c, see systemd/agent.toml"
-        ) from error
+        hint = "pass the file with -c, see systemd/agent.toml"
+        if isinstance(error, PermissionError):
+            hint = "run this with sudo: the configuration may hold secrets, so only root and the agent may read it"
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -70,7 +70,7 @@ class ControlServer:
             if not isinstance(request, dict):
                 raise EdgeError("expected a JSON object")  # noqa: TRY301
             return {"ok": True, **self._answer(request)}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return {"ok": False, "error": f"expected one line of JSON: {error}", "hint": None}
         except EdgeError as error:
             return {"ok": False, "error": str(error), "hint": error.hint}

@@ -91,11 +91,11 @@ class Disk:
         try:
             self._do.write(temporary, 0, content)
             self._do.sync_file(temporary)
+            self._do.replace(temporary, name)
         except StorageError:
             with suppress(StorageError):  # half of it on a full disk is what others would need
                 self._do.remove_file(temporary)
             raise
-        self._do.replace(temporary, name)
         self._do.sync_directory(parent)
 
     def settle(self, name: str) -> None:
@@ -163,7 +163,7 @@ class Disk:
 
 def open_disk(root: Path) -> Disk:
     """The real disk under `root`, which is made if it is missing."""
-    with _storage_errors("."):
+    with _storage_errors(str(root)):
         root.mkdir(parents=True, exist_ok=True)
     return Disk(RealDisk(root))
 
@@ -258,7 +258,9 @@ def _storage_errors(name: str) -> Iterator[None]:
             raise StorageError(
                 f"{name}: {error.strerror}", hint="the agent's user must own its state directory, mounted read-write"
             ) from error
-        raise StorageError(f"{name}: {error.strerror or error}", hint="check the disk (dmesg, fsck)") from error
+        wrong_path = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+        hint = "check the path" if wrong_path else "check the disk (dmesg, fsck)"
+        raise StorageError(f"{name}: {error.strerror or error}", hint=hint) from error
 
 
 def _parent(name: str) -> str:

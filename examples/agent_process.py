@@ -69,13 +69,6 @@ class AgentProcess:
         self._process.wait()
         self._process = None
 
-    def wait_for_exit(self) -> int:
-        """Until it ends by itself; returns the exit code."""
-        assert self._process is not None, "it runs"
-        code = self._process.wait(PATIENCE_S)
-        self._process = None
-        return code
-
     def stage(self, pipeline: str) -> dict[str, Any]:
         """What `edge-agent status` says of the pipeline's only stage; empty while it says nothing."""
         return dict(self._pipelines().get(pipeline, {}).get("main", {}))

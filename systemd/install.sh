@@ -29,7 +29,11 @@ python3 -c 'import ensurepip' 2>/dev/null || apt-get install -y -qq python3-venv
 
 # --system-site-packages: libcamera's Python bindings only come from apt
 [ -x "$prefix/bin/python" ] || python3 -m venv --system-site-packages "$prefix"
-"$prefix/bin/python" -m pip install --quiet --upgrade "$here/..$extras"
+# From a copy: building leaves files in the folder, here they would be root's, and of the version before at the next update.
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+for part in pyproject.toml README.md LICENSE edge_agent converter; do cp -R "$here/../$part" "$copy/"; done
+"$prefix/bin/python" -m pip install --quiet --upgrade "$copy$extras"
 ln -sf "$prefix/bin/edge-agent" /usr/local/bin/edge-agent
 
 install -D -m 644 "$here/edge-agent.sysusers" /usr/lib/sysusers.d/edge-agent.conf
@@ -46,4 +50,5 @@ if [ -d /run/systemd/system ]; then
     systemctl try-restart edge-agent
 fi
 echo "edge-agent $("$prefix/bin/edge-agent" --version | cut -d' ' -f3) is installed"
-echo "next: edit $etc/agent.toml, then: edge-agent check-config && systemctl restart edge-agent"
+echo "next: edit $etc/agent.toml, then:"
+echo "  sudo -u edge-agent edge-agent check-config && sudo systemctl restart edge-agent && sudo edge-agent status"

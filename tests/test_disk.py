@@ -170,6 +170,13 @@ def test_a_leftover_of_an_interrupted_write_is_neither_seen_nor_in_the_way(disk:
     assert disk.read("file") == b"short"
 
 
+def test_a_file_that_cannot_take_its_place_is_not_left_behind(disk: Disk) -> None:
+    disk.write_atomic("records/birds/main.json", b"{}")
+    with pytest.raises(StorageError):
+        disk.write_atomic("records/birds", b"{}")
+    assert disk.names("records") == ["birds"]
+
+
 def test_a_directory_is_adopted_whole(disk: Disk) -> None:
     disk.make_directory("staging/one")
     disk.write_at("staging/one/file", 0, b"1")

@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize(("program", "group"), [("edgectl", edgectl), ("edge-agent", edge_agent)])
 def test_every_command_is_in_the_readme_and_the_readme_names_no_other(program: str, group: click.Group) -> None:
-    named = set(re.findall(rf"{program} ([a-z-]+)", README))
+    named = set(re.findall(rf"{program} (?!{program})([a-z-]+)", README))
     rows = [line for line in README.splitlines() if line.startswith(f"| `{program}")]
     listed = {name for row in rows for name in re.findall(r"`(?:[a-z-]+ )?([a-z-]+)", row.split("|")[1])}
     assert set(group.commands) <= listed
@@ -70,3 +70,19 @@ def test_links_between_documents_lead_somewhere() -> None:
 def _leaf(command: click.Command, rest: str) -> click.Command:
     """`keys init` is a command of a group."""
     return command.commands[rest.split(maxsplit=1)[0]] if isinstance(command, click.Group) else command
+
+
+@pytest.mark.parametrize("group", [edgectl, edge_agent])
+def test_every_option_of_every_command_explains_itself(group: click.Group) -> None:
+    commands = [
+        command
+        for each in group.commands.values()
+        for command in (each.commands.values() if isinstance(each, click.Group) else [each])
+    ]
+    silent = [
+        f"{command.name} {parameter.opts[0]}"
+        for command in commands
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert silent == []

@@ -37,3 +37,18 @@ def test_the_unit_leaves_the_interpreter_its_fast_kernels() -> None:
     settings = UNIT.read_text()
     assert "ProcSubset=all" in settings  # `pid` hides /proc/cpuinfo, and XNNPACK then silently does nothing
     assert not re.search(r"(?m)^PrivateDevices=yes", settings)  # it would hide the camera
+
+
+def test_the_unit_lets_the_probe_be_nicer_than_what_serves() -> None:
+    filters = re.findall(r"(?m)^SystemCallFilter=(.*)", UNIT.read_text())
+    assert "@resources" in filters[1]  # it holds setpriority(2), which nice(3) is made of
+    assert filters[2:] == ["setpriority"]
+
+
+def test_the_installer_is_a_shell_script_that_builds_outside_of_the_checkout() -> None:
+    script = UNIT.parent / "install.sh"
+    subprocess.run(["sh", "-n", script], check=True)
+    parts = re.search(r"for part in (.*); do cp", script.read_text())
+    assert parts is not None
+    assert all((UNIT.parent.parent / part).exists() for part in parts[1].split())
+    assert re.findall(r"pip install .*", script.read_text()) == ['pip install --quiet --upgrade "$copy$extras"']

@@ -83,11 +83,16 @@ def convert(
     """
     from converter.convert import Order
     from converter.convert import convert as work
+    from converter.errors import QualityGateError
     from converter.fidelity import format_table
 
-    done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force))
-    for note in done.notes:
-        click.echo(f"note: {note}", err=True)
+    try:
+        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force))
+    except QualityGateError as error:
+        _tell_notes(error.notes)
+        click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
+        raise
+    _tell_notes(done.notes)
     if as_json:
         click.echo(json.dumps(done.to_json()))
     else:
@@ -104,6 +109,11 @@ def inspect(file: Path, *, as_json: bool) -> None:
 
     tree = inspect_file(file)
     click.echo(json.dumps(tree) if as_json else format_inspection(tree))
+
+
+def _tell_notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def _tree(options: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def format_table(devices: list[Device]) -> str:
 
 def describe_stage(stage: StageReport) -> tuple[str, str, str, str]:
     """Release, phase, last outcome and latency of a stage in a few words each."""
-    release = f"{stage.model} {_version(stage.current) if stage.current else '-'}"
+    release = f"{stage.model} {_version(stage.current) if stage.current else '(none yet)'}"
     phase = stage.phase if stage.candidate is None else f"{stage.phase} {_version(stage.candidate)}"
     if stage.problem is not None:
         phase += f" ({stage.problem.reason}: {stage.problem.detail})"

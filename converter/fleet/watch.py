@@ -85,7 +85,7 @@ class Watcher:
                 self._stages[device, pipeline, name] = stage
                 if before is None or describe_stage(before)[:3] != describe_stage(stage)[:3]:
                     release, phase, last, _ = describe_stage(stage)
-                    text = f"{pipeline}: {release}, {phase}; last update: {last}"
+                    text = f"{pipeline}: {release}, {phase}" + (f"; last update: {last}" if stage.last else "")
                     content = {"pipeline": pipeline, "stage": name, "report": schema.dump(stage)}
                     lines.append(Line(device, "reported", text, content))
         return lines

@@ -90,7 +90,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror or error}", hint=f"make keys with 'edgectl keys init {path.parent}'"
+            f"{path}: {error.strerror or error}",
+            hint="pass the directory of your keys with --keys; if there are none yet, make them: edgectl keys init",
         ) from error
 
 

@@ -1,8 +1,8 @@
 """Signing release documents, and reading the one that is published.
 
-The number of a document is that of the one it follows plus one; the first one's is the time, so that a broker that
-has forgotten everything does not make the next release look like a replay to devices that remember. Sending is left
-to `push`; what devices check, to `edge_agent.release.trust`.
+The number of a document is the time, or that of the one it follows plus one if that is more: a broker that has
+forgotten its documents, or shows older ones again, must not make the next release look like one that devices have
+seen. Sending is left to `push`; what devices check, to `edge_agent.release.trust`.
 """
 
 import hashlib
@@ -68,7 +68,8 @@ def read_document(keys: Keys, payload: bytes, *, model: str, channel: str) -> Pu
 
 
 def next_number(published: Published | None, now: datetime) -> int:
-    return int(now.timestamp()) if published is None else published.number + 1
+    """The time in seconds, or what comes after the number that is there."""
+    return max(int(now.timestamp()), published.number + 1 if published else 0)
 
 
 def _signed(content: Role, signer: Signer) -> bytes:

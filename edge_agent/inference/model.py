@@ -211,12 +211,19 @@ def release_labels(content: bytes | None) -> tuple[str, ...]:
     """The labels of an artifact's `labels.txt`; none of None.
 
     Raises:
-        ArtifactError: it is not text.
+        ArtifactError: it is not text, or empty.
     """
+    if content is None:
+        return ()
     try:
-        return parse_labels(content) if content is not None else ()
+        labels = parse_labels(content)
     except ValueError as error:
         raise ArtifactError(f"{LABELS_FILE}: {error}", reason=Reason.BAD_MANIFEST) from error
+    if not labels:
+        raise ArtifactError(
+            f"{LABELS_FILE} holds no labels", reason=Reason.LABELS_MISMATCH, hint="give one label a line, or no file"
+        )
+    return labels
 
 
 def _read(path: Path) -> bytes:

@@ -146,7 +146,11 @@ def _shots(model: Model, path: Path) -> Iterator[tuple[str, Prepared, float]]:
     if isinstance(model.manifest.input, ImageInput):
         image = read_image(path)
         captured = time.perf_counter()
-        yield str(path), model.prepare_image(image), captured
+        try:
+            prepared = model.prepare_image(image)
+        except FrameError as error:  # of several, which
+            raise FrameError(f"{path}: {error}", hint=error.hint) from error
+        yield str(path), prepared, captured
     elif isinstance(model.manifest.input, SignalInput):
         number = 0
         windower = model.windower()
@@ -264,8 +268,11 @@ def _with_options(manifest: Manifest, options: Options) -> Manifest:
 
 def _read_labels(path: Path) -> tuple[str, ...]:
     try:
-        return parse_labels(path.read_bytes())
+        labels = parse_labels(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}", hint="check the path") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}", hint="one label a line, UTF-8") from error
+    if not labels:
+        raise InputError(f"{path} holds no labels", hint="one label a line, UTF-8")
+    return labels

@@ -45,6 +45,7 @@ class ServerTimes:
     stop_s: float = 5.0
     first_restart_s: float = 1.0  # doubles with every crash
     longest_restart_s: float = 60.0  # a worker that lives longer than this has not crashed in a row
+    silent_s: float = 60.0  # it says its figures every second: one that says nothing for so long hangs
 
 
 Listener = Callable[[Word | WorkerExited], None]
@@ -81,9 +82,12 @@ class PipelineServer:
         self._worker: WorkerProcess | None = None
         self._life = 0  # of the worker: what an earlier one still says is not this one's
         self._started_s = 0.0
+        self._heard_s = 0.0  # its last word
         self._crashes = 0
         self._wanted: _Release | None = None
         self._answer: Serving | LoadFailed | WorkerExited | None = None
+        self._asking = False  # somebody waits for the answer
+        self._lost = False  # a worker that was started again could not load what served
         self._heard: deque[Word | WorkerExited] = deque(maxlen=_MAX_HEARD)
         self._watched = False  # by the updater: then a dead worker is its business
         self._restart_at_s: float | None = None
@@ -137,6 +141,15 @@ class PipelineServer:
             if isinstance(answer, WorkerExited):
                 raise WorkerCrashedError(answer.detail, hint="the lines of the worker above may say why")
 
+    @property
+    def lost(self) -> bool:
+        """Whether what `serve` last made it serve no longer does: a worker that was started again could not load it.
+
+        The release may have rotten since, or memory be short: serving it anew tells.
+        """
+        with self._changed:
+            return self._lost
+
     @contextmanager
     def trial(self) -> "Iterator[TrialWords]":
         """Hear what the worker says since `serve`. Within, a worker that dies stays dead and the words raise."""
@@ -165,8 +178,16 @@ class PipelineServer:
     def _order(self, wanted: _Release | None) -> Serving | LoadFailed | WorkerExited | None:
         """Tell the worker, starting it where there is none, and wait for what comes of it."""
         self._answer = None
+        self._lost = False
         if self._closed:
             raise WorkerCrashedError(_STOPPING)
+        self._asking = True
+        try:
+            return self._ask(wanted)
+        finally:
+            self._asking = False
+
+    def _ask(self, wanted: _Release | None) -> Serving | LoadFailed | WorkerExited | None:
         if self._worker is not None:
             self._worker.send(Load(wanted.path, wanted.digest) if wanted else Unload())
         elif wanted is not None:
@@ -190,7 +211,8 @@ class PipelineServer:
 
     def _start(self, wanted: _Release) -> None:
         self._life += 1
-        self._started_s = self._clock.monotonic_s()
+        self._started_s = self._heard_s = self._clock.monotonic_s()
+        self._changed.notify_all()  # from now on it is listened for
         start = Start(self._pipeline, self._config.source, self._config.threads, wanted.path, wanted.digest)
         try:
             self._worker = WorkerProcess(start, partial(self._hear, self._life), partial(self._ended, self._life))
@@ -201,6 +223,7 @@ class PipelineServer:
 
     def _hear(self, life: int, word: Word) -> None:
         self._listen(word)
+        self._heard_s = self._clock.monotonic_s()
         if isinstance(word, Result):
             return  # for the sinks alone
         with self._changed:
@@ -210,6 +233,7 @@ class PipelineServer:
             wanted = self._wanted.digest if self._wanted else None
             if isinstance(word, Serving | LoadFailed) and word.digest == wanted:
                 self._answer = word
+                self._lost = isinstance(word, LoadFailed) and not self._asking
             self._changed.notify_all()
 
     def _ended(self, life: int, code: int) -> None:
@@ -233,12 +257,21 @@ class PipelineServer:
         return min(self._times.first_restart_s * 2.0 ** (self._crashes - 1), self._times.longest_restart_s)
 
     def _keep(self) -> None:
-        """Start a worker that has died outside a trial again, when its time has come."""
+        """Start a worker that has died outside a trial again, when its time has come, and end one that hangs."""
         with self._changed:
             while not self._closed:
-                if self._restart_at_s is None:
+                now_s = self._clock.monotonic_s()
+                if self._worker is not None:
+                    silent_s = now_s - self._heard_s
+                    if silent_s < self._times.silent_s:
+                        self._changed.wait(self._times.silent_s - silent_s)
+                        continue
+                    _log.warning("%s: the worker has said nothing for %.0f s, so it is ended", self._pipeline, silent_s)
+                    self._worker.kill()
+                    self._heard_s = now_s  # until it is gone
+                elif self._restart_at_s is None:
                     self._changed.wait()
-                elif (left_s := self._restart_at_s - self._clock.monotonic_s()) > 0:
+                elif (left_s := self._restart_at_s - now_s) > 0:
                     self._changed.wait(left_s)
                 else:
                     self._restart_at_s = None

@@ -98,14 +98,15 @@ class JsonlSink:
 class MqttSink:
     """Results as messages: each one, or only what differs from the last one sent; never more often than allowed.
 
-    A change that comes too soon is not lost: the result then differs from what was sent last, so the next one after
-    `min_interval_s` goes out, and `flush` sends the last one when no more will come.
+    A change that comes too soon, or while the link is down, is not lost: the result then differs from what was sent
+    last, so the next one after `min_interval_s` goes out; `flush` sends the last one when no more will come.
+    `publish` says whether it took the message.
     """
 
     def __init__(
         self,
         pipeline: str,
-        publish: Callable[[bytes], None],
+        publish: Callable[[bytes], bool],
         *,
         when: Literal["changed", "always"],
         min_interval_s: float,
@@ -144,8 +145,12 @@ class MqttSink:
 
     def _send(self, result: Result, now_s: float) -> None:
         tree = result_tree(self._pipeline, result, self._version_of(result.digest))
-        self._publish(json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode())
-        self._sent, self._sent_s, self._held = _gist(result), now_s, None
+        self._sent_s, self._held = now_s, None
+        if self._publish(json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()):
+            self._sent, self.problem = _gist(result), None
+        else:
+            self.dropped += 1
+            self.problem = "the link to the broker is down, or slower than the results"
 
 
 def _gist(result: Result) -> object:

@@ -164,10 +164,10 @@ def _load_error(described: ModelFile, library: Library, message: str) -> ModelEr
             reason=Reason.UNSUPPORTED_OPERATOR,
             hint="end the model before them and do their work outside of it",
         )
-    missing = re.search(r"Didn't find op for builtin opcode '(\w+)'", message)
+    missing = re.search(r"Didn't find op for builtin opcode '(\w+)'|builtin_code out of range: (\d+)", message)
     if missing:
         return ModelError(
-            f"{path} needs operator {missing[1]} in a form that {library.name} does not have: {line}",
+            f"{path} needs operator {missing[1] or missing[2]} in a form that {library.name} does not have: {line}",
             reason=Reason.UNSUPPORTED_OPERATOR,
             hint="update the interpreter, or convert the model for an older one",
         )

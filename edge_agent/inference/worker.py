@@ -24,7 +24,18 @@ import numpy as np
 from edge_agent.clock import SystemClock
 from edge_agent.config import CsvSource, SourceConfig
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
-from edge_agent.inference.ipc import Load, LoadFailed, Order, Start, Stop, Unload, Word, format_line, parse_order
+from edge_agent.inference.ipc import (
+    Load,
+    LoadFailed,
+    Order,
+    SourceTrouble,
+    Start,
+    Stop,
+    Unload,
+    Word,
+    format_line,
+    parse_order,
+)
 from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model, Prepared, open_release
 from edge_agent.inference.pipeline import Pipeline
@@ -58,36 +69,47 @@ def run(connection: socket.socket) -> None:
     pipeline = Pipeline(start.source, open_source, voice.say, clock, released=_give_memory_back)
     pipeline.start()
     order: Order = start
+    feeding: Model | None = None  # what is served; closed by the pipeline, but its manifest stays
     while not isinstance(order, Stop):
         match order:
             case Start(path=str(path), digest=str(digest)) | Load(path, digest):
-                _load(pipeline, start, Path(path), digest, voice)
+                loaded = _load(start, Path(path), digest, feeding, voice)
+                if loaded is not None:
+                    feeding = loaded
+                    pipeline.switch(Served(digest, loaded))
             case Unload():
+                feeding = None
                 pipeline.switch(None)
         order = orders.get()
     pipeline.stop()
 
 
-def _load(pipeline: Pipeline, start: Start, directory: Path, digest: str, voice: "_Voice") -> None:
-    """Load and warm up a release beside the one that is running, then hand it over."""
+def _load(start: Start, directory: Path, digest: str, feeding: Model | None, voice: "_Voice") -> Model | None:
+    """Load and warm up a release beside the one that is running; says so where it cannot be."""
     try:
         model = open_release(directory, start.threads)
         try:
-            check_input(model, start.source)
+            trouble = check_input(model, start.source, feeding)
         except ModelError:
             model.close()
             raise
     except RejectionError as error:
-        voice.say(LoadFailed(digest, error.reason, str(error), error.hint))
+        voice.say(LoadFailed(digest, error.reason, str(error).replace(f"{directory}{os.sep}", ""), error.hint))
     except ConfigError as error:  # no interpreter works here
         voice.say(LoadFailed(digest, Reason.LOAD_FAILED, str(error), error.hint))
     else:
+        if trouble is not None:
+            voice.say(SourceTrouble(str(trouble), trouble.hint))
         _warm_up(model)
-        pipeline.switch(Served(digest, model))
+        return model
+    return None
 
 
-def check_input(model: Model, source: SourceConfig) -> None:
-    """Whether this source can feed this model at all.
+def check_input(model: Model, source: SourceConfig, feeding: Model | None = None) -> SourceError | None:
+    """Whether this source can feed this model; gives what is wrong with the source where it cannot now.
+
+    Columns that do not fit are the release's fault only where the source feeds another one (`feeding`) well: a word
+    misspelled in the configuration must not get a good release refused for ever.
 
     Raises:
         ModelError: INCOMPATIBLE.
@@ -100,28 +122,34 @@ def check_input(model: Model, source: SourceConfig) -> None:
             reason=Reason.INCOMPATIBLE,
             hint="let this pipeline follow a model for its source, or change the source",
         )
+    misfit = _misfit(model, source)
+    if misfit is not None and feeding is not None and _misfit(feeding, source) is None:
+        raise ModelError(str(misfit), reason=Reason.INCOMPATIBLE, hint=misfit.hint) from misfit
+    return misfit
+
+
+def _misfit(model: Model, source: SourceConfig) -> SourceError | None:
+    """What keeps the columns of this source from being those of the model; a file that cannot be read now may fit."""
+    spec = model.manifest.input
     if not isinstance(source, CsvSource) or not isinstance(spec, SignalInput):
-        return
-    if not source.columns:
-        _check_columns(source, spec.channels)
-    elif len(source.columns) != model.channels:
-        raise ModelError(
-            f"the source gives {len(source.columns)} columns ({', '.join(source.columns)}); "
-            f"release {model.manifest.name} {model.manifest.version} takes {model.channels}",
-            reason=Reason.INCOMPATIBLE,
+        return None
+    title = f"release {model.manifest.name} {model.manifest.version} takes {model.channels}"
+    if source.columns and len(source.columns) != model.channels:
+        return SourceError(
+            f"the source gives {len(source.columns)} columns ({', '.join(source.columns)}); {title}",
             hint="leave `columns` of the source out to have the model's own",
         )
-
-
-def _check_columns(source: CsvSource, wanted: tuple[str, ...]) -> None:
-    """Refuse a model that names columns which the file has not; a file that cannot be read now is the source's."""
     with suppress(OSError, UnicodeDecodeError, SourceError), source.path.open(encoding="utf-8-sig") as lines:
-        next(parse_rows(lines), None)
+        first = next(parse_rows(lines), None)
         lines.seek(0)
         try:
-            next(parse_rows(lines, wanted, name=source.path.name), None)
+            next(parse_rows(lines, source.columns or spec.channels, name=source.path.name), None)
         except SourceError as error:
-            raise ModelError(str(error), reason=Reason.INCOMPATIBLE, hint=error.hint) from error
+            return error
+        found = len(first.values) if first is not None and first.values is not None else model.channels
+        if not (source.columns or spec.channels) and found != model.channels:
+            return SourceError(f"{source.path.name} has {found} columns; {title}", hint="name them with `columns`")
+    return None
 
 
 def _warm_up(model: Model) -> None:

@@ -133,8 +133,9 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True)
 class EventReport:
-    """Something that happened, once."""
+    """Something that happened, once. `stream` and `seq` number them as they do telemetry."""
 
+    stream: str
     seq: int
     at_s: float
     kind: str  # for example "committed", "rejected", "rolled_back", "problem", "worker_exit"
@@ -145,6 +146,7 @@ class EventReport:
     reason: str | None = None
     detail: str | None = None
     hint: str | None = None
+    historical: bool = False  # sent later than it happened
     schema: int = SCHEMA
 
 

@@ -91,11 +91,7 @@ def read_artifact(path: Path) -> Artifact:
                 raise zipfile.BadZipFile("its members are compressed")  # noqa: TRY301 - and might be a bomb
             members = {info.filename: archive.read(info) for info in stored}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is not a whole .edge artifact: {error}",
-            reason=Reason.INTEGRITY,
-            hint="make it with 'edgectl convert', or copy it again",
-        ) from error
+        raise not_whole(path, error) from error
     manifest = check_members(members)
     if format_archive(members) != content:
         raise ArtifactError(
@@ -104,6 +100,15 @@ def read_artifact(path: Path) -> Artifact:
             hint="do not repack an artifact with another zip program",
         )
     return Artifact(path, hashlib.sha256(content).hexdigest(), len(content), manifest, members)
+
+
+def not_whole(path: Path, error: Exception) -> ArtifactError:
+    """For whoever reads a zip file and finds that it is none."""
+    return ArtifactError(
+        f"{path} is not a whole .edge artifact: {error}",
+        reason=Reason.INTEGRITY,
+        hint="make it with 'edgectl convert', or copy it again",
+    )
 
 
 def check_members(members: Mapping[str, bytes]) -> Manifest:

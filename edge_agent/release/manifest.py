@@ -5,6 +5,7 @@ Tensor dtypes, shapes and quantization are read from the model and never repeate
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class ImageInput:
             raise ValueError("mean and std go together")
         if self.std is not None and any(value == 0 for value in self.std):
             raise ValueError("std must not be 0")
+        if not all(map(math.isfinite, (*(self.mean or ()), *(self.std or ())))):  # JSON written by Python may hold NaN
+            raise ValueError("mean and std must be finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class SignalInput:
             raise ValueError("mean and std go together")
         if self.std is not None and any(value == 0 for value in self.std):
             raise ValueError("std must not be 0")
+        if not all(map(math.isfinite, (*(self.mean or ()), *(self.std or ())))):  # JSON written by Python may hold NaN
+            raise ValueError("mean and std must be finite")
 
 
 @dataclass(frozen=True, slots=True)

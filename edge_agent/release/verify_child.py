@@ -101,11 +101,20 @@ def _verify(request: Mapping[str, Any]) -> tuple[Target, dict[str, str]]:
         reference_s = max(request["now_s"], request["floor_s"])
         updater._trusted_set.reference_time = dt.datetime.fromtimestamp(reference_s, dt.UTC)  # noqa: SLF001  # python-tuf has no public way to hand it a clock
         updater.refresh()
+        _check_number(directory, candidate)
         entry = updater.get_targetinfo(target_path(model, channel))
         if entry is None:
             found = ", ".join(sorted(updater._trusted_set.targets.targets)) or "nothing"  # noqa: SLF001  # for the message
             raise TrustError(f"the document is for {found}, not for {model}/{channel}", reason=Reason.WRONG_TARGET)
         return _target(entry, model, channel), _trusted(directory)
+
+
+def _check_number(directory: Path, files: Mapping[str, str]) -> None:
+    """TUF passes over a timestamp with the number of the trusted one; a release must not be lost in silence."""
+    trusted = (directory / "timestamp.json").read_text(encoding="utf-8")
+    if trusted != files["timestamp.json"]:
+        number = json.loads(trusted)["signed"]["version"]
+        raise TrustError(f"this device trusts another document numbered {number} already", reason=Reason.REPLAYED)
 
 
 def _updater(directory: Path, root: bytes, files: Mapping[str, str]) -> Updater:

@@ -6,99 +6,36 @@ put together is `compose`'s; what happens to a release is decided in `update`; w
 """
 
 import logging
-import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from dataclasses import replace
+from queue import Empty
 from typing import Any
 
 from edge_agent import schema
-from edge_agent.clock import Clock
-from edge_agent.config import Config
-from edge_agent.errors import EdgeError, Reason, RejectionError
-from edge_agent.link.device import Ack, DeviceEvent, DeviceLink, ReleaseDocument, SubscriptionRefused
+from edge_agent.errors import EdgeError, Reason, RejectionError, StorageError
+from edge_agent.link.device import Ack, ReleaseDocument, SubscriptionRefused
 from edge_agent.link.events import Connected, Disconnected, Failed
-from edge_agent.link.messages import MessageError, StageReport, format_reported
+from edge_agent.link.messages import MessageError, Reported, StageReport, format_reported
 from edge_agent.notify import notify, watchdog_interval_s
-from edge_agent.release.document import Target
-from edge_agent.service.documents import Channel, Documents
+from edge_agent.service.documents import Channel
+from edge_agent.service.inbox import Asked, Changed, Desired, Event, Quit, Refused, RolledBack
 from edge_agent.service.local import find_stage, stages_of, status_tree
-from edge_agent.service.pipelines import Heard, Pipelines
-from edge_agent.service.reporting import StageName, event_of, reported, stage_report
-from edge_agent.service.spool import Spool
+from edge_agent.service.parts import Parts
+from edge_agent.service.pipelines import Heard
+from edge_agent.service.questions import Questions
+from edge_agent.service.reporting import StageName, event_of, reported, sentence, stage_report
 from edge_agent.telemetry.report import telemetry_tree
-from edge_agent.telemetry.resources import ResourceMeter, read_hardware
+from edge_agent.telemetry.resources import read_hardware
+from edge_agent.update.machine import Record
 from edge_agent.update.status import Problem, Status
-from edge_agent.update.updater import Updater
 
 _LOG = logging.getLogger(__name__)
 _TICK_S = 1.0  # housekeeping at least this often
-_ROLLBACK_S = 50.0
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """An updater has something new to report."""
-
-    name: StageName
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """A believed document says what a channel wants."""
-
-    channel: Channel
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A document was not believed, or could not be remembered."""
-
-    channel: Channel
-    error: EdgeError
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A person asks through the control socket."""
-
-    request: Mapping[str, Any]
-    answer: "Future[Mapping[str, Any]]"
-
-
-@dataclass(frozen=True, slots=True)
-class Quit:
-    """Stop; `error` is what a thread of ours died of."""
-
-    error: BaseException | None = None
-
-
-Event = Heard | Changed | Desired | Refused | Asked | Quit | DeviceEvent
-Inbox = SimpleQueue[Event]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the loop works with, started and stopped by `compose`."""
-
-    config: Config
-    clock: Clock
-    inbox: Inbox
-    pipelines: Pipelines
-    workers: Mapping[str, Any]  # pipeline → PipelineServer
-    updaters: Mapping[StageName, Updater]
-    meter: ResourceMeter
-    spool: Spool
-    threads: tuple[threading.Thread, ...]  # those that must live as long as the agent
-    documents: Documents | None
-    link: DeviceLink | None
 
 
 class Agent:
-    """The loop. One thread, `run`'s, calls everything here but `answer`."""
+    """The loop. One thread, `run`'s, calls everything here; `questions` are for any."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -107,18 +44,14 @@ class Agent:
         self._status: dict[StageName, Status] = {}
         self._refusals: dict[Channel, Problem] = {}
         self._link_problem: Problem | None = None
-        self._reported: bytes | None = None
+        self._reported: Reported | None = None  # on this connection, but for its time
         self._stale = True  # what is to be reported may have changed
         self._telemetry_due_s = self._started_s + parts.config.telemetry.interval_s
         self._watchdog_s = watchdog_interval_s()
         self._watchdog_due_s = self._started_s
+        self._report_due_s = self._started_s + _TICK_S
         self._hardware = read_hardware()
-
-    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """For the control socket's thread: have the loop answer, and wait for it."""
-        future: Future[Mapping[str, Any]] = Future()
-        self._parts.inbox.put(Asked(request, future))
-        return future.result(_ROLLBACK_S)
+        self.questions = Questions(parts.inbox.put)
 
     def run(self) -> None:
         """Until a Quit, or until all there was to do is done.
@@ -127,22 +60,27 @@ class Agent:
             BaseException: what ended a thread of the agent; systemd then starts it afresh.
         """
         notify("READY=1", "STATUS=starting")
-        while True:
+        try:
+            self._loop()
+        finally:
+            notify("STOPPING=1")
+            self.questions.end()
+
+    def _loop(self) -> None:
+        while not self._is_done():
             try:
                 event = self._parts.inbox.get(timeout=self._pause_s())
             except Empty:
                 event = None
             if isinstance(event, Quit):
-                notify("STOPPING=1")
                 if event.error is not None:
                     raise event.error
                 return
             if event is not None:
                 self._react(event)
             self._housekeep()
-            if self._is_done():
-                notify("STOPPING=1", "STATUS=every source has ended")
-                return
+        notify("STATUS=every source has ended")
+        _LOG.info("every source has ended")
 
     # --- what has happened ----------------------------------------------------------------------------------
 
@@ -161,6 +99,8 @@ class Agent:
                 self._refused(channel, error)
             case Asked(request, answer):
                 self._asked(request, answer)
+            case RolledBack():
+                self._rolled_back(event)
             case ReleaseDocument(model, channel_name, payload):
                 if self._parts.documents is not None:
                     self._parts.documents.offer(Channel(model, channel_name), payload)
@@ -180,6 +120,10 @@ class Agent:
                 self._parts.spool.disconnected()
             case Failed(error, retry_in_s):
                 _LOG.warning("%s (next try in %.0f s)%s", error, retry_in_s, f"; {error.hint}" if error.hint else "")
+                self._link_problem = Problem(Reason.LINK, str(error), error.hint)  # for whoever asks on the device
+                self._stale = True
+                self._link_problem = Problem(Reason.LINK, str(error), error.hint)  # for whoever asks on the device
+                self._stale = True
             case SubscriptionRefused(topics):
                 detail = f"the broker refuses the subscription to {', '.join(topics)}"
                 self._link_problem = Problem(Reason.LINK, detail, "give this device read access in the broker's ACL")
@@ -206,9 +150,16 @@ class Agent:
             self._tell({"pipeline": name.pipeline, "stage": name.stage, **happened})
 
     def _refused(self, channel: Channel, error: EdgeError) -> None:
-        reason = error.reason if isinstance(error, RejectionError) else Reason.DISK_FAILED
+        match error:
+            case RejectionError() | StorageError():
+                reason = error.reason
+            case _:
+                reason = Reason.SIGNATURE  # the trusted root is unusable: nobody's signature counts
         detail = f"the release document of {channel.model}/{channel.channel} is not followed: {error}"
-        self._refusals[channel] = Problem(reason, detail, error.hint)
+        problem = Problem(reason, detail, error.hint)
+        if self._refusals.get(channel) == problem:
+            return  # judged again and refused again is not news
+        self._refusals[channel] = problem
         self._stale = True
         self._tell({"kind": "document_refused", "reason": reason.value, "detail": detail, "hint": error.hint})
 
@@ -221,30 +172,32 @@ class Agent:
         self._parts.spool.add("event", {"schema": 1, "at_s": at_s, **present})
 
     def _asked(self, request: Mapping[str, Any], answer: "Future[Mapping[str, Any]]") -> None:
-        try:
-            match request.get("ask"):
-                case "status":
-                    answer.set_result(status_tree(self._parts.config.device_id, self._stage_reports()))
-                case "rollback":
-                    self._roll_back(request, answer)
-                case other:
-                    raise EdgeError(f"asked for {other!r}, expected status or rollback")  # noqa: TRY301
-        except EdgeError as error:
-            answer.set_exception(error)
+        match request.get("ask"):
+            case "status":
+                answer.set_result(status_tree(self._parts.config.device_id, self._stage_reports()))
+            case "rollback":
+                self._roll_back(request, answer)
+            case other:
+                answer.set_exception(EdgeError(f"asked for {other!r}, expected status or rollback"))
 
     def _roll_back(self, request: Mapping[str, Any], answer: "Future[Mapping[str, Any]]") -> None:
-        name = find_stage(self._parts.config, str(request.get("pipeline")), request.get("stage"))
-        done = self._parts.updaters[name].roll_back()
+        try:
+            name = find_stage(self._parts.config, str(request.get("pipeline")), _text(request.get("stage")))
+        except EdgeError as error:
+            answer.set_exception(error)
+            return
 
-        def tell_result(future: "Future[Any]") -> None:
-            error = future.exception()
-            if error is not None:
-                answer.set_exception(error)
-                return
-            status = Status(future.result(), versions=self._status[name].versions)
-            answer.set_result({"stage": schema.dump(stage_report(self._stages[name], status))})
+        def tell(done: "Future[Record]") -> None:  # on the updater's thread
+            self._parts.inbox.put(RolledBack(name, done, answer))
 
-        done.add_done_callback(tell_result)
+        self._parts.updaters[name].roll_back().add_done_callback(tell)
+
+    def _rolled_back(self, event: RolledBack) -> None:
+        error = event.done.exception()
+        if error is not None:
+            event.answer.set_exception(error)
+        else:
+            event.answer.set_result({"stage": schema.dump(self._stage_reports()[event.name])})
 
     # --- housekeeping -----------------------------------------------------------------------------------------
 
@@ -253,9 +206,12 @@ class Agent:
         return min(max(0.0, due_s - self._parts.clock.monotonic_s()), _TICK_S)
 
     def _housekeep(self) -> None:
-        if self._stale and self._parts.inbox.empty():
-            self._report()
         now_s = self._parts.clock.monotonic_s()
+        # Several changes at once are one message; but results that never stop must not hold it up.
+        if self._stale and (self._parts.inbox.empty() or now_s >= self._report_due_s):
+            self._report()
+        if not self._stale:
+            self._report_due_s = now_s + _TICK_S
         if now_s >= self._telemetry_due_s:
             self._telemetry_due_s = now_s + self._parts.config.telemetry.interval_s
             self._send_telemetry(now_s)
@@ -269,7 +225,7 @@ class Agent:
         """Publish `reported` if it has changed, and say it to systemd."""
         self._stale = False
         stages = self._stage_reports()
-        notify(f"STATUS={'; '.join(f'{name.pipeline}: {_sentence(report)}' for name, report in stages.items())}")
+        notify(f"STATUS={'; '.join(f'{name.pipeline}: {sentence(report)}' for name, report in stages.items())}")
         link = self._parts.link
         if link is None or not link.connected:
             self._reported = None
@@ -281,14 +237,14 @@ class Agent:
             stages=stages,
             at_s=self._parts.clock.now_s(),
         )
+        said = replace(message, at_s=None)
+        if said == self._reported:
+            return
+        self._reported = said
         try:
-            payload = format_reported(message)
+            link.publish_reported(format_reported(message))
         except MessageError as error:
             _LOG.error("%s", error)  # the message is all there is to say
-            return
-        if payload != self._reported:
-            link.publish_reported(payload)
-            self._reported = payload
 
     def _stage_reports(self) -> dict[StageName, StageReport]:
         reports = {}
@@ -324,9 +280,5 @@ class Agent:
         )
 
 
-def _sentence(report: StageReport) -> str:
-    """The update machine's sentence for `systemctl status`."""
-    serving = f"{report.model} {report.current.version}" if report.current else "nothing installed"
-    if report.candidate is not None:
-        return f"{serving}, {report.phase} {report.candidate.version or report.candidate.digest[:12]}"
-    return f"{serving} ({report.problem.reason})" if report.problem else serving
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

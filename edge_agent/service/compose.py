@@ -12,16 +12,18 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config, PipelineConfig
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
-from edge_agent.errors import ConfigError, FetchError, Reason, RejectionError
+from edge_agent.errors import ConfigError, FetchError, Reason
 from edge_agent.inference.server import PipelineServer
 from edge_agent.link.broker import read_settings
 from edge_agent.link.device import DeviceLink
 from edge_agent.link.events import Receipt
 from edge_agent.link.topics import Topics
 from edge_agent.release.trust import verify
-from edge_agent.service.agent import Agent, Changed, Desired, Inbox, Parts, Quit, Refused
+from edge_agent.service.agent import Agent
 from edge_agent.service.documents import Channel, Documents
+from edge_agent.service.inbox import Changed, Desired, Inbox, Quit, Refused
 from edge_agent.service.local import only_agent, stages_of, state_directory
+from edge_agent.service.parts import Parts
 from edge_agent.service.pipelines import Heard, Pipelines
 from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
@@ -31,7 +33,7 @@ from edge_agent.update.fetch import ChunkTransport, fetch_release
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
 from edge_agent.update.probe import probe
-from edge_agent.update.status import Status
+from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
 
@@ -48,7 +50,7 @@ def run_agent(config: Config) -> None:
     with only_agent(state_dir), ExitStack() as stack:
         inbox = Inbox()
         agent = compose(config, state_dir, inbox, stack)
-        stack.enter_context(ControlServer(state_dir, agent.answer))
+        stack.enter_context(ControlServer(state_dir, agent.questions.ask))
         stack.enter_context(_ends(inbox))
         _LOG.info("device %s, state in %s", config.device_id, state_dir)
         agent.run()
@@ -69,11 +71,11 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         config.pipeline,
         clock,
         publish=lambda pipeline, payload: link is not None and link.publish_result(pipeline, payload),
-        version_of=_VersionOf(store),
+        version_of=Versions(store).of,
     )
-    stack.callback(pipelines.close)
     if link is not None:
         stack.enter_context(link)
+    stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
     workers = {name: _open_worker(name, table, inbox, stack) for name, table in config.pipeline.items()}
     updaters = _open_updaters(config, store, link, workers, inbox)
     if documents is not None:
@@ -210,19 +212,3 @@ class _NoTransport:
             reason=Reason.MISSING_CHUNK,
             hint="add [mqtt], or name the artifact with `initial`",
         )
-
-
-class _VersionOf:
-    """Version of an installed release by its digest; read from the disk once."""
-
-    def __init__(self, store: ReleaseStore) -> None:
-        self._store = store
-        self._known: dict[str, str] = {}
-
-    def __call__(self, digest: str) -> str | None:
-        if digest not in self._known:
-            try:
-                self._known[digest] = self._store.manifest(digest).version
-            except RejectionError:
-                return None
-        return self._known[digest]

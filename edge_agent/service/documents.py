@@ -10,14 +10,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Protocol, Self
 
 from edge_agent import schema
 from edge_agent.clock import Clock
 from edge_agent.disk import Disk
-from edge_agent.errors import EdgeError
+from edge_agent.errors import EdgeError, StorageError
 from edge_agent.release.document import Target
 from edge_agent.release.trust import Verified, created_s
 
@@ -91,7 +91,10 @@ class Documents:
         self._on_target = on_target
         self._on_refusal = on_refusal
         self._believed: dict[Channel, _Believed] = {}
-        self._offers: SimpleQueue[tuple[Channel, bytes] | None] = SimpleQueue()
+        self._refused: dict[Channel, _Refusal] = {}
+        self._offers: SimpleQueue[tuple[Channel, bytes]] = SimpleQueue()
+        self._wake = Event()
+        self._stop = Event()
         self._thread = Thread(target=self._work, name="documents", daemon=True)
 
     def recall(self, channel: Channel) -> Target | None:
@@ -100,7 +103,7 @@ class Documents:
             return None
         try:
             believed = schema.parse(_Believed, json.loads(self._disk.read(channel.file)), strict=False)
-        except (ValueError, schema.SchemaError):
+        except (ValueError, schema.SchemaError, StorageError):
             # Written atomically, so this is a failing disk. The broker's document will be judged from the root again.
             _LOG.warning("%s cannot be read; it is ignored until the next document", channel.file)
             return None
@@ -110,6 +113,7 @@ class Documents:
     def offer(self, channel: Channel, payload: bytes) -> None:
         """A document has arrived. Returns at once."""
         self._offers.put((channel, payload))
+        self._wake.set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -118,35 +122,46 @@ class Documents:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._offers.put(None)
+        self._stop.set()
+        self._wake.set()
         self._thread.join()
 
     def _work(self) -> None:
-        refused: dict[Channel, _Refusal] = {}
-        while True:
+        while not self._stop.is_set():
+            self._wake.clear()  # before looking: what comes while we look wakes us again
+            offer = self._next()
+            if offer is not None:
+                self._consider(*offer)
+            elif self._refused:
+                due_s = min(refusal.retry_at_s for refusal in self._refused.values())
+                self._clock.wait(self._wake, max(0.0, due_s - self._clock.monotonic_s()))
+            else:
+                self._wake.wait()
+
+    def _next(self) -> tuple[Channel, bytes] | None:
+        """What has come since, else what was refused and is due to be judged again."""
+        try:
+            while True:
+                channel, payload = self._offers.get_nowait()
+                before = self._refused.get(channel)
+                if before is None or before.payload != payload:  # retained messages come again with every connection
+                    return channel, payload
+        except Empty:
             now_s = self._clock.monotonic_s()
-            due_s = min((refusal.retry_at_s for refusal in refused.values()), default=None)
-            try:
-                offer = self._offers.get(timeout=None if due_s is None else max(0.0, due_s - now_s))
-            except Empty:
-                channel = min(refused, key=lambda channel: refused[channel].retry_at_s)
-                offer = (channel, refused[channel].payload)
-            else:
-                if offer is None:
-                    return
-                if offer[0] in refused and refused[offer[0]].payload == offer[1]:
-                    continue  # retained messages come again with every connection
-            channel, payload = offer
-            try:
-                self._judge(channel, payload)
-            except EdgeError as error:
-                before = refused.get(channel)
-                again = before is not None and before.payload == payload
-                pause_s = min(before.pause_s * 2, _LONGEST_RETRY_S) if before and again else _FIRST_RETRY_S
-                refused[channel] = _Refusal(payload, pause_s, self._clock.monotonic_s() + pause_s)
-                self._on_refusal(channel, error)
-            else:
-                refused.pop(channel, None)
+            due = ((channel, old.payload) for channel, old in self._refused.items() if old.retry_at_s <= now_s)
+            return next(due, None)
+
+    def _consider(self, channel: Channel, payload: bytes) -> None:
+        try:
+            self._judge(channel, payload)
+        except EdgeError as error:
+            before = self._refused.get(channel)
+            again = before is not None and before.payload == payload
+            pause_s = min(before.pause_s * 2, _LONGEST_RETRY_S) if before and again else _FIRST_RETRY_S
+            self._refused[channel] = _Refusal(payload, pause_s, self._clock.monotonic_s() + pause_s)
+            self._on_refusal(channel, error)
+        else:
+            self._refused.pop(channel, None)
 
     def _judge(self, channel: Channel, payload: bytes) -> None:
         before = self._believed.get(channel)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import pwd
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,12 @@ from edge_agent import schema
 from edge_agent.config import Config, PipelineConfig, StageConfig
 from edge_agent.control import NotRunningError, ask
 from edge_agent.disk import Disk, RealDisk, open_disk
-from edge_agent.errors import ConfigError, EdgeError, Reason, StorageError
+from edge_agent.errors import ConfigError, EdgeError, StorageError
 from edge_agent.service.reporting import StageName, stage_report
 from edge_agent.update import machine
 from edge_agent.update.journal import CorruptRecordError, Journal, parse_record
 from edge_agent.update.machine import Record
-from edge_agent.update.status import Status
+from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
 
 
@@ -32,10 +33,16 @@ def only_agent(state_dir: Path) -> Iterator[None]:
     """Hold the lock that makes this process the one writer of the state directory.
 
     Raises:
-        EdgeError: another agent holds it.
+        EdgeError: another agent holds it, or we are root and it is not root's.
         StorageError: the directory cannot be made or written.
     """
     open_disk(state_dir)
+    owner = state_dir.stat().st_uid
+    if os.geteuid() == 0 != owner:
+        raise EdgeError(
+            f"{state_dir} belongs to {_user_name(owner)}: files that root writes there would lock its agent out",
+            hint=f"systemctl start edge-agent, or as its user: sudo -u {_user_name(owner)} edge-agent run",
+        )
     try:
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
@@ -71,7 +78,8 @@ def roll_back(config: Config, pipeline: str, stage: str | None) -> dict[str, Any
 
     Raises:
         ConfigError: there is no such pipeline or stage.
-        EdgeError: nothing is installed, or the agent refused.
+        InputError: there is no release to go back to.
+        EdgeError: the agent refused.
     """
     name = find_stage(config, pipeline, stage)
     state_dir = state_directory(config)
@@ -80,24 +88,11 @@ def roll_back(config: Config, pipeline: str, stage: str | None) -> dict[str, Any
         return dict(answer["stage"])
     except NotRunningError:
         pass
-    with only_agent(state_dir):
+    with _as_owner(state_dir), only_agent(state_dir):
         disk = open_disk(state_dir)
         journal = Journal(disk, name.pipeline, name.stage)
-        journal.write(rolled_back(journal.read()))
+        journal.write(machine.roll_back(journal.read(), ReleaseStore(disk, state_dir).is_sound))
         return _stopped(disk, state_dir, name, stages_of(config)[name])
-
-
-def rolled_back(record: Record) -> Record:
-    """The record after the operator's word: a candidate goes first, else what is installed.
-
-    Raises:
-        EdgeError: there is nothing to go back from.
-    """
-    if record.candidate is not None:
-        return machine.reject(record, Reason.OPERATOR, "rolled back by the operator")
-    if record.current is None:
-        raise EdgeError("nothing is installed, so there is nothing to go back from")
-    return machine.fall_back(record, Reason.OPERATOR, "rolled back by the operator")
 
 
 def find_stage(config: Config, pipeline: str, stage: str | None) -> StageName:
@@ -129,10 +124,38 @@ def status_tree(device: str, stages: Mapping[StageName, Any]) -> dict[str, Any]:
     return {"device": device, "pipelines": _nested({name: schema.dump(report) for name, report in stages.items()})}
 
 
+@contextmanager
+def _as_owner(state_dir: Path) -> Iterator[None]:
+    """If we are root, act as the user whose state it is: the agent could not read a record that is root's."""
+    try:
+        owner = state_dir.stat()
+    except FileNotFoundError:
+        owner = None
+    if owner is None or os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
+
+
 def _stopped(disk: Disk, state_dir: Path, name: StageName, config: StageConfig) -> dict[str, Any]:
     record = _read_only(disk, Journal(disk, name.pipeline, name.stage).name)
-    store = ReleaseStore(disk, state_dir)
-    versions = {digest: store.manifest(digest).version for digest in record.digests if store.holds(digest)}
+    versions = Versions(ReleaseStore(disk, state_dir)).known(record, None)
     return dict(schema.dump(stage_report(config, Status(record, versions=versions))))
 
 

@@ -6,6 +6,7 @@ Belongs to the main loop. Which release a worker serves is left to `update`; wha
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from edge_agent.clock import Clock
 from edge_agent.config import JsonlSink as JsonlConfig
@@ -47,7 +48,7 @@ class _Pipeline:
     p95_ms: float | None = None
     trouble: Problem | None = None
     ended: bool = False
-    told: Mapping[str, object] | None = None  # the event that was told last
+    told: set[tuple[str, str]] = field(default_factory=set)  # what goes on and on, and has been told
 
 
 class Pipelines:
@@ -58,7 +59,7 @@ class Pipelines:
         configs: Mapping[str, PipelineConfig],
         clock: Clock,
         *,
-        publish: Callable[[str, bytes], object],
+        publish: Callable[[str, bytes], bool],
         version_of: Callable[[str], str | None],
     ) -> None:
         self._clock = clock
@@ -89,23 +90,23 @@ class Pipelines:
                     sink.take(result)
             case Figures() as figures:
                 pipeline.figures.add(figures)
-                if figures.frames_out:
+                if figures.frames_out and pipeline.trouble is not None:
                     pipeline.trouble = None
+                    pipeline.told.clear()
             case Serving(library=library):
                 self.library = library or self.library
                 pipeline.ended = False
+                pipeline.told.clear()
             case SourceTrouble(detail, hint):
                 pipeline.trouble = Problem(Reason.SOURCE, detail, hint)
+            case WorkerExited() as exited:
+                pipeline.trouble = Problem(Reason.CRASH_LOOP, exited.detail, "it is started again by itself")
             case SourceEnded():
                 pipeline.ended = True
                 for sink in pipeline.sinks:
                     if isinstance(sink, MqttSink):
                         sink.flush()
-        event = _event_of(heard)
-        if event is None or event == pipeline.told:
-            return None  # a folder of bad pictures is one event
-        pipeline.told = event
-        return event
+        return None if _is_told(pipeline, heard.word) else _event_of(heard)
 
     def take_figures(self, pss_bytes: Mapping[str, int | None]) -> dict[str, PipelineReport]:
         """What has happened since the last time, for telemetry; the p95 of that time is kept for `reported`."""
@@ -123,6 +124,20 @@ class Pipelines:
         for pipeline in self._all.values():
             for sink in pipeline.sinks:
                 sink.close()
+
+
+def _is_told(pipeline: _Pipeline, word: Word | WorkerExited) -> bool:
+    """Whether it is nothing new: a folder of bad pictures is one event, until the source or the model is another."""
+    match word:
+        case SourceTrouble():
+            key: tuple[str, str] = (word.kind, word.detail)
+        case FrameFailed():
+            key = ("model" if word.of_model else "frame", word.digest)
+        case _:
+            return False
+    told = key in pipeline.told
+    pipeline.told.add(key)
+    return told
 
 
 def _event_of(heard: Heard) -> Mapping[str, object] | None:
@@ -145,7 +160,7 @@ def _open_sinks(
     name: str,
     config: PipelineConfig,
     clock: Clock,
-    publish: Callable[[str, bytes], object],
+    publish: Callable[[str, bytes], bool],
     version_of: Callable[[str], str | None],
 ) -> list[Sink]:
     sinks: list[Sink] = []
@@ -154,10 +169,7 @@ def _open_sinks(
             case JsonlConfig(path=path):
                 sinks.append(JsonlSink(name, path, version_of))
             case MqttConfig(when=when, min_interval_s=interval_s):
-
-                def send(payload: bytes) -> None:
-                    publish(name, payload)
-
+                send = partial(publish, name)
                 sinks.append(
                     MqttSink(name, send, when=when, min_interval_s=interval_s, clock=clock, version_of=version_of)
                 )

@@ -79,6 +79,14 @@ def reported(
     )
 
 
+def sentence(report: StageReport) -> str:
+    """One stage for `systemctl status`."""
+    serving = f"{report.model} {report.current.version}" if report.current else "nothing installed"
+    if report.candidate is not None:
+        return f"{serving}, {report.phase} {report.candidate.version or report.candidate.digest[:12]}"
+    return f"{serving} ({report.problem.reason})" if report.problem else serving
+
+
 def event_of(before: Status | None, now: Status) -> dict[str, object] | None:
     """What happened between two statuses of a stage, if it is worth telling: an outcome, a new phase, a problem."""
     if before is not None and now.record.last != before.record.last and now.record.last is not None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from edge_agent.errors import StorageError
 from edge_agent.link.events import Receipt
-from edge_agent.link.messages import MessageError, decode, encode
+from edge_agent.link.messages import MessageError, decode, encode, parse_ack
 from edge_agent.telemetry.outbox import Outbox, Record
 
 _LOG = logging.getLogger(__name__)
@@ -49,13 +49,11 @@ class Spool:
         self._connected = False
 
     def acknowledged(self, payload: bytes) -> None:
-        """The collector's retained high-water marks: `{"stream": .., "seq": ..}`, or a list of them under `streams`."""
+        """The collector's retained high-water marks."""
         try:
-            tree = decode(payload)
-            marks = tree.get("streams", [tree])
-            for mark in marks:
-                self._outbox.acknowledged(str(mark["stream"]), int(mark["seq"]))
-        except (MessageError, KeyError, TypeError, ValueError) as error:
+            for stream, seq in parse_ack(payload).items():
+                self._outbox.acknowledged(stream, seq)
+        except (MessageError, ValueError, OverflowError) as error:  # the last two: no text or number that SQLite knows
             _LOG.warning("an acknowledgement that cannot be read is ignored: %s", error)
         except StorageError as error:
             _LOG.warning("%s", error)
@@ -75,10 +73,15 @@ class Spool:
 
     def _send(self, record: Record) -> None:
         stream: Stream = "event" if record.stream.startswith("event") else "telemetry"
-        tree = json.loads(record.payload)
-        tree |= {"stream": record.stream, "seq": record.seq, "historical": record.historical}
+        numbers = {"stream": record.stream, "seq": record.seq, "historical": record.historical}
+        try:
+            payload = encode(decode(record.payload) | numbers)
+        except MessageError as error:  # it will never do: kept, it would stop the agent at every start
+            _LOG.error("%s %d is lost: %s", record.stream, record.seq, error)
+            self._outbox.pubacked(record)
+            return
         self._in_flight += 1
-        self._publish(stream, encode(tree), lambda receipt: self._settled.put((record, receipt.problem is None)))
+        self._publish(stream, payload, lambda receipt: self._settled.put((record, receipt.problem is None)))
 
     def _collect_receipts(self) -> None:
         while True:

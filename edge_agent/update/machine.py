@@ -5,10 +5,11 @@ a power cut is not a special case: it is the same question with an older record.
 `updater`; keeping the record, to `journal`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, assert_never
 
-from edge_agent.errors import Reason
+from edge_agent.errors import InputError, Reason
 
 MAX_TRIAL_STARTS = 3
 MAX_REJECTED = 32  # digests remembered; the oldest go first
@@ -190,6 +191,23 @@ def fall_back(record: Record, reason: Reason, detail: str | None = None) -> Reco
         rejected=rejected,
         last=Outcome(record.current, "rolled_back", reason, detail),
     )
+
+
+def roll_back(record: Record, is_sound: Callable[[str], bool]) -> Record:
+    """The operator's word: the trial ends, or else `previous` serves again. What served is not taken again.
+
+    `is_sound` says whether a release is whole on the disk.
+
+    Raises:
+        InputError: there is no sound release to go back to.
+    """
+    if isinstance(record.phase, Trial):
+        return reject(record, Reason.OPERATOR)
+    if record.previous is None:
+        raise InputError("there is no earlier release to roll back to", hint="push the release you want instead")
+    if not is_sound(record.previous):
+        raise InputError("the earlier release has rotten on the disk", hint="push the release you want instead")
+    return fall_back(record, Reason.OPERATOR)
 
 
 PhaseT = TypeVar("PhaseT", Fetching, Staged, Trial)

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         answer = prove(directory, threads)
     except RejectionError as error:
-        answer = Refused(error.reason, str(error), error.hint)
+        answer = Refused(error.reason, str(error).replace(f"{directory}{os.sep}", ""), error.hint)
     except EdgeError as error:
         answer = Unable(str(error), error.hint)
     except MemoryError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from edge_agent.errors import FetchError, Reason, RejectionError, StorageError, WorkerCrashedError
 from edge_agent.release.document import Target
 from edge_agent.update.fetch import FetchReport
+from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.store import ReleaseStore
@@ -24,6 +25,17 @@ class Problem:
     def of(cls, error: FetchError | StorageError | RejectionError | WorkerCrashedError) -> "Problem":
         reason = Reason.CRASH_LOOP if isinstance(error, WorkerCrashedError) else error.reason
         return cls(reason, str(error), error.hint)
+
+    @classmethod
+    def of_lost_record(cls, journal: Journal) -> "Problem | None":
+        """That `journal` has set its record aside; None when it has not."""
+        if journal.set_aside is None:
+            return None
+        return cls(
+            Reason.DISK_FAILED,
+            f"{journal.name} was corrupt and is set aside as {journal.set_aside}",
+            "what the fleet wants is installed again; check the disk (dmesg, fsck)",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +57,16 @@ class Versions:
         self._store = store
         self._seen: dict[str, str] = {}
 
+    def of(self, digest: str) -> str | None:
+        """None: it is not on the disk, and was not while anybody asked."""
+        if digest not in self._seen:
+            with suppress(RejectionError):
+                self._seen[digest] = self._store.manifest(digest).version
+        return self._seen.get(digest)
+
     def known(self, record: Record, desired: Target | None) -> dict[str, str]:
         """By digest, of the releases that the record names."""
         if desired is not None:
             self._seen[desired.digest] = desired.version
         named = record.digests | ({record.last.digest} if record.last else frozenset())
-        for digest in named - set(self._seen):
-            with suppress(RejectionError):
-                self._seen[digest] = self._store.manifest(digest).version
-        return {digest: self._seen[digest] for digest in sorted(named & set(self._seen))}
+        return {digest: version for digest in sorted(named) if (version := self.of(digest)) is not None}

@@ -14,7 +14,7 @@ from threading import Lock
 
 from edge_agent.disk import Disk
 from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
-from edge_agent.release.archive import MAX_MANIFEST_BYTES, MEMBERS, Blocks, digest_of
+from edge_agent.release.archive import MAX_MANIFEST_BYTES, MEMBERS, Blocks, digest_of, not_whole
 from edge_agent.release.manifest import MANIFEST_FILE, FileEntry, Manifest, parse_manifest
 
 _RELEASES = "releases"
@@ -187,11 +187,7 @@ class ReleaseStore:
         except OSError as error:
             raise _unreadable(path, error) from error
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise ArtifactError(
-                f"{path} is not a whole .edge artifact: {error}",
-                reason=Reason.INTEGRITY,
-                hint="make it with 'edgectl convert', or copy it again",
-            ) from error
+            raise not_whole(path, error) from error
 
     def _write(self, name: str, blocks: Iterator[bytes]) -> None:
         self.disk.write_at(name, 0, b"")  # a member may be empty

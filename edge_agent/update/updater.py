@@ -5,36 +5,28 @@ and only then does an update go on. So an update never delays serving, and dying
 The work itself is done by the parts that are handed in; what an error means is said by its class.
 """
 
-import math
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Event
 
-from edge_agent.errors import (
-    EdgeError,
-    FetchError,
-    InputError,
-    Reason,
-    RejectionError,
-    StorageError,
-    WorkerCrashedError,
-)
+from edge_agent.errors import EdgeError, FetchError, Reason, RejectionError, StorageError, WorkerCrashedError
 from edge_agent.release.document import Target
 from edge_agent.update import machine
+from edge_agent.update.back_off import BackOff
 from edge_agent.update.fetch import FetchReport
-from edge_agent.update.journal import Journal
+from edge_agent.update.initial import Initial
 from edge_agent.update.machine import Fetching, Idle, Record, Staged, Trial
 from edge_agent.update.parts import Parts
 from edge_agent.update.probe import ProbeReport
-from edge_agent.update.serving import Serving, back_off_s
+from edge_agent.update.requests import Requests
+from edge_agent.update.serving import Serving
 from edge_agent.update.status import Problem, Status, Versions
-from edge_agent.update.store import digest_of_file
 from edge_agent.update.trial import Continue, Failed, Passed
 from edge_agent.update.watch import watch_trial
 
 _STOP_POLL_S = 1.0
+_OF_CHUNKS = (Reason.MISSING_CHUNK, Reason.CORRUPT_CHUNK)
 
 
 class Updater:
@@ -47,12 +39,11 @@ class Updater:
 
     def __init__(self, parts: Parts, *, initial: Path | None = None) -> None:
         self._parts = parts
-        self._initial = initial
-        self._initial_digest: str | None = None
+        self._initial = Initial(initial, parts.store)
         self._record = parts.journal.read()
         self._desired: Target | None = None
         self._desire_changed = False
-        self._requests: SimpleQueue[Future[Record]] = SimpleQueue()
+        self._requests = Requests()
         self._wake = Event()
         self._stop = Event()
         self._decided: Record | None = None  # by a trial, not yet remembered
@@ -61,9 +52,8 @@ class Updater:
         # A record that is new may have been removed or lost: then what is installed may be wanted yet.
         self._sweep_due = self._record != Record()
         self._serving = Serving(parts.server, parts.store, parts.clock)
-        self._failures = 0
-        self._retry_at_s = -math.inf
-        self._problem = _lost_record(parts.journal)
+        self._back_off = BackOff(parts.clock)
+        self._problem = Problem.of_lost_record(parts.journal)
         self._crash = ""
         self._versions = Versions(parts.store)
         self._probed: ProbeReport | None = None
@@ -91,8 +81,7 @@ class Updater:
 
         The future gives the record once that one serves, or InputError where there is none.
         """
-        request: Future[Record] = Future()
-        self._requests.put(request)
+        request = self._requests.ask()
         self._wake.set()
         return request
 
@@ -112,8 +101,7 @@ class Updater:
                 self._parts.clock.wait(self._wake, min(pause_s, _STOP_POLL_S))
         with suppress(StorageError):
             self._remember_decided()
-        while (request := self._next_request()) is not None:
-            request.set_exception(InputError("the agent is stopping"))
+        self._requests.refuse_all("the agent is stopping")
 
     def run_to_rest(self) -> None:
         """Go on until there is nothing to do now: all is done, or waits to be tried again later."""
@@ -123,22 +111,19 @@ class Updater:
     def _turn(self) -> float:
         """One step; returns for how many seconds there is nothing to do."""
         self._report()
-        now_s = self._parts.clock.monotonic_s()
         if self._desire_changed:
             self._desire_changed = False
-            self._failures = 0
-        elif now_s < self._retry_at_s and self._requests.empty():
-            return self._retry_at_s - now_s
+            self._back_off.reset()
+        elif self._back_off.pause_s > 0 and not self._requests and not self._serving.is_due:
+            return self._back_off.pause_s
         try:
             done = self._step()
         except (FetchError, StorageError, WorkerCrashedError) as error:
             self._problem = Problem.of(error)
-            self._failures += 1
-            self._retry_at_s = self._parts.clock.monotonic_s() + back_off_s(self._failures)
+            self._back_off.failed()
             self._report()
-            return max(0.0, self._retry_at_s - now_s)
-        self._failures = 0
-        self._retry_at_s = -math.inf
+            return self._back_off.pause_s
+        self._back_off.reset()
         self._problem = None
         self._report()
         return 0.0 if done else self._serving.pause_s
@@ -171,11 +156,7 @@ class Updater:
         """What to strive for: what the fleet desires, else the initial artifact while nothing is installed."""
         if self._desired is not None:
             return self._desired.digest
-        if self._initial is None or self._record.current is not None:
-            return None
-        if self._initial_digest is None:
-            self._initial_digest = digest_of_file(self._initial)
-        return self._initial_digest
+        return self._initial.digest if self._record.current is None else None
 
     # --- steps of an update -------------------------------------------------------------------------------
 
@@ -208,16 +189,16 @@ class Updater:
                     reason=Reason.WRONG_TARGET,
                 )
             return True
-        if self._initial is not None and digest == self._initial_digest:
-            self._initial_digest = store.adopt_file(self._initial)  # another one, if the file has been replaced
-            return self._initial_digest == digest
-        return False  # something else has been desired since the step was chosen
+        return self._initial.install(digest)  # or something else has been desired since the step was chosen
 
     def _prove(self, digest: str) -> None:
         store = self._parts.store
         try:
             self._probed = self._parts.probe(store.directory(digest), store.manifest(digest))
         except RejectionError as error:
+            if not store.is_sound(digest):  # its bytes have changed since: no fault of the release
+                self._remember(machine.refetch(self._record))
+                return
             self._remember(machine.reject(self._record, error.reason, str(error)))
         else:
             self._remember(machine.activate(self._record))
@@ -231,6 +212,9 @@ class Updater:
             self._serving.serve(digest)
             verdict = watch_trial(server, digest, limits, cancelled=lambda: self._is_urgent(digest), clock=clock)
         except RejectionError as error:
+            if not self._parts.store.is_sound(digest):
+                self._decided = machine.withdraw(self._record)  # and what is desired is fetched again
+                return
             verdict = Failed(error.reason, str(error))
         except WorkerCrashedError as error:
             self._serving.crashed()
@@ -246,10 +230,12 @@ class Updater:
 
     def _is_urgent(self, digest: str) -> bool:
         """Whether something has come up that matters more than going on with `digest`."""
-        return self._stop.is_set() or not self._requests.empty() or self._wanted() not in (None, digest)
+        asked = bool(self._requests) or self._serving.is_due
+        return self._stop.is_set() or asked or self._wanted() not in (None, digest)
 
     def _trouble(self, reason: Reason, detail: str) -> None:
-        self._problem = Problem(reason, detail)
+        hint = "'edgectl seed' the artifact: it gives the broker what it lacks" if reason in _OF_CHUNKS else None
+        self._problem = Problem(reason, detail, hint)
         self._report()
 
     # --- what serves --------------------------------------------------------------------------------------
@@ -274,33 +260,14 @@ class Updater:
             self._remember(fallen_back)
 
     def _answer_requests(self) -> None:
-        while (request := self._next_request()) is not None:
+        while (request := self._requests.next()) is not None:
             try:
-                self._remember(self._rolled_back())
+                self._remember(machine.roll_back(self._record, self._parts.store.is_sound))
                 self._serve_committed()
             except EdgeError as error:
                 request.set_exception(error)
             else:
                 request.set_result(self._record)
-
-    def _next_request(self) -> "Future[Record] | None":
-        """One that nobody has given up waiting for."""
-        with suppress(Empty):
-            while True:
-                request = self._requests.get_nowait()
-                if request.set_running_or_notify_cancel():
-                    return request
-        return None
-
-    def _rolled_back(self) -> Record:
-        record = self._record
-        if isinstance(record.phase, Trial):
-            return machine.reject(record, Reason.OPERATOR)
-        if record.previous is None:
-            raise InputError("there is no earlier release to roll back to", hint="push the release you want instead")
-        if not self._parts.store.is_sound(record.previous):
-            raise InputError("the earlier release has rotten on the disk", hint="push the release you want instead")
-        return machine.fall_back(record, Reason.OPERATOR)
 
     # --- remembering and telling --------------------------------------------------------------------------
 
@@ -340,13 +307,3 @@ class Updater:
         if status != self._reported:
             self._reported = status
             self._parts.report(status)
-
-
-def _lost_record(journal: Journal) -> Problem | None:
-    if journal.set_aside is None:
-        return None
-    return Problem(
-        Reason.DISK_FAILED,
-        f"{journal.name} was corrupt and is set aside as {journal.set_aside}",
-        "what the fleet wants is installed again; check the disk (dmesg, fsck)",
-    )

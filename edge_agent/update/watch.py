@@ -38,6 +38,11 @@ class Server(Protocol):
         """
         ...
 
+    @property
+    def lost(self) -> bool:
+        """Whether what `serve` made it serve no longer does, although no trial was on: it wants to be served anew."""
+        ...
+
     def trial(self) -> AbstractContextManager[Words]:
         """Hear what the worker has said since `serve`; while this is open a dead worker stays dead and says so."""
         ...

@@ -1,6 +1,8 @@
-"""The mosquitto configuration and access list of docs/security.md let each do its part and nothing else."""
+"""The mosquitto configurations and the access list of docs/security.md let each do its part and nothing else."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,34 +26,56 @@ from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
 from edge_agent.release.archive import Artifact, read_artifact
 from tests.sim.artifact import make_members, pack
-from tests.sim.broker import run_mosquitto
-from tests.sim.certificates import make_authority
+from tests.sim.broker import password_file, run_mosquitto
 
 SECURITY = Path(__file__).parent.parent.parent / "docs" / "security.md"
 TOPICS = Topics()
 WAIT_S = 30.0
+# The broker of the tests lets strangers in unless it is told otherwise; mosquitto's own default does not.
+NO_STRANGERS = {"client certificates": ("allow_anonymous false",)}
 LogIn = Callable[[str], BrokerSettings]
 
 
-@pytest.fixture
-def log_in(tmp_path: Path) -> Iterator[LogIn]:
-    """Settings for a client certificate with this name, on a broker as the page has it."""
-    config, rules = re.findall(r"```\n(.*?)```", SECURITY.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the page's commands make; the broker's name is that of this machine."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    directory = tmp_path_factory.mktemp("certificates")
+    commands = blocks("sh")[0].replace("broker.local", "localhost").replace("in porch-pi", "in porch-pi porch")
+    subprocess.run(["sh", "-ec", commands], cwd=directory, check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture(params=["passwords", "client certificates"])
+def log_in(request: pytest.FixtureRequest, tmp_path: Path, certificates: Path) -> Iterator[LogIn]:
+    """Settings for somebody with this name, on a broker as the page has it."""
+    with_passwords, with_certificates, rules = blocks("")
+    config = with_passwords if request.param == "passwords" else with_certificates
     (tmp_path / "aclfile").write_text(rules)
-    authority = make_authority(tmp_path, "ca")
-    authority.issue("server", address="127.0.0.1")
+    password_file(tmp_path, dict.fromkeys(("porch", "publisher", "onlooker"), "secret")).rename(tmp_path / "passwd")
+    for each in (*certificates.glob("*.crt"), *certificates.glob("*.key")):
+        shutil.copy(each, tmp_path)
     lines = [
-        re.sub(r"(\S+\.(?:crt|key)|aclfile)$", lambda found: str(tmp_path / found[1]), line)
+        re.sub(r"(\S+\.(?:crt|key)|aclfile|passwd)$", lambda found: str(tmp_path / found[1]), line)
         for line in config.strip().splitlines()
         if not line.startswith("listener")
     ]
-    with run_mosquitto(tmp_path, listener=("allow_anonymous false", *lines)) as broker:
+    with run_mosquitto(tmp_path, *lines, *NO_STRANGERS.get(request.param, ())) as broker:
 
         def settings(name: str) -> BrokerSettings:
-            certificate, key = authority.issue(name)
-            return replace(broker.settings, tls=True, ca_file=authority.file, cert_file=certificate, key_file=key)
+            ours = replace(broker.settings, host="localhost", tls=True, ca_file=tmp_path / "ca.crt")
+            if request.param == "passwords":
+                return replace(ours, username=name, password="secret")
+            return replace(ours, cert_file=tmp_path / f"{name}.crt", key_file=tmp_path / f"{name}.key")
 
         yield settings
+
+
+def blocks(language: str) -> list[str]:
+    """The page's code blocks of one language."""
+    found = re.findall(r"(?ms)^```(\w*)\n(.*?)^```", SECURITY.read_text(encoding="utf-8"))
+    return [text for kind, text in found if kind == language]
 
 
 def artifact(directory: Path) -> Artifact:
@@ -103,8 +127,8 @@ def test_nobody_can_write_what_is_not_theirs(log_in: LogIn, name: str, topic: st
         assert receipt.problem == "not authorized"
 
 
-def test_without_a_certificate_there_is_no_connection(log_in: LogIn) -> None:
-    settings = replace(log_in("porch"), cert_file=None, key_file=None)
+def test_a_stranger_gets_no_connection(log_in: LogIn) -> None:
+    settings = replace(log_in("porch"), cert_file=None, key_file=None, username=None, password=None)
     with Link(settings, lambda _event: None, client_id="nobody") as link, pytest.raises(LinkError):
         link.connect_or_raise(WAIT_S)
 

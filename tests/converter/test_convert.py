@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated
+from flatbuffers import Builder
 
 from converter.convert import convert
 from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.frontends.tflite import normalize
 from converter.package import NO_DATE, created
 from converter.quantize import quantize
-from edge_agent.errors import ModelError, Reason
+from converter.tflite_schema import read_graph
+from edge_agent.errors import ModelError, Reason, StorageError
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.golden import parse_golden
@@ -44,6 +47,39 @@ def test_every_scheme_keeps_the_accuracy_on_held_out_digits(
         with pytest.raises(ConversionError, match="quantized already"):
             normalize(read_artifact(output).members[MODEL_FILE], "dynamic", "digits.tflite")
     assert done.digest == hashlib.sha256(output.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("scheme", ["float16", "dynamic", "int8"])
+def test_a_model_from_before_tensorflow_2_4_is_quantized_as_a_newer_one(
+    scheme: str, digits: Digits, tmp_path: Path
+) -> None:
+    source = tmp_path / "old.tflite"
+    tree = schema_py_generated.ModelT.InitFromObj(
+        schema_py_generated.Model.GetRootAs((EXAMPLES / "digits_v2.tflite").read_bytes(), 0)
+    )
+    for code in tree.operatorCodes:
+        code.builtinCode = 0  # the older field alone names the operator
+    builder = Builder(1024)
+    builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
+    source.write_bytes(bytes(builder.Output()))
+
+    output = tmp_path / "digits-1.edge"
+    done = convert(order(output, source=source, options={"scheme": scheme}, calibrate=digits.calibration))
+    comparison = done.fidelity.comparison
+    assert comparison.float_model is not None
+    assert comparison.converted.size_bytes < 0.51 * comparison.float_model.size_bytes
+    assert not done.fidelity.float_operators
+    assert picture_accuracy(output, digits, tmp_path / "release") >= FLOAT_ACCURACY - 0.015
+
+
+def test_a_scheme_that_changes_nothing_is_an_error(tmp_path: Path) -> None:
+    output = tmp_path / "digits-1.edge"
+    operators = sorted({item.name for item in read_graph((EXAMPLES / "digits_v2.tflite").read_bytes()).operators})
+    options = {"scheme": "dynamic", "float_operators": operators}
+    with pytest.raises(ConversionError, match="left the model as it was") as caught:
+        convert(order(output, options=options))
+    assert "--scheme float32" in str(caught.value.hint)
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("scheme", ["dynamic", "int8"])
@@ -147,6 +183,16 @@ def test_an_existing_artifact_is_only_replaced_by_force(tmp_path: Path) -> None:
     convert(order(output, force=True))
     assert read_artifact(output).manifest.name == "digits"
     assert read_artifact(output).members[MODEL_FILE] == (EXAMPLES / "digits_v2.tflite").read_bytes()
+
+
+def test_an_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    (tmp_path / "digits-1.edge").mkdir()
+    with pytest.raises(StorageError, match="file: "):
+        convert(order(tmp_path / "file" / "digits-1.edge"))
+    with pytest.raises(RecipeError, match="is a directory"):
+        convert(order(tmp_path / "digits-1.edge", force=True))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["digits-1.edge", "file"]
 
 
 def test_without_data_golden_vectors_are_of_made_up_inputs_and_it_is_said(tmp_path: Path) -> None:

@@ -114,6 +114,13 @@ def test_rows_that_cannot_be_used_are_named(content: str, words: str, tmp_path: 
         opened(tmp_path / "rows.csv", SIGNAL, ROWS)
 
 
+def test_what_is_no_text_is_named_and_its_hint_is_not_that_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CalibrationError, match=r"rows\.csv: is not text") as caught:
+        opened(tmp_path, SIGNAL, ROWS)
+    assert caught.value.hint == "CSV files of numbers are expected"
+
+
 # --- arrays -----------------------------------------------------------------------------------------------------
 
 

@@ -110,10 +110,24 @@ def test_only_changes_become_lines() -> None:
     assert [line.text for line in watcher.lines(received(online, b"offline"))] == ["is offline"]
 
 
+def test_a_device_on_which_nothing_is_installed_yet_says_so_in_words() -> None:
+    nothing = StageReport("birds", "stable", "idle")
+    (line,) = Watcher(TOPICS).lines(received(TOPICS.reported("porch"), report(finder=nothing)))
+    assert line.text == "finder: birds (none yet), idle"
+
+
 def test_events_and_latency_are_lines_that_a_person_and_a_script_can_read() -> None:
     watcher = Watcher(TOPICS)
     event = EventReport(
-        1, 2.0, "rolled_back", "finder", digest="d" * 64, version="3.0", reason="too_slow", detail="p95 90 ms"
+        "event-1",
+        1,
+        2.0,
+        "rolled_back",
+        "finder",
+        digest="d" * 64,
+        version="3.0",
+        reason="too_slow",
+        detail="p95 90 ms",
     )
     (line,) = watcher.lines(received(TOPICS.event("porch"), format_event(event)))
     assert line.text == "rolled back - finder 3.0 - too_slow: p95 90 ms"

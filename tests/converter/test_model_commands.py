@@ -50,8 +50,12 @@ def test_the_table_goes_to_stdout_and_notes_to_stderr(tmp_path: Path) -> None:
 def test_a_missed_limit_is_the_error_that_the_command_line_exits_3_with(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("scheme = 'float16'\n[limits]\nmax_size_bytes = 1\n")
-    result = run(EXAMPLES / "linescan_v1.tflite", "-o", tmp_path / "linescan-1.edge", "--recipe", recipe)
+    asked = (EXAMPLES / "linescan_v1.tflite", "-o", tmp_path / "linescan-1.edge", "--recipe", recipe)
+    result = run(*asked)
     assert isinstance(result.exception, QualityGateError)
+    assert "top-1 agreement" in result.stdout  # what it was judged by
+    assert "note: no --calibrate" in result.stderr
+    assert "converted" in json.loads(run(*asked, "--json").stdout)["fidelity"]
     assert not (tmp_path / "linescan-1.edge").exists()
 
 

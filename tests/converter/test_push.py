@@ -116,10 +116,11 @@ def test_the_same_file_again_sends_nothing_and_keeps_the_document(
 def test_a_new_version_sends_only_the_chunks_that_changed_and_the_next_number(
     tmp_path: Path, mosquitto: Mosquitto, keys: Keys
 ) -> None:
-    first = publish(mosquitto, artifact(tmp_path, "1"), keys)
+    now = datetime.now(UTC)
+    first = publish(mosquitto, artifact(tmp_path, "1"), keys, now=now)
     changed = MODEL[:-17] + b"another ending..."
-    second = publish(mosquitto, artifact(tmp_path, "2", changed), keys)
-    assert second.document == first.document + 1
+    second = publish(mosquitto, artifact(tmp_path, "2", changed), keys, now=now)
+    assert (first.document, second.document) == (int(now.timestamp()), first.document + 1)
     assert second.sent.chunks_sent == 3  # manifest, the last chunk of the model, index
     assert second.sent.bytes_reused > 4 * CHUNK_BYTES
 
@@ -129,7 +130,8 @@ def test_a_document_that_is_about_to_expire_is_signed_again(tmp_path: Path, mosq
     first = publish(mosquitto, what, keys)
     later = datetime.now(UTC) + timedelta(days=TIMESTAMP_DAYS - 1)
     again = publish(mosquitto, what, keys, now=later)
-    assert (again.published, again.document) == (False, first.document + 1)
+    assert (again.published, again.document) == (False, int(later.timestamp()))
+    assert again.document > first.document
     document = document_on(mosquitto)
     assert document is not None
     much_later_s = (later + timedelta(days=TIMESTAMP_DAYS / 2)).timestamp()
@@ -277,13 +279,29 @@ def test_who_publishes_while_our_chunks_travel_is_followed_by_the_next_number(
     tmp_path: Path, mosquitto: Mosquitto, keys: Keys
 ) -> None:
     other = artifact(tmp_path, "9", MODEL[:50])
+    now = datetime.now(UTC)
     done: list[int] = []
 
     def another_push(_done_bytes: int, _total_bytes: int) -> None:
         if not done:
-            done.append(publish(mosquitto, other, keys).document)
+            done.append(publish(mosquitto, other, keys, now=now).document)
 
-    assert publish(mosquitto, artifact(tmp_path, "1"), keys, progress=another_push).document == done[0] + 1
+    ours = publish(mosquitto, artifact(tmp_path, "1"), keys, progress=another_push, now=now)
+    assert ours.document == done[0] + 1
+
+
+def test_a_broker_that_was_set_back_does_not_get_a_number_that_devices_have_seen(
+    tmp_path: Path, mosquitto: Mosquitto, keys: Keys
+) -> None:
+    now = datetime.now(UTC)
+    publish(mosquitto, artifact(tmp_path, "1"), keys, now=now)
+    old = document_on(mosquitto)
+    assert old is not None
+    lost = publish(mosquitto, artifact(tmp_path, "2"), keys, now=now + timedelta(seconds=5))
+    with Broker(mosquitto.settings, TOPICS) as client:
+        client.publish_retained(TOPICS.release("birds", "stable"), old)
+    third = publish(mosquitto, artifact(tmp_path, "3"), keys, now=now + timedelta(seconds=9))
+    assert third.document > lost.document
 
 
 def test_a_3_1_1_broker_takes_a_release_too(tmp_path: Path, keys: Keys) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from edge_agent.errors import ArtifactError, InputError, ModelError, Reason
-from edge_agent.inference.oneshot import Options, infer, infer_all, open_any
+from edge_agent.inference.oneshot import OneShot, Options, infer, infer_all, open_any
 from edge_agent.release.manifest import ImageInput, SignalInput, TensorInput
 from tests.sim.artifact import make_members, pack
 
@@ -230,6 +230,29 @@ def test_a_result_can_be_read_by_a_person(shared_data: Path) -> None:
         text = str(next(infer(model, shared_data / "images/cat.bmp")))
     assert "cat.bmp" in text.splitlines()[0]
     assert text.splitlines()[1].split(None, 1)[1] == "Egyptian cat"
+
+
+def test_each_input_that_cannot_be_used_is_named(shared_data: Path, tmp_path: Path) -> None:
+    content = (shared_data / "images/burger.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.jpg").write_text("no picture")
+    model, _ = open_any(shared_data / MOBILENET)
+    shots: list[OneShot] = []
+    with model, pytest.raises(InputError, match=r"(?s)cut\.jpg: .*truncated.*text\.jpg is not a picture"):
+        shots += infer_all(model, [tmp_path / "cut.jpg", shared_data / "images/cat.bmp", tmp_path / "text.jpg"])
+    assert [Path(shot.input).name for shot in shots] == ["cat.bmp"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (Options(mean=(float("nan"),), std=(1.0,)), "must be finite"),
+        (Options(labels=Path("/dev/null")), "holds no labels"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(shared_data: Path, options: Options, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        open_any(shared_data / MOBILENET, options)
 
 
 def test_a_picture_of_another_mode_and_size_is_taken(shared_data: Path, tmp_path: Path) -> None:

@@ -133,6 +133,39 @@ def test_a_worker_that_dies_outside_a_trial_is_started_again_ever_more_slowly(tm
     assert pauses_s == [0.05, 0.1, 0.2]
 
 
+def test_a_worker_that_hangs_is_ended_and_started_again(tmp_path: Path) -> None:
+    times = ServerTimes(answer_s=WAIT_S, first_restart_s=0.05, silent_s=4.0)
+    with serving(tmp_path, times) as (server, words):
+        server.serve(A, digits_release(tmp_path / A))
+        words.until(Serving)
+        kill(server, signal.SIGSTOP)
+        assert words.until(WorkerExited).detail == "the worker ended with signal SIGKILL"
+        assert words.until(Serving).digest == A
+        with server.trial() as trial:
+            kill(server, signal.SIGSTOP)
+            with pytest.raises(WorkerCrashedError, match="SIGKILL"):
+                next(word for word in iter(partial(trial.next, WAIT_S), None) if isinstance(word, WorkerExited))
+
+
+def test_a_worker_that_was_started_again_and_cannot_load_what_served_says_that_it_is_lost(tmp_path: Path) -> None:
+    with serving(tmp_path) as (server, words):
+        server.serve(A, digits_release(tmp_path / A))
+        (tmp_path / A / "model.tflite").unlink()
+        (tmp_path / A / "model.tflite").write_bytes(b"nonsense")
+        with pytest.raises(ModelError):
+            server.serve(B, tmp_path / A)  # asked for, so it is answered
+        seen = [server.lost]
+        words.until(LoadFailed)
+        kill(server)
+        words.until(LoadFailed)
+        while not seen[-1]:
+            words.until(Figures)  # said each second
+            seen.append(server.lost)
+        server.serve(B, digits_release(tmp_path / B))
+        assert (seen[0], server.lost) == (False, False)
+        assert words.until(Result).digest == B
+
+
 def test_a_worker_that_dies_on_trial_stays_dead_and_its_words_say_so(tmp_path: Path) -> None:
     with serving(tmp_path) as (server, words):
         server.serve(A, digits_release(tmp_path / A))

@@ -147,13 +147,19 @@ class Broker:
     def __init__(self, when: str = "changed", min_interval_s: float = 1.0) -> None:
         self.clock = FakeClock()
         self.sent: list[bytes] = []
+        self.connected = True
         self.sink = MqttSink(
             "birds",
-            self.sent.append,
+            self._publish,
             when=when,  # type: ignore[arg-type]  # a string of the test's table
             min_interval_s=min_interval_s,
             clock=self.clock,
         )
+
+    def _publish(self, payload: bytes) -> bool:
+        if self.connected:
+            self.sent.append(payload)
+        return self.connected
 
     def see(self, *labels: str | None, task: str = "classification", after_s: float = 2.0) -> None:
         self.clock.advance(after_s)
@@ -210,6 +216,20 @@ def test_the_last_change_of_a_source_that_ends_is_sent() -> None:
     broker.see("owl", after_s=0.4)
     broker.sink.close()
     assert broker.labels == [["crow"], ["owl"]]
+
+
+def test_a_change_while_the_link_is_down_is_told_of_and_sent_when_it_is_up_again() -> None:
+    broker = Broker()
+    broker.see("crow")
+    broker.connected = False
+    broker.see("owl")
+    assert (broker.labels, broker.sink.dropped) == ([["crow"]], 1)
+    assert "the link to the broker is down" in (broker.sink.problem or "")
+    broker.connected = True
+    broker.see("owl")
+    broker.see("owl")
+    assert broker.labels == [["crow"], ["owl"]]
+    assert broker.sink.problem is None
 
 
 @pytest.mark.parametrize(("min_interval_s", "sent"), [(0.0, 4), (5.0, 2)])

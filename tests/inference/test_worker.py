@@ -171,25 +171,55 @@ def test_a_model_of_pictures_is_refused_where_the_source_gives_rows(worker: Work
     assert failed.hint
 
 
-def test_a_model_of_columns_that_the_source_has_not_is_refused_with_the_nearest_named(
-    worker: Worker, tmp_path: Path
-) -> None:
+MISSPELLED = SignalInput(channels=("diod_0", *(f"diode_{number}" for number in range(1, 8))), window=8, stride=8)
+
+
+def test_columns_that_the_source_has_not_are_its_trouble_until_they_are_there(worker: Worker, tmp_path: Path) -> None:
     lines = write_lines(tmp_path / "lines.csv", 80)
-    spec = SignalInput(channels=("diod_0", *(f"diode_{number}" for number in range(1, 8))), window=8, stride=8)
-    worker.start(CsvSource("csv", lines), linescan_release(tmp_path / A, source=spec))
+    worker.start(CsvSource("csv", lines, repeat=True), linescan_release(tmp_path / A, source=MISSPELLED))
+    trouble = worker.words.until(SourceTrouble)
+    assert "no column diod_0 (did you mean diode_0?)" in trouble.detail
+    assert trouble.hint
+    assert worker.words.until(Serving).digest == A
+    lines.write_text(lines.read_text().replace("diode_0", "diod_0", 1))
+    assert worker.words.until(Result).digest == A
+    assert worker.words.of(LoadFailed) == []
+
+
+def test_columns_that_only_the_new_release_misses_are_its_fault(worker: Worker, tmp_path: Path) -> None:
+    lines = write_lines(tmp_path / "lines.csv", 80)
+    worker.start(CsvSource("csv", lines, repeat=True), linescan_release(tmp_path / A))
+    worker.words.until(Result)
+    worker.send(Load(str(linescan_release(tmp_path / B, source=MISSPELLED)), B))
     failed = worker.words.until(LoadFailed)
-    assert failed.reason is Reason.INCOMPATIBLE
+    assert (failed.digest, failed.reason) == (B, Reason.INCOMPATIBLE)
     assert "diod_0" in failed.detail
     assert "diode_0" in failed.detail
+    assert worker.words.until(Result).digest == A
+    assert worker.words.of(SourceTrouble) == []
 
 
-def test_columns_of_the_configuration_must_be_as_many_as_the_model_takes(worker: Worker, tmp_path: Path) -> None:
-    lines = write_lines(tmp_path / "lines.csv", 80)
-    worker.start(CsvSource("csv", lines, columns=("diode_0", "diode_1")), linescan_release(tmp_path / A))
-    failed = worker.words.until(LoadFailed)
-    assert failed.reason is Reason.INCOMPATIBLE
-    assert "2 columns" in failed.detail
-    assert "takes 8" in failed.detail
+@pytest.mark.parametrize(
+    ("header", "columns", "expected"),
+    [
+        ("diode_0,diode_1", ("diode_0", "diode_1"), "gives 2 columns (diode_0, diode_1); release model 1.0.0 takes 8"),
+        ("diode_0,diode_1", (), "has 2 columns; release model 1.0.0 takes 8"),
+        ("a,b,c,d,e,f,g,h", tuple("abcdefgx"), "no column x"),
+    ],
+)
+def test_columns_that_fit_no_release_are_trouble_of_the_source(
+    worker: Worker, tmp_path: Path, header: str, columns: tuple[str, ...], expected: str
+) -> None:
+    lines = tmp_path / "lines.csv"
+    lines.write_text(f"{header}\n{','.join('1' * len(header.split(',')))}\n")
+    unnamed = SignalInput(window=8, stride=8)
+    worker.start(CsvSource("csv", lines, columns=columns, repeat=True), linescan_release(tmp_path / A, source=unnamed))
+    assert expected in worker.words.until(SourceTrouble).detail
+    assert worker.words.until(Serving).digest == A
+    worker.send(Load(str(linescan_release(tmp_path / B, source=unnamed)), B))
+    while worker.words.until(Serving).digest != B:
+        pass
+    assert worker.words.of(LoadFailed) == []
 
 
 def test_a_source_that_comes_later_is_waited_for(worker: Worker, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ TELEMETRY = Telemetry(
 
 
 def test_every_message_is_read_back_as_it_was_written() -> None:
-    event = EventReport(seq=1, at_s=2.0, kind="rejected", pipeline="birds", reason="too_slow")
+    event = EventReport(stream="event-1", seq=1, at_s=2.0, kind="rejected", pipeline="birds", reason="too_slow")
     assert parse_reported(format_reported(REPORTED)) == REPORTED
     assert parse_telemetry(format_telemetry(TELEMETRY)) == TELEMETRY
     assert parse_event(format_event(event)) == event

@@ -104,10 +104,12 @@ class TestAttacks:
         device.hear(sign_document(keys, target("2"), 2, NOW))
         assert device.refuses(old) is Reason.REPLAYED
 
-    def test_another_document_with_the_same_number_changes_nothing(self, keys: Keys) -> None:
+    def test_another_document_with_the_same_number_is_a_replay_and_changes_nothing(self, keys: Keys) -> None:
         device = Device(keys.root)
-        device.hear(sign_document(keys, target("1"), 5, NOW))
-        assert device.hear(sign_document(keys, target("2"), 5, NOW)) == target("1")
+        first = sign_document(keys, target("1"), 5, NOW)
+        device.hear(first)
+        assert device.refuses(sign_document(keys, target("2"), 5, NOW)) is Reason.REPLAYED
+        assert device.hear(first) == target("1")
 
     def test_parts_of_different_documents_do_not_go_together(self, keys: Keys) -> None:
         device = Device(keys.root)

@@ -16,6 +16,7 @@ class SimServer:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self.serving: str | None = None
+        self.lost = False
         self.running = False
         self.served: list[str | None] = []  # everything it was asked to serve, in order
         self.unloadable: set[str] = set()
@@ -30,6 +31,7 @@ class SimServer:
     def serve(self, digest: str | None, directory: Path | None) -> None:
         assert (digest is None) == (directory is None)
         self.before_serve(digest)
+        self.lost = False
         self.served.append(digest)
         if digest in self.unloadable:
             raise ModelError("it cannot be loaded", reason=Reason.LOAD_FAILED, hint="convert it again")

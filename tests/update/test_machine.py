@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_agent.errors import Reason
+from edge_agent.errors import InputError, Reason
 from edge_agent.update import machine
 from edge_agent.update.machine import (
     MAX_REJECTED,
@@ -16,6 +16,7 @@ from edge_agent.update.machine import (
     Idle,
     IllegalTransitionError,
     Outcome,
+    Phase,
     Record,
     Rejection,
     Staged,
@@ -135,6 +136,36 @@ def test_a_transition_leaves_only_the_phases_it_is_for(
         else:
             with pytest.raises(IllegalTransitionError):
                 transition(record)
+
+
+# --- the operator -------------------------------------------------------------------------------------------
+
+
+def _sound(digest: str) -> bool:
+    return digest in (OLD, NEW)
+
+
+def test_the_operators_word_ends_a_trial_and_leaves_what_is_committed() -> None:
+    record = machine.roll_back(Record(OLD, OTHER, Trial(NEW, 1)), _sound)
+
+    assert (record.current, record.previous, record.phase) == (OLD, OTHER, Idle())
+    assert record.last == Outcome(NEW, "rolled_back", Reason.OPERATOR)
+    assert record.refuses(NEW)
+
+
+@pytest.mark.parametrize("phase", [Idle(), Fetching(OTHER), Staged(OTHER)])
+def test_the_operators_word_is_about_what_serves_and_not_about_what_is_on_its_way(phase: Phase) -> None:
+    record = machine.roll_back(Record(NEW, OLD, phase), _sound)
+
+    assert (record.current, record.previous, record.phase) == (OLD, None, phase)
+    assert (record.refuses(NEW), record.refuses(OTHER)) == (True, False)
+
+
+@pytest.mark.parametrize("record", [Record(), Record(OLD), Record(OLD, OTHER), Record(OLD, None, Fetching(NEW))])
+def test_without_a_sound_release_to_go_back_to_the_operator_is_told(record: Record) -> None:
+    with pytest.raises(InputError) as caught:
+        machine.roll_back(record, _sound)
+    assert caught.value.hint is not None
 
 
 def test_with_nothing_installed_there_is_nothing_to_fall_back_from() -> None:

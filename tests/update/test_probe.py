@@ -102,6 +102,7 @@ def test_golden_vectors_of_another_model_are_refused(tmp_path: Path, golden: Gol
         ({"limits": Limits(memory_bytes=1_000_000)}, Reason.TOO_BIG, "at most 1.0 MB"),
         ({"labels": b"one\ntwo\n"}, Reason.LABELS_MISMATCH, "2"),
         ({"labels": b"\xff\xfe"}, Reason.BAD_MANIFEST, "labels"),
+        ({"labels": b"\n"}, Reason.LABELS_MISMATCH, "holds no labels"),
         ({"task": "detection"}, Reason.INCOMPATIBLE, ""),
     ],
 )
@@ -139,6 +140,7 @@ def test_a_bad_model_is_refused_for_what_is_bad_about_it(
 
     assert refusal.reason is reason
     assert refusal.hint
+    assert str(refusal).startswith("model.tflite ")  # where this device keeps it is nobody's business
 
 
 # --- what a model may do to its process ---------------------------------------------------------------------

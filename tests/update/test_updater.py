@@ -10,6 +10,7 @@ from edge_agent.errors import ConfigError, InputError, Reason, StorageError, Wor
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.update.journal import _checksum
 from edge_agent.update.machine import Fetching, Idle, Outcome, Record, Staged, Trial
+from edge_agent.update.status import Status
 from tests.sim.device import SimDevice
 from tests.sim.releases import SimTransport, make_release
 
@@ -262,6 +263,7 @@ def test_trouble_of_the_transport_is_reported_while_it_goes_on(device: SimDevice
     device.run(NEW.target)
 
     assert set(seen) == {Reason.CORRUPT_CHUNK}
+    assert any(status.problem and "edgectl seed" in (status.problem.hint or "") for status in device.reports)
     assert device.status.problem is None
 
 
@@ -394,6 +396,84 @@ def test_a_committed_release_that_cannot_be_loaded_gives_way_to_the_one_before(u
     assert updated.server.served == [NEW.digest, OLD.digest]
     assert updated.record.last == Outcome(NEW.digest, "rolled_back", Reason.LOAD_FAILED, "it cannot be loaded")
     assert updated.record.refuses(NEW.digest)
+
+
+def test_a_committed_release_that_a_restarted_worker_cannot_load_gives_way_to_the_one_before(
+    updated: SimDevice,
+) -> None:
+    updated.boot().run()
+    updated.server.unloadable = {NEW.digest}
+    updated.server.lost = True
+    updated.run()
+
+    assert updated.server.served == [NEW.digest, NEW.digest, OLD.digest]
+    assert updated.record.current == OLD.digest
+    assert updated.record.refuses(NEW.digest)
+
+
+def test_what_a_restarted_worker_could_not_load_only_once_goes_on_serving(updated: SimDevice) -> None:
+    before = updated.boot().run()
+    updated.server.lost = True
+    updated.run()
+
+    assert updated.server.served == [NEW.digest, NEW.digest]
+    assert updated.record == before
+
+
+def test_a_release_that_has_rotten_while_it_served_is_fetched_again_and_not_rejected(updated: SimDevice) -> None:
+    updated.boot().run()
+    _rot(updated, NEW.digest)
+    updated.server.unloadable = {NEW.digest}
+    updated.server.lost = True
+
+    def mend(_: object) -> None:
+        if updated.store.is_sound(NEW.digest):
+            updated.server.unloadable.clear()
+
+    updated.server.before_serve = mend
+    updated.run()
+
+    assert updated.server.served == [NEW.digest, NEW.digest, OLD.digest, NEW.digest]
+    assert updated.record.current == NEW.digest
+    assert updated.record.rejected == ()
+
+
+def test_neither_a_fetch_nor_its_back_off_delays_what_is_lost(device: SimDevice) -> None:
+    def lose(_: str) -> None:
+        device.server.lost = device.server.served == []
+
+    device.transport.on_chunk = lose
+    device.transport.breaks_after = 1
+    device.run(NEW.target)
+    assert device.server.served == [OLD.digest]
+
+    assert device.record.phase == Fetching(NEW.digest, 2)
+    device.server.lost = True
+    device.run()  # no time has passed
+    assert device.server.served == [OLD.digest, OLD.digest]
+
+
+def test_a_candidate_that_rots_before_it_is_proved_or_tried_is_fetched_again_and_not_rejected(
+    device: SimDevice,
+) -> None:
+    rotten: list[type] = []
+
+    def rot(status: Status) -> None:
+        phase = status.record.phase
+        if isinstance(phase, Staged | Trial) and type(phase) not in rotten:
+            rotten.append(type(phase))
+            _rot(device, NEW.digest)
+            device.unproven = device.server.unloadable = {NEW.digest}
+        elif isinstance(phase, Fetching):
+            device.unproven = device.server.unloadable = set()
+
+    device.on_report = rot
+    device.run(NEW.target)
+
+    assert rotten == [Staged, Trial]
+    assert device.record.current == NEW.digest
+    assert device.record.rejected == ()
+    assert device.store.is_sound(NEW.digest)
 
 
 def test_a_committed_release_that_keeps_crashing_gives_way_to_the_one_before(updated: SimDevice) -> None:

@@ -82,7 +82,7 @@ class CsvRows:
         except OSError as error:
             raise SourceError(
                 f"{self._config.path}: {error.strerror or error}",
-                hint="check `path` of the source; the agent looks again by itself",
+                hint="check `path`; the service sees nothing below /home; the agent looks again by itself",
             ) from error
         self._lines = self._counted(self._file)
         self._channels = self._header = None

@@ -60,7 +60,7 @@ class Folder:
         except OSError as error:
             raise SourceError(
                 f"{folder}: {error.strerror or error}",
-                hint="check `path` of the source; the agent looks again by itself",
+                hint="check `path`; the service sees nothing below /home; the agent looks again by itself",
             ) from error
         if not paths:
             raise SourceError(f"{folder} is empty", hint="put pictures into it; the agent looks again by itself")

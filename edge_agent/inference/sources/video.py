@@ -73,7 +73,7 @@ class Video:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(
                 f"{path} cannot be opened as a video: {_text(error)}",
-                hint="check `path` of the source; the agent tries again by itself",
+                hint="check `path`; the service sees nothing below /home; the agent tries again by itself",
             ) from error
         if not self._container.streams.video:
             self._close()

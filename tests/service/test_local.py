@@ -1,0 +1,189 @@
+"""`status` and `rollback` while no agent runs, and the lock that says whether one does."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import Config, parse_config
+from edge_agent.control import ControlServer
+from edge_agent.disk import open_disk
+from edge_agent.errors import ConfigError, EdgeError, InputError, Reason, StorageError
+from edge_agent.release.manifest import MANIFEST_FILE, MODEL_FILE
+from edge_agent.service.local import only_agent, read_status, roll_back, state_directory
+from edge_agent.update.journal import Journal
+from edge_agent.update.machine import Fetching, Idle, Outcome, Record, Rejection, Trial
+from edge_agent.update.store import ReleaseStore
+from tests.sim.releases import make_release
+
+OLD, NEW = make_release("1.0"), make_release("2.0")
+UPDATED = Record(NEW.digest, OLD.digest, last=Outcome(NEW.digest, "committed"))
+
+
+class Device:
+    """A stopped one, with two releases on its disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = folder / "state"
+        self.journal = Journal(open_disk(self.state), "birds", "main")
+        self.store = ReleaseStore(open_disk(self.state), self.state)
+        for release in (OLD, NEW):
+            self.store.adopt_file(release.write(folder / "release.edge"))
+
+    @property
+    def config(self) -> Config:
+        pipeline = {"model": "birds", "source": {"kind": "folder", "path": "/nowhere"}}
+        return parse_config(
+            {"device": {"id": "porch"}, "storage": {"state_dir": str(self.state)}, "pipeline": {"birds": pipeline}}
+        )
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path)
+    device.journal.write(UPDATED)
+    return device
+
+
+# --- status ------------------------------------------------------------------------------------------------
+
+
+def test_the_status_of_a_stopped_agent_is_that_of_its_record(device: Device) -> None:
+    status = read_status(device.config)
+
+    assert (status["running"], status["device"]) == (False, "porch")
+    stage = status["pipelines"]["birds"]["main"]
+    assert stage["current"] == {"digest": NEW.digest, "version": "2.0"}
+    assert stage["previous"] == {"digest": OLD.digest, "version": "1.0"}
+    assert (stage["phase"], stage["last"]["version"]) == ("idle", "2.0")
+
+
+def test_the_status_of_a_device_that_never_ran_is_empty_and_makes_nothing(tmp_path: Path) -> None:
+    config = parse_config(
+        {
+            "storage": {"state_dir": str(tmp_path / "state")},
+            "pipeline": {"birds": {"model": "birds", "source": {"kind": "folder", "path": "/x"}}},
+        }
+    )
+    assert read_status(config)["pipelines"]["birds"]["main"]["phase"] == "idle"
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_release_that_has_rotten_is_shown_without_its_version(device: Device) -> None:
+    (device.store.directory(NEW.digest) / MANIFEST_FILE).write_bytes(b"{")
+    stage = read_status(device.config)["pipelines"]["birds"]["main"]
+
+    assert stage["current"] == {"digest": NEW.digest}
+    assert stage["previous"]["version"] == "1.0"
+
+
+def test_a_damaged_record_is_an_error_with_a_hint_and_stays_where_it_is(device: Device) -> None:
+    path = device.state / device.journal.name
+    path.write_bytes(b"{}")
+    with pytest.raises(StorageError, match="is damaged") as caught:
+        read_status(device.config)
+
+    assert caught.value.hint is not None
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_running_agent_answers_for_itself(device: Device) -> None:
+    with ControlServer(device.state, lambda request: {"device": "porch", "pipelines": {}, "asked": request["ask"]}):
+        assert read_status(device.config) == {
+            "running": True, "device": "porch", "pipelines": {}, "asked": "status",
+        }  # fmt: skip
+
+
+# --- roll back -----------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_agent_is_rolled_back_in_its_record(device: Device) -> None:
+    stage = roll_back(device.config, "birds", None)
+
+    assert stage["current"] == {"digest": OLD.digest, "version": "1.0"}
+    assert device.journal.read() == Record(
+        OLD.digest,
+        None,
+        rejected=(Rejection(NEW.digest, Reason.OPERATOR),),
+        last=Outcome(NEW.digest, "rolled_back", Reason.OPERATOR),
+    )
+
+
+def test_a_trial_that_was_going_on_ends_and_what_is_committed_stays(device: Device) -> None:
+    device.journal.write(Record(OLD.digest, None, Trial(NEW.digest, 1)))
+    roll_back(device.config, "birds", "main")
+
+    record = device.journal.read()
+    assert (record.current, record.phase, record.refuses(NEW.digest)) == (OLD.digest, Idle(), True)
+
+
+def test_a_fetch_that_was_going_on_does_so_and_is_not_what_is_given_up(device: Device) -> None:
+    fetching = Fetching("c" * 64)
+    device.journal.write(Record(NEW.digest, OLD.digest, fetching))
+    roll_back(device.config, "birds", None)
+
+    record = device.journal.read()
+    assert (record.current, record.phase, record.refuses(fetching.digest)) == (OLD.digest, fetching, False)
+
+
+@pytest.mark.parametrize("record", [Record(), Record(NEW.digest)])
+def test_without_a_release_to_go_back_to_nothing_is_changed(device: Device, record: Record) -> None:
+    device.journal.write(record)
+    with pytest.raises(InputError, match="no earlier release"):
+        roll_back(device.config, "birds", None)
+    assert device.journal.read() == record
+
+
+def test_a_rotten_release_is_none_to_go_back_to(device: Device) -> None:
+    (device.store.directory(OLD.digest) / MODEL_FILE).write_bytes(b"rot")
+    with pytest.raises(InputError, match="has rotten"):
+        roll_back(device.config, "birds", None)
+    assert device.journal.read() == UPDATED
+
+
+def test_a_running_agent_is_asked_and_its_record_is_left_to_it(device: Device) -> None:
+    asked: list[object] = []
+
+    def answer(request: object) -> dict[str, object]:
+        asked.append(request)
+        return {"stage": {"phase": "idle"}}
+
+    with ControlServer(device.state, answer):
+        assert roll_back(device.config, "birds", None) == {"phase": "idle"}
+    assert asked == [{"ask": "rollback", "pipeline": "birds", "stage": "main"}]
+    assert device.journal.read() == UPDATED
+
+
+def test_while_another_process_holds_the_state_its_record_is_not_touched(device: Device) -> None:
+    with only_agent(device.state), pytest.raises(EdgeError, match="another agent is running"):
+        roll_back(device.config, "birds", None)
+    assert device.journal.read() == UPDATED
+    with only_agent(device.state):
+        pass
+
+
+@pytest.mark.parametrize(("pipeline", "stage"), [("bats", None), ("birds", "second")])
+def test_a_pipeline_or_stage_that_is_not_there_is_named(device: Device, pipeline: str, stage: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        roll_back(device.config, pipeline, stage)
+    assert caught.value.hint in ("configured: birds", "--stage main")
+    assert device.journal.read() == UPDATED
+
+
+# --- the state directory ---------------------------------------------------------------------------------------
+
+
+def test_the_state_is_where_it_is_configured_or_where_systemd_says(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsaid = parse_config({"pipeline": {"b": {"model": "m", "source": {"kind": "folder", "path": "/x"}}}})
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert state_directory(unsaid) == Path("/var/lib/edge-agent")
+    monkeypatch.setenv("STATE_DIRECTORY", "/run/one:/run/two")
+    assert state_directory(unsaid) == Path("/run/one")
+    assert state_directory(device.config) == device.state
+
+
+def test_a_state_directory_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError), only_agent(tmp_path / "file" / "state"):
+        pytest.fail("it has a lock where there is no directory")

@@ -1,0 +1,190 @@
+"""What the workers say, sorted: results to sinks, figures to telemetry, trouble and what happens to the loop."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.config import parse_config
+from edge_agent.errors import Reason
+from edge_agent.histogram import Histogram
+from edge_agent.inference.ipc import (
+    Figures,
+    FrameFailed,
+    LoadFailed,
+    Result,
+    Serving,
+    SourceEnded,
+    SourceTrouble,
+    Word,
+)
+from edge_agent.inference.server import WorkerExited
+from edge_agent.service.pipelines import Heard, Pipelines
+from edge_agent.update.status import Problem
+from tests.sim.clock import FakeClock
+
+OLD, NEW = "a" * 64, "b" * 64
+
+
+class Bench:
+    """Two pipelines: `birds` writes to a file and to MQTT, `motion` nowhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "birds.jsonl"
+        self.clock = FakeClock()
+        self.published: list[tuple[str, str]] = []  # pipeline, label
+        source = {"kind": "folder", "path": "/nowhere"}
+        sinks = [{"kind": "jsonl", "path": str(self.path)}, {"kind": "mqtt", "min_interval_s": 10}]
+        config = parse_config(
+            {
+                "pipeline": {
+                    "birds": {"model": "finder", "source": source, "sinks": sinks},
+                    "motion": {"model": "gait", "source": source},
+                }
+            }
+        )
+        self.pipelines = Pipelines(config.pipeline, self.clock, publish=self._publish, version_of={OLD: "1.0"}.get)
+
+    def hear(self, *words: Word | WorkerExited, pipeline: str = "birds") -> list[Mapping[str, object]]:
+        """The events that come of it."""
+        return [event for word in words if (event := self.pipelines.hear(Heard(pipeline, word))) is not None]
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+    def _publish(self, pipeline: str, payload: bytes) -> bool:
+        self.published.append((pipeline, json.loads(payload)["results"][0]["label"]))
+        return True
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def result(label: str, invoke_ms: float = 2.0) -> Result:
+    latency_ms = {"capture": 1.0, "preprocess": 1.0, "invoke": invoke_ms, "postprocess": 1.0}
+    return Result(OLD, 1, 1_750_000_000.0, "a.png", "classification", ({"label": label, "score": 0.9},), latency_ms)
+
+
+def figures(frames: int = 5, digest: str = OLD) -> Figures:
+    invoke = Histogram()
+    for _ in range(frames):
+        invoke.add(4.0)
+    return Figures(frames, frames, 0, 0, {"invoke": invoke.to_json()}, {"invoke": 4.0}, digest)
+
+
+# --- sinks --------------------------------------------------------------------------------------------------
+
+
+def test_a_result_goes_to_every_sink_of_its_pipeline_with_its_version(bench: Bench) -> None:
+    assert bench.hear(result("crow")) == []
+    bench.hear(result("owl"), pipeline="motion")
+
+    assert [(line["pipeline"], line["version"], line["results"][0]["label"]) for line in bench.lines()] == [
+        ("birds", "1.0", "crow")
+    ]
+    assert bench.published == [("birds", "crow")]
+
+
+def test_what_a_sink_holds_back_goes_out_when_the_source_ends(bench: Bench) -> None:
+    bench.hear(result("crow"), result("owl"))
+    assert bench.published == [("birds", "crow")]
+    bench.hear(SourceEnded(2))
+    assert bench.published == [("birds", "crow"), ("birds", "owl")]
+
+
+def test_what_a_sink_holds_back_goes_out_when_the_agent_ends(bench: Bench) -> None:
+    bench.hear(result("crow"), result("owl"))
+    bench.pipelines.close()
+    assert bench.published == [("birds", "crow"), ("birds", "owl")]
+
+
+def test_a_sink_that_cannot_write_is_told_in_the_log_and_stops_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.path.mkdir()
+    bench.hear(result("crow"))
+    bench.pipelines.take_figures({})
+
+    assert bench.published == [("birds", "crow")]
+    assert "birds: 1 results lost so far" in caplog.text
+
+
+# --- events ----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_bad_pictures_is_one_event_until_another_release_serves(bench: Bench) -> None:
+    bad = [FrameFailed(OLD, f"{name}.png", of_model=False, detail=f"{name}.png is no picture") for name in "abc"]
+    assert [event["detail"] for event in bench.hear(*bad, *bad)] == ["a.png is no picture"]
+
+    of_model = FrameFailed(OLD, "a.png", of_model=True, detail="no answer")
+    assert len(bench.hear(of_model, bad[0], of_model)) == 1
+    assert len(bench.hear(Serving(NEW), *[FrameFailed(NEW, "a.png", of_model=False, detail="no picture")] * 2)) == 1
+
+
+def test_the_same_trouble_after_frames_have_flowed_is_another_event(bench: Bench) -> None:
+    trouble = SourceTrouble("no pictures", "put some there")
+    assert len(bench.hear(trouble, trouble, figures(0), trouble)) == 1
+    assert bench.pipelines.trouble("birds") == Problem(Reason.SOURCE, "no pictures", "put some there")
+
+    assert bench.hear(figures(3)) == []
+    assert bench.pipelines.trouble("birds") is None
+    assert [event["hint"] for event in bench.hear(trouble)] == ["put some there"]
+
+
+def test_every_end_of_a_worker_and_every_failed_load_is_an_event(bench: Bench) -> None:
+    exited, failed = WorkerExited(-11, 1.0), LoadFailed(NEW, Reason.LOAD_FAILED, "no memory")
+    events = bench.hear(exited, exited, failed, failed)
+
+    assert [event["kind"] for event in events] == ["worker_exit"] * 2 + ["load_failed"] * 2
+    assert events[0]["detail"] == "the worker ended with signal SIGSEGV"
+
+
+def test_trouble_of_one_pipeline_is_not_that_of_another(bench: Bench) -> None:
+    bench.hear(SourceTrouble("no pictures"))
+    assert bench.pipelines.trouble("motion") is None
+
+
+# --- ended ---------------------------------------------------------------------------------------------------
+
+
+def test_all_has_ended_when_every_source_has_and_no_longer_when_another_release_serves(bench: Bench) -> None:
+    assert [event["detail"] for event in bench.hear(SourceEnded(7))] == ["7 frames"]
+    ended = [bench.pipelines.all_ended]
+    bench.hear(SourceEnded(9), pipeline="motion")
+    ended.append(bench.pipelines.all_ended)
+    bench.hear(Serving(NEW))
+    ended.append(bench.pipelines.all_ended)
+    assert ended == [False, True, False]
+
+
+# --- figures ---------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_since_they_were_last_taken(bench: Bench) -> None:
+    bench.hear(figures(5), figures(3, NEW))
+    bench.clock.advance(4.0)
+    report = bench.pipelines.take_figures({"birds": 7})["birds"]
+
+    assert (report.frames_out, report.digest, report.seconds, report.pss_bytes) == (8, NEW, 4.0, 7)
+    assert report.latency["invoke"].count == 8
+    again = bench.pipelines.take_figures({})["birds"]
+    assert (again.frames_out, again.digest, again.pss_bytes) == (0, NEW, None)
+
+
+def test_the_p95_is_of_a_frames_whole_way_and_is_kept_while_nothing_comes(bench: Bench) -> None:
+    bench.hear(*[result("crow", invoke_ms=7.0)] * 20)
+    assert bench.pipelines.p95_ms("birds") is None
+    bench.pipelines.take_figures({})
+    before = bench.pipelines.p95_ms("birds")
+    assert before == pytest.approx(10.0, rel=0.03)
+    bench.pipelines.take_figures({})
+    assert bench.pipelines.p95_ms("birds") == before
+
+
+def test_the_interpreter_in_use_is_remembered(bench: Bench) -> None:
+    bench.hear(Serving(OLD, "ai-edge-litert 2.3.0"), Serving(None))
+    assert bench.pipelines.library == "ai-edge-litert 2.3.0"
