@@ -96,7 +96,7 @@ def _files(trusted: bytes) -> dict[str, str]:
 def _ask_child(request: dict[str, Any]) -> dict[str, Any]:
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "edge_agent.release.verify_child"],
+            [sys.executable, "-P", "-m", "edge_agent.release.verify_child"],
             input=json.dumps(request).encode(),
             capture_output=True,
             timeout=_TIMEOUT_S,
@@ -104,6 +104,9 @@ def _ask_child(request: dict[str, Any]) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired as error:
         raise _refusal(Reason.INTEGRITY, f"the check of the document took more than {_TIMEOUT_S:.0f} s") from error
+    except OSError as error:  # no memory left for a process, say
+        why = error.strerror or str(error)
+        raise _refusal(Reason.INTEGRITY, f"the check of the document cannot be started: {why}") from error
     try:
         found = json.loads(ended.stdout)
     except ValueError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flatbuffers import Builder
 
 from edge_agent.errors import ConfigError, ModelError, Reason
 from edge_agent.inference.engine import Engine
@@ -174,3 +175,18 @@ def test_a_model_whose_names_are_no_text_is_refused_and_not_a_crash(shared_data:
     with pytest.raises(ModelError) as caught:
         open_engine(path)
     assert caught.value.reason is Reason.LOAD_FAILED
+
+
+def test_an_operator_of_a_later_schema_is_an_unsupported_one(shared_data: Path, tmp_path: Path) -> None:
+    schema = pytest.importorskip(
+        "ai_edge_litert.schema_py_generated"
+    )  # tflite-runtime has none, and tells it otherwise
+    model = schema.ModelT.InitFromPackedBuf((shared_data / SINE).read_bytes())
+    for code in model.operatorCodes:
+        code.deprecatedBuiltinCode, code.builtinCode = 127, 9999
+    builder = Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (tmp_path / "later.tflite").write_bytes(builder.Output())
+    with pytest.raises(ModelError, match="needs operator 9999") as caught:
+        open_engine(tmp_path / "later.tflite")
+    assert caught.value.reason is Reason.UNSUPPORTED_OPERATOR

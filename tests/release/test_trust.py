@@ -326,3 +326,12 @@ def _some_root() -> str:
 
 
 ROOT = _some_root()
+
+
+def test_a_check_that_cannot_be_started_refuses_the_document(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device(keys.root)
+    document = sign_document(keys, target("1"), 1, NOW)
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    assert device.refuses(document) is Reason.INTEGRITY
+    monkeypatch.undo()
+    assert device.hear(document) == target("1")

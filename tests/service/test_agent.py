@@ -308,6 +308,12 @@ def test_whoever_waits_when_the_loop_ends_is_told_so() -> None:
     assert [str(error) for error in errors] == ["the agent is stopping"]
 
 
+def test_once_the_loop_has_ended_nobody_waits_for_it(sim: AgentSim) -> None:
+    sim.happen(Quit())
+    with pytest.raises(EdgeError, match="stopping"):
+        sim.agent.questions.ask({"ask": "status"})
+
+
 def test_a_loop_that_does_not_answer_is_an_error_of_ours() -> None:
     with pytest.raises(EdgeError, match=r"has not answered within 0\.01 s"):
         Questions(lambda _: None, patience_s=0.01).ask(ROLLBACK)
