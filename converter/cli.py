@@ -1,18 +1,14 @@
 """`edgectl`: the laptop's command line. Only assembles; each command stands in `converter/commands/`."""
 
-import sys
-
 import click
 
 from converter.commands.fleet import devices, watch
 from converter.commands.model import convert, inspect
 from converter.commands.release import keys, push, seed
-from converter.errors import QualityGateError
+from converter.errors import QualityGateError, RecipeError
 from edge_agent import __version__
-from edge_agent.errors import EdgeError
-
-EXIT_FAILED = 1
-EXIT_QUALITY_GATE = 3
+from edge_agent.console import EXIT_ASKED_WRONGLY, EXIT_QUALITY_GATE, run
+from edge_agent.errors import ConfigError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,19 +25,7 @@ for command in (convert, inspect, keys, push, seed, devices, watch):
 
 
 def main() -> None:
-    """Run, and turn our errors into `error:` and `hint:` with the exit code they stand for."""
-    try:
-        cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except EdgeError as error:
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(EXIT_QUALITY_GATE if isinstance(error, QualityGateError) else EXIT_FAILED)
+    run(cli, {ConfigError: EXIT_ASKED_WRONGLY, RecipeError: EXIT_ASKED_WRONGLY, QualityGateError: EXIT_QUALITY_GATE})
 
 
 if __name__ == "__main__":

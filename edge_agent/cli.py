@@ -9,12 +9,10 @@ from typing import Any
 
 import click
 
-from edge_agent import __version__
+from edge_agent import __version__, console
 from edge_agent.config import Config, read_config
-from edge_agent.errors import ConfigError, EdgeError
+from edge_agent.errors import ConfigError
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
 
 _config_option = click.option(
@@ -147,19 +145,7 @@ def infer(model: Path, inputs: tuple[Path, ...], as_json: bool, **chosen: Any) -
 
 
 def main() -> None:
-    """Run, and turn our errors into `error:` and `hint:` with the exit code they stand for."""
-    try:
-        cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except EdgeError as error:
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+    console.run(cli, {ConfigError: console.EXIT_ASKED_WRONGLY})
 
 
 def _files_of(config: Config) -> list[tuple[str, Path]]:
