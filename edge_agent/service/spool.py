@@ -31,6 +31,7 @@ class Spool:
         self._settled: SimpleQueue[tuple[Record, bool]] = SimpleQueue()
         self._in_flight = 0
         self._connected = False
+        self._drained = False  # everything there was has been handed over: no need to ask the disk with every result
 
     def add(self, stream: Stream, tree: Mapping[str, object]) -> None:
         """Keep a message until it has arrived. A full disk costs the message, never the agent."""
@@ -38,10 +39,12 @@ class Spool:
             self._outbox.append(stream, json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode())
         except StorageError as error:
             _LOG.warning("a message of %s is lost: %s", stream, error)
+        self._drained = False
         self.flush()
 
     def connected(self) -> None:
         self._connected = True
+        self._drained = False
         self._outbox.rewind()
         self.flush()
 
@@ -62,10 +65,9 @@ class Spool:
         """Hand over as much as may be in flight. Called by the main loop whenever something has changed."""
         try:
             self._collect_receipts()
-            while self._connected and self._in_flight < _IN_FLIGHT:
+            while self._connected and not self._drained and self._in_flight < _IN_FLIGHT:
                 records = self._outbox.unsent(_IN_FLIGHT - self._in_flight)
-                if not records:
-                    return
+                self._drained = not records
                 for record in records:
                     self._send(record)
         except StorageError as error:
