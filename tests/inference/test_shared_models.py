@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.clock import SystemClock
+from edge_agent.config import VideoSource
+from edge_agent.inference.frame import Frame
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.oneshot import Options, infer, open_any
+from edge_agent.inference.sources.source import new_source
 from edge_agent.inference.tflite import engine_library, open_engine
 from edge_agent.release.manifest import ImageInput, parse_manifest
 from edge_agent.tasks.agreement import output_ranges
@@ -216,3 +220,25 @@ def test_raw_outputs_are_measured_by_their_range_over_all_vectors(shared_data: P
         found = pose.disagreements([one, other], [one, one])
         assert found[0] == 0.0
         assert found[1] > 0.3
+
+
+def test_the_bottles_of_the_video_are_found_in_every_sampled_frame(shared_data: Path) -> None:
+    pytest.importorskip("av", reason="needs PyAV, the extra `video`")
+    expected = next(case for case in all_checks(shared_data) if case["id"].startswith("video:"))
+    config = VideoSource("video", shared_data / expected["input"], every_n=expected["every"])
+    model, _ = open_any(shared_data / expected["model"], Options())
+    sampled = found = 0
+    with model, new_source(config, SystemClock()) as source:
+        while (frame := source.take(())) is not None:
+            assert isinstance(frame, Frame)
+            prepared = model.prepare_image(frame.image)
+            labels = {prediction.label for prediction in model.decode(model.invoke(prepared), prepared)}
+            sampled += 1
+            found += expected["label"] in labels
+    assert sampled == expected["sampled"]
+    assert abs(found - expected["expected_frames_with_label"]) <= expected["tolerance_frames"]
+
+
+def all_checks(shared_data: Path) -> list[dict[str, Any]]:
+    checks: list[dict[str, Any]] = json.loads((shared_data / "expected.json").read_text(encoding="utf-8"))["checks"]
+    return checks
