@@ -36,7 +36,7 @@ from edge_agent.update.store import ReleaseStore
 from tests.sim.artifact import make_members, pack
 from tests.sim.broker import run_mosquitto
 
-_ROUNDS = 7
+_ROUNDS = 15
 _MODEL_BYTES = 20_000_000
 _TOPICS = Topics()
 
@@ -86,6 +86,7 @@ def _bare_s(parcel: Parcel, settings: BrokerSettings, keep: Path | None) -> floa
     client.on_message = lambda _client, _user, message: arrived.put(bytes(message.payload))
     client.connect(settings.host, settings.port)
     client.loop_start()
+    os.sync()  # what the one before left to be written is not ours
     began_s = time.monotonic()
     client.subscribe(_TOPICS.blob("+"), 0)
     with open(keep or os.devnull, "wb") as file:
@@ -110,6 +111,7 @@ def _ours_s(parcel: Parcel, settings: BrokerSettings, state: Path) -> float:
     with DeviceLink(settings, _TOPICS, "bench", [], events.put) as link:
         while not isinstance(events.get(timeout=60), Connected):
             pass
+        os.sync()
         began_s = time.monotonic()
         report = fetch_release(parcel.target, store, link, cancelled=lambda: False, trouble=print)
         took_s = time.monotonic() - began_s

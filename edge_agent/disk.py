@@ -17,6 +17,7 @@ from typing import Protocol
 from edge_agent.errors import Reason, StorageError
 
 _TEMPORARY = ".tmp"
+_WRITE_BACK_BYTES = 500_000
 _DIRECTORY = -1  # what `DiskOperations.size` says of one
 
 
@@ -192,6 +193,9 @@ class RealDisk:
                 rest = memoryview(content)
                 while rest:  # a nearly full disk writes less than asked and says so only next time
                     rest = rest[os.write(descriptor, rest) :]
+                if len(content) >= _WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
+                    # Linux begins to write these pages now, so that the sync of a large file has little left to do
+                    os.posix_fadvise(descriptor, offset, len(content), os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(descriptor)
 
