@@ -7,7 +7,6 @@ What is done in a child is left to the modules that have a `main` here: `fronten
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import traceback
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import CalibrationError, ConversionError, RecipeError
-from edge_agent.errors import EdgeError
+from edge_agent.errors import EdgeError, describe_exit
 
 _ERRORS: Mapping[str, type[EdgeError]] = {
     kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError)
@@ -55,7 +54,7 @@ def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: st
                 f"{what} was not done within {timeout_s:.0f} s", hint="try a smaller model, or less calibration data"
             ) from error
     if not answer_path.is_file():
-        raise ConversionError(f"{what} ended with {_ending(code)}{_tail(log_path)}", hint=_crash_hint(code))
+        raise ConversionError(f"{what} ended with {describe_exit(code)}{_tail(log_path)}", hint=_crash_hint(code))
     answer = json.loads(answer_path.read_text(encoding="utf-8"))
     if "error" in answer:
         kind = _ERRORS.get(answer["error"], ConversionError)
@@ -77,15 +76,6 @@ def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]
         last = str(error).strip().splitlines()[-1:] or [""]
         answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": None}
     (folder / f"{stem}.answer.json").write_text(json.dumps(answer), encoding="utf-8")
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"
 
 
 def _crash_hint(code: int) -> str | None:

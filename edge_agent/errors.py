@@ -6,6 +6,7 @@ again later), `LinkError` (keep trying to connect), `SourceError` (the input, no
 foreign library is imported.
 """
 
+import signal
 from enum import StrEnum
 
 
@@ -108,3 +109,13 @@ class ArtifactError(RejectionError):
 
 class ModelError(RejectionError):
     """A model the engine cannot load or run."""
+
+
+def describe_exit(code: int) -> str:
+    """`signal SIGSEGV` or `exit code 70`."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"

@@ -6,7 +6,6 @@ what it does inside, to `worker`. No numpy here.
 
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -100,16 +99,6 @@ class WorkerProcess:
         with self._sending:
             self._socket.close()
         return code
-
-
-def describe_exit(code: int) -> str:
-    """`signal SIGSEGV` or `exit code 70`."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"
 
 
 def read_pss_bytes(pid: int) -> int | None:

@@ -18,9 +18,9 @@ from typing import Self
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import PipelineConfig
-from edge_agent.errors import ModelError, WorkerCrashedError
+from edge_agent.errors import ModelError, WorkerCrashedError, describe_exit
 from edge_agent.inference.ipc import Load, LoadFailed, Result, Serving, Start, Unload, Word
-from edge_agent.inference.process import WorkerProcess, describe_exit
+from edge_agent.inference.process import WorkerProcess
 
 _log = logging.getLogger(__name__)
 _STOPPING = "the agent is stopping"

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_agent import __version__, schema
-from edge_agent.errors import Reason, RejectionError, WorkerCrashedError
-from edge_agent.inference.process import describe_exit
+from edge_agent.errors import Reason, RejectionError, WorkerCrashedError, describe_exit
 from edge_agent.release.manifest import Manifest
 
 _TAIL = 600  # characters of the child's last words that go into a rejection

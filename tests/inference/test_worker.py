@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import CsvSource, FolderSource, SourceConfig
-from edge_agent.errors import Reason
+from edge_agent.errors import Reason, describe_exit
 from edge_agent.inference.ipc import (
     Figures,
     FrameFailed,
@@ -28,7 +28,7 @@ from edge_agent.inference.ipc import (
     Unload,
     format_line,
 )
-from edge_agent.inference.process import WorkerProcess, describe_exit, read_pss_bytes
+from edge_agent.inference.process import WorkerProcess, read_pss_bytes
 from edge_agent.release.manifest import SignalInput
 from tests.inference.releases import (
     WAIT_S,
