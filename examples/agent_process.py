@@ -90,7 +90,7 @@ class AgentProcess:
             if last.get("version") == version and last["result"] != "committed":
                 why = f"{last.get('reason')}: {last.get('detail')}"
                 raise WaitedTooLongError(f"{pipeline}: {version} was {last['result']}: {why}")
-            return self.version(pipeline) == version and self.stage(pipeline)["phase"] == "idle"
+            return self.version(pipeline) == version and self.stage(pipeline).get("phase") == "idle"
 
         self.wait(f"{pipeline} to commit {version}", is_committed)
 

@@ -116,7 +116,10 @@ class Demo:
         dataset.write_pictures(self.folder / "calibration", 100, held_out=False)
         dataset.write_rows(self.folder / "rows.csv", 60)
         dataset.write_rows(self.folder / "calibration.csv", 100, held_out=False)
-        (self.folder / "camera.toml").write_text(RECIPE.format(task="classification", input=CAMERA_INPUT))
+        camera = RECIPE.format(task="classification", input=CAMERA_INPUT)
+        (self.folder / "camera.toml").write_text(camera)
+        # a longer trial, so that there is a middle of the update to be cut off in
+        (self.folder / "slow.toml").write_text(camera.replace("trial_s = 1.5", "trial_s = 4"))
         (self.folder / "scanner.toml").write_text(RECIPE.format(task="signal_classification", input=SCANNER_INPUT))
         self.say(self._edgectl("keys", "init", "keys"))
 
@@ -154,11 +157,11 @@ class Demo:
         self.say(f"   still serving {serving}")
 
     def _cut_off(self) -> None:
-        self._convert("digits_v2.tflite", "digits-4.0.0.edge", "camera.toml", "calibration", "--scheme", "float16")
+        self._convert("digits_v2.tflite", "digits-4.0.0.edge", "slow.toml", "calibration", "--scheme", "float16")
         self._push("digits-4.0.0.edge")
         under_way = ("fetching", "staged", "trial")
-        self.agent.wait("the update to be under way", lambda: self.agent.stage("camera")["phase"] in under_way)
-        phase = self.agent.stage("camera")["phase"]
+        self.agent.wait("the update to be under way", lambda: self.agent.stage("camera").get("phase") in under_way)
+        phase = self.agent.stage("camera").get("phase")
         self.agent.kill()
         self.say(f"   SIGKILL while {phase}; starting it again, as systemd would")
         self.agent.start()
@@ -169,9 +172,11 @@ class Demo:
 
     def _look(self) -> None:
         def is_seen() -> bool:
-            device = json.loads(self._edgectl("devices", *self._broker_option, "--json"))
-            current = device["reported"]["pipelines"]["camera"]["main"]["current"]
-            return device["online"] is True and current["version"] == "4.0.0"
+            said = self._edgectl("devices", *self._broker_option, "--json")
+            device = json.loads(said) if said else {}  # it may have said nothing yet after its new start
+            pipelines = (device.get("reported") or {}).get("pipelines", {})
+            current = pipelines.get("camera", {}).get("main", {}).get("current") or {}
+            return device.get("online") is True and current.get("version") == "4.0.0"
 
         self.agent.wait("the device to be seen", is_seen)
         self.say(self._edgectl("devices", *self._broker_option))
