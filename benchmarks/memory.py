@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 
 from benchmarks.releases import full_hd_pictures, mobilenet_release
-from edge_agent.config import FolderSource
+from edge_agent.config.sources import FolderSource
 from edge_agent.inference.ipc import Result, Start, Word
 from edge_agent.inference.process import WorkerProcess, read_pss_bytes
 

@@ -3,15 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from edge_agent.release.manifest import (
-    LABELS_FILE,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    FileEntry,
-    ImageInput,
-    Manifest,
-    format_manifest,
-)
+from edge_agent.release.inputs import ImageInput
+from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, FileEntry, Manifest, format_manifest
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 _PICTURES = ("cat_720p.jpg", "pets.jpg", "burger.jpg", "squat.bmp")

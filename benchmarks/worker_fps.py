@@ -15,7 +15,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from benchmarks.releases import full_hd_pictures, mobilenet_release
-from edge_agent.config import FolderSource
+from edge_agent.config.sources import FolderSource
 from edge_agent.inference.ipc import Result, Start, Word
 from edge_agent.inference.model import open_release
 from edge_agent.inference.process import WorkerProcess

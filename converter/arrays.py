@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from converter.errors import CalibrationError
 from converter.samples import digest_of, spread
-from edge_agent.release.manifest import ImageInput, InputSpec
+from edge_agent.release.inputs import ImageInput, InputSpec
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
 
 

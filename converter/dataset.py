@@ -15,7 +15,7 @@ from converter.arrays import open_arrays
 from converter.errors import CalibrationError
 from converter.samples import Dataset, digest_of, spread
 from edge_agent.errors import FrameError, SourceError
-from edge_agent.release.manifest import ImageInput, InputSpec, SignalInput
+from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput
 from edge_agent.transform.image import ImageTransform, read_image
 from edge_agent.transform.rows import parse_rows
 from edge_agent.transform.signal import SignalTransform, Windower

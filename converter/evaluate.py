@@ -14,7 +14,8 @@ import numpy as np
 from converter.child import run_child
 from converter.errors import ConversionError
 from edge_agent import schema
-from edge_agent.release.manifest import Manifest, TaskName, format_manifest
+from edge_agent.release.manifest import Manifest, format_manifest
+from edge_agent.release.outputs import TaskName
 from edge_agent.transform.tensor import Quantization, TensorSpec
 
 CHILD = "converter.evaluate_child"

@@ -24,11 +24,12 @@ from converter.tflite_schema import count_partitions
 from edge_agent import schema
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.guess import guess
-from edge_agent.inference.model import Model, Prepared, assemble
+from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.inference.tflite import open_engine
 from edge_agent.release.golden import GoldenVectors, format_golden
 from edge_agent.release.manifest import Manifest, parse_manifest
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, TensorSpec
 
 SEEDED_SAMPLES = 16  # where no representative data is given

@@ -21,6 +21,7 @@ from converter.recipe import DeviceLimits, Recipe
 from edge_agent import schema
 from edge_agent.disk import open_disk
 from edge_agent.release.archive import format_archive
+from edge_agent.release.inputs import InputSpec
 from edge_agent.release.manifest import (
     GOLDEN_FILE,
     IDENTIFIER,
@@ -30,12 +31,11 @@ from edge_agent.release.manifest import (
     REPORT_FILE,
     VERSION,
     FileEntry,
-    InputSpec,
     Limits,
     Manifest,
-    TaskName,
     format_manifest,
 )
+from edge_agent.release.outputs import TaskName
 from edge_agent.tasks.labels import format_labels
 
 SUFFIX = ".edge"

@@ -13,7 +13,9 @@ from typing import Any, Literal, get_args
 
 from converter.errors import RecipeError
 from edge_agent import schema
-from edge_agent.release.manifest import InputSpec, OutputSpec, Runtime, TaskName
+from edge_agent.release.inputs import InputSpec
+from edge_agent.release.manifest import Runtime
+from edge_agent.release.outputs import OutputSpec, TaskName
 
 # unchanged: the source goes into the artifact as it is (already quantized, say)
 Scheme = Literal["float32", "float16", "dynamic", "int8", "unchanged"]

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from edge_agent.release.manifest import ImageInput, InputSpec, SignalInput
+from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput
 from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.signal import SignalTransform
 from edge_agent.transform.tensor import Array, TensorSpec, quantize

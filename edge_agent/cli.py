@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edge_agent import __version__, console
-from edge_agent.config import Config, read_config
+from edge_agent.config.agent import Config, read_config
 from edge_agent.errors import ConfigError
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")

@@ -118,8 +118,7 @@ class _Reader:
         if len(members) == 1:
             return self.read(members[0], tree, where)
         if not all(dataclasses.is_dataclass(member) for member in members):
-            matching = [member for member in members if isinstance(member, type) and isinstance(tree, member)]
-            return self.read(matching[0] if matching else members[0], tree, where)
+            return self._first_that_fits(members, tree, where)
         if not isinstance(tree, Mapping):
             return self._problem(where, f"expected a table, found {_found(tree)}")
         kinds = {get_args(_hints(member)["kind"])[0]: member for member in members}
@@ -127,6 +126,15 @@ class _Reader:
             return self._problem(where, f"kind is missing; expected one of {', '.join(kinds)}")
         chosen = self._one_of(tuple(kinds), tree["kind"], f"{where}.kind" if where else "kind")
         return _MISSING if chosen is _MISSING else self._dataclass(kinds[str(chosen)], tree, where)
+
+    def _first_that_fits(self, members: tuple[Any, ...], tree: object, where: str) -> object:
+        """Of a union of plain values, as `int | Literal["auto"]`."""
+        for member in members:
+            problems: list[str] = []
+            value = _Reader(self._strict, problems).read(member, tree, where)
+            if not problems:
+                return value
+        return self._problem(where, f"expected {' or '.join(map(_name, members))}, found {_found(tree)}")
 
     def _tuple(self, members: tuple[Any, ...], tree: object, where: str) -> object:
         if not isinstance(tree, list | tuple):
@@ -181,6 +189,10 @@ def _nearest(found: object, known: tuple[object, ...]) -> str:
 
 def _name(kind: Any) -> str:
     names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return "a list"
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 

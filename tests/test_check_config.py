@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_agent.cli import cli
-from edge_agent.config import read_config
+from edge_agent.config.agent import read_config
 from edge_agent.errors import ConfigError
 
 CONFIG = """

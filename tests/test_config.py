@@ -12,19 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent import config as configuration
-from edge_agent.config import (
-    ONLY_STAGE,
-    Config,
-    CsvSource,
-    FolderSource,
-    JsonlSink,
-    MqttSink,
-    StageConfig,
-    VideoSource,
-    default_device_id,
-    parse_config,
-    read_config,
-)
+from edge_agent.config.agent import Config, default_device_id, parse_config, read_config
+from edge_agent.config.pipeline import ONLY_STAGE, StageConfig
+from edge_agent.config.sinks import JsonlSink, MqttSink
+from edge_agent.config.sources import CsvSource, FolderSource, VideoSource
 from edge_agent.errors import ConfigError
 
 AGENT_TOML = Path(__file__).parent.parent / "systemd" / "agent.toml"

@@ -12,7 +12,9 @@ from converter.cli import cli as edgectl
 from edge_agent.cli import cli as edge_agent
 from edge_agent.errors import Reason
 from edge_agent.link.topics import Topics
-from edge_agent.release.manifest import ImageInput, Limits, Manifest, OutputSpec, Runtime, SignalInput
+from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.manifest import Limits, Manifest, Runtime
+from edge_agent.release.outputs import OutputSpec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

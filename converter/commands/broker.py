@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from converter.broker import Broker
-from edge_agent.config import MqttConfig
+from edge_agent.config.agent import MqttConfig
 from edge_agent.errors import ConfigError
 from edge_agent.link.broker import read_settings
 from edge_agent.link.topics import Topics

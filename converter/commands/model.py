@@ -8,7 +8,8 @@ from typing import Any, TypeVar, get_args
 import click
 
 from converter.recipe import SCHEMES
-from edge_agent.release.manifest import ImageInput, OutputSpec, TaskName
+from edge_agent.release.inputs import ImageInput
+from edge_agent.release.outputs import OutputSpec, TaskName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,10 +9,10 @@ from threading import Event
 from typing import Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.config import CsvSource, SourceConfig
+from edge_agent.config.sources import SourceConfig, given_by, pace_hz, repeats
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Frame, Sample, Unusable
-from edge_agent.inference.sources.source import Source, rate_hz
+from edge_agent.inference.frame import Taken, Unusable, Wanted
+from edge_agent.inference.sources.source import Source
 
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
@@ -23,15 +23,15 @@ _CATCH_UP_S = 0.5  # rows that are late come in a burst, for a sensor's rate is 
 class Captured:
     """A frame or row, and what it took to get it."""
 
-    taken: Frame | Sample
+    taken: Taken
     capture_ms: float
 
 
 class Receiver(Protocol):
     """What becomes of what is captured. All on the capturing thread."""
 
-    def channels(self) -> tuple[str, ...]:
-        """The columns that the model of now wants."""
+    def asks_for(self) -> Wanted:
+        """What the models of now want."""
         ...
 
     def received(self, captured: Captured) -> None: ...
@@ -61,7 +61,7 @@ def capture(
             with open_source() as source:
                 while _may_go_on(wanted, stopped) and pace.wait():
                     began_s = clock.monotonic_s()
-                    item = source.take(receiver.channels())
+                    item = source.take(receiver.asks_for())
                     if item is None:
                         receiver.ended()
                         return
@@ -73,7 +73,7 @@ def capture(
                     receiver.received(Captured(item, (clock.monotonic_s() - began_s) * 1000))
         except SourceError as error:
             receiver.trouble(error)
-            if taken and not config.repeat:  # a file that is damaged further on: do not play its beginning for ever
+            if taken and not repeats(config):  # a file that is damaged further on: do not play its beginning for ever
                 receiver.ended()
                 return
             clock.wait(stopped, retry_s)
@@ -89,11 +89,11 @@ class _Pace:
     """Lets one item go every 1 / rate s, on the average; without a rate, at once."""
 
     def __init__(self, clock: Clock, stopped: Event, config: SourceConfig) -> None:
-        rate = rate_hz(config)
+        rate = pace_hz(config)
         self._clock = clock
         self._stopped = stopped
         self._period_s = 1 / rate if rate else 0.0
-        self._catch_up_s = _CATCH_UP_S if isinstance(config, CsvSource) else self._period_s
+        self._catch_up_s = _CATCH_UP_S if given_by(config) == "rows" else self._period_s
         self._due_s: float | None = None
 
     def wait(self) -> bool:

@@ -1,28 +1,32 @@
-"""What a source gives: a picture or a row of samples, and when it was taken.
+"""What a source gives: a picture, a row of samples or a stretch of sound, and when it was taken.
 
 Preparing them for a model is left to `transform`; pacing and dropping them, to `pipeline`.
 """
 
 from dataclasses import dataclass
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.transform.picture import WHOLE, Picture, View
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the models of now want of a source."""
+
+    channels: tuple[str, ...] = ()  # columns; (): all there are
+    sample_rate_hz: int | None = None  # of sound; None: no model is here yet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture. A file's is not decoded yet: that is part of preparing it, and may happen at reduced size."""
 
     name: str  # of the file, or its number in the source
     captured_s: float  # wall time
-    image: Image.Image
-
-
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    """One file or line that is no picture or row. What comes behind it may be fine."""
-
-    name: str
-    detail: str
+    picture: Picture
+    view: View = WHOLE  # what of it the pipeline looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,26 @@ class Sample:
     captured_s: float
     channels: tuple[str, ...]
     values: tuple[float, ...]
+    after_gap: bool = False  # what came before does not belong to it: a window begins here
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """Some samples of sound, mono: float32 [n], -1..1."""
+
+    name: str  # of the file, and the sample's number
+    captured_s: float  # wall time of the first sample
+    samples: NDArray[np.float32]
+    sample_rate_hz: int
+    after_gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """One file or line that is no picture or row. What comes behind it may be fine."""
+
+    name: str
+    detail: str
+
+
+Taken = Frame | Sample | Sound

@@ -11,17 +11,9 @@ from pathlib import Path
 from edge_agent.errors import InputError
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.model_file import ModelFile
-from edge_agent.release.manifest import (
-    MODEL_FILE,
-    FileEntry,
-    ImageInput,
-    InputSpec,
-    Manifest,
-    OutputSpec,
-    SignalInput,
-    TaskName,
-    TensorInput,
-)
+from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.release.manifest import MODEL_FILE, FileEntry, Manifest
+from edge_agent.release.outputs import OutputSpec, TaskName
 from edge_agent.transform.tensor import TensorSpec
 
 _DETECTION_OPERATOR = "TFLite_Detection_PostProcess"

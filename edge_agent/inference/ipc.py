@@ -5,28 +5,42 @@ Only small values cross; pictures never do. No numpy here. Each message is a dat
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edge_agent import schema
-from edge_agent.config import SourceConfig
+from edge_agent.config.pipeline import Crops, Delegate, Threads
+from edge_agent.config.sinks import PreviewSink
+from edge_agent.config.sources import SourceConfig
 from edge_agent.errors import Reason
 
-STAGES = ("capture", "preprocess", "invoke", "postprocess")  # the latency stages of one frame, in order
+STEPS = ("capture", "preprocess", "invoke", "postprocess")  # what a frame's latency is made of, in order
 
 
 # --- supervisor → worker ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
+class StageStart:
+    """One stage of the pipeline. Without a release it waits for Load."""
+
+    path: str | None = None  # directory of the release to serve
+    digest: str | None = None
+    threads: Threads = 1
+    delegate: Delegate | None = None
+    crops_of: str | None = None  # the stage whose detections it sees
+    crops: Crops = field(default_factory=Crops)
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
-    """The first line: what the worker is. It may be told to load a release later."""
+    """The first line: what the worker is. It may be told to load releases later; frames are taken once there is one."""
 
     pipeline: str
     source: SourceConfig
-    threads: int
-    path: str | None = None  # directory of the release to serve; None: wait for Load, frames are not taken
-    digest: str | None = None
+    stages: Mapping[str, StageStart]  # in the order they see a frame
+    preview: PreviewSink | None = None
+    keeps_pictures: bool = False  # the last ones, for Snapshot
     kind: Literal["start"] = "start"
 
 
@@ -34,6 +48,7 @@ class Start:
 class Load:
     """Load this release beside the running one and switch between two frames."""
 
+    stage: str
     path: str
     digest: str
     kind: Literal["load"] = "load"
@@ -43,7 +58,17 @@ class Load:
 class Unload:
     """Serve nothing: the only release there was has been rolled back."""
 
+    stage: str
     kind: Literal["unload"] = "unload"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Write the picture of this result, with what was found drawn in, as a JPEG file."""
+
+    seq: int
+    path: str
+    kind: Literal["snapshot"] = "snapshot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +76,22 @@ class Stop:
     kind: Literal["stop"] = "stop"
 
 
-Order = Start | Load | Unload | Stop
+Order = Start | Load | Unload | Snapshot | Stop
 
 # --- worker → supervisor ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The release that answers frames from now on (after Start or Load); None after Unload."""
+    """The release that answers a stage's frames from now on (after Start or Load); None after Unload."""
 
+    stage: str
     digest: str | None = None
     library: str | None = None
-    delegated: bool = False
+    delegated: bool = False  # XNNPACK or another delegate took nodes
+    threads: int = 1
+    delegate: str | None = None  # the external one in use
+    fell_back: str | None = None  # why the delegate that was asked for is not in use
     kind: Literal["serving"] = "serving"
 
 
@@ -70,6 +99,7 @@ class Serving:
 class LoadFailed:
     """A release that cannot be loaded; what served before still does."""
 
+    stage: str
     digest: str
     reason: Reason
     detail: str
@@ -78,16 +108,28 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What the model said of one frame. `results` are `tasks.Prediction.to_json()`."""
+class Answer:
+    """What one stage said of one frame. `results` are `tasks.Prediction.to_json()`.
+
+    Those of a stage whose detections another one has seen carry that one's answers to each:
+    `{"label": "bird", ..., "stages": {"name": [{"label": "chickadee", ...}]}}`; that one's own answer holds all of them.
+    """
 
     digest: str
+    task: str
+    results: tuple[Mapping[str, object], ...]
+    latency_ms: Mapping[str, float]  # by step, without capture; of a stage that sees crops, of all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the models said of one frame. A stage without a release, or which failed, has no answer."""
+
     seq: int  # frames of this worker, from 1
     captured_s: float  # wall time the frame was captured
     input: str  # file name, or the number of the frame or window in its source
-    task: str
-    results: tuple[Mapping[str, object], ...]
-    latency_ms: Mapping[str, float]  # by stage
+    answers: Mapping[str, Answer]  # by stage, in their order
+    capture_ms: float
     kind: Literal["result"] = "result"
 
 
@@ -95,6 +137,7 @@ class Result:
 class FrameFailed:
     """One frame could not be used. `of_model`: the model's fault (it counts against a trial), else the frame's."""
 
+    stage: str  # "" where no stage has seen it
     digest: str
     input: str
     of_model: bool
@@ -104,13 +147,15 @@ class FrameFailed:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Once a second: what has happened since the last Figures."""
+    """Once a second, of each stage: what has happened since the last Figures. Of a stage that sees crops, frames are
+    crops; what the pipeline dropped or could not use counts for each stage that would have seen it."""
 
+    stage: str
     frames_in: int
     frames_out: int
     dropped: int
     failed: int
-    latency: Mapping[str, Mapping[str, int]]  # stage → histogram bucket → count (see edge_agent.histogram)
+    latency: Mapping[str, Mapping[str, int]]  # step → histogram bucket → count (see edge_agent.histogram)
     latency_max_ms: Mapping[str, float]
     digest: str | None = None
     kind: Literal["figures"] = "figures"
@@ -133,7 +178,27 @@ class SourceEnded:
     kind: Literal["source_ended"] = "source_ended"
 
 
-Word = Serving | LoadFailed | Result | FrameFailed | Figures | SourceTrouble | SourceEnded
+@dataclass(frozen=True, slots=True)
+class SnapshotWritten:
+    """What came of a Snapshot; `problem` None: the file is there."""
+
+    seq: int
+    path: str
+    problem: str | None = None
+    kind: Literal["snapshot_written"] = "snapshot_written"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the operator is to know and nobody need act on: a delegate that was fallen back from, say."""
+
+    detail: str
+    hint: str | None = None
+    stage: str | None = None
+    kind: Literal["notice"] = "notice"
+
+
+Word = Serving | LoadFailed | Result | FrameFailed | Figures | SourceTrouble | SourceEnded | SnapshotWritten | Notice
 
 
 def format_line(message: Order | Word) -> bytes:

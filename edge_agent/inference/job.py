@@ -10,8 +10,9 @@ from functools import partial
 from edge_agent.errors import ModelError
 from edge_agent.inference.capture import Captured
 from edge_agent.inference.frame import Frame, Sample
-from edge_agent.inference.model import Model, Prepared
-from edge_agent.release.manifest import SignalInput
+from edge_agent.inference.model import Model
+from edge_agent.release.inputs import SignalInput
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array
 
 

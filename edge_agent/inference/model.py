@@ -6,45 +6,29 @@ Worker, probe and converter all run models through this, so they cannot differ. 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.tflite import open_engine
-from edge_agent.release.manifest import (
-    LABELS_FILE,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    ImageInput,
-    Manifest,
-    SignalInput,
-    parse_manifest,
-)
+from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
 from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
 from edge_agent.tasks.decoder import build_decoder
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.image import ImageTransform
-from edge_agent.transform.placement import Placement
+from edge_agent.transform.picture import WHOLE, Picture, View
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.signal import SignalTransform, Windower
 from edge_agent.transform.tensor import Array, dequantize, quantize
 
 Real = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """One frame or window as the model takes it."""
-
-    inputs: tuple[Array, ...]
-    placement: Placement | None = None  # of a picture
 
 
 class Model:
@@ -66,19 +50,19 @@ class Model:
             )
         self._image = ImageTransform(spec, engine.inputs[0]) if isinstance(spec, ImageInput) else None
         self._signal = SignalTransform(spec, engine.inputs[0]) if isinstance(spec, SignalInput) else None
-        self._decoder = build_decoder(manifest.task, manifest.output, engine.outputs, labels)
+        self._decoder = build_decoder(manifest.task, manifest.output, engine.outputs, labels, engine.inputs)
 
     # --- one frame ------------------------------------------------------------------------------------------
 
-    def prepare_image(self, image: Image.Image) -> Prepared:
-        """A picture, of any size and mode.
+    def prepare_image(self, picture: Picture, view: View = WHOLE) -> Prepared:
+        """A picture, of any size and mode, or what `view` cuts out of it.
 
         Raises:
             FrameError: it cannot be decoded, or this model takes no pictures.
         """
         if self._image is None:
             raise self._takes_no("pictures")
-        array, placement = self._image.apply(image)
+        array, placement = self._image.apply(picture, view)
         return Prepared((array,), placement)
 
     def prepare_rows(self, rows: ArrayLike) -> Prepared:
@@ -126,7 +110,7 @@ class Model:
         Raises:
             ModelError: the outputs are not numbers.
         """
-        return self._decoder.decode(outputs, prepared.placement)
+        return self._decoder.decode(outputs, prepared)
 
     # --- comparing ------------------------------------------------------------------------------------------
 

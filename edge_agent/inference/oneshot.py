@@ -17,23 +17,17 @@ import numpy as np
 from edge_agent.errors import EdgeError, FrameError, InputError, SourceError
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.guess import Guess, guess
-from edge_agent.inference.model import Model, Prepared, assemble, release_labels
+from edge_agent.inference.model import Model, assemble, release_labels
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.inference.tflite import open_engine
 from edge_agent.release.archive import read_artifact
-from edge_agent.release.manifest import (
-    LABELS_FILE,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    ImageInput,
-    Manifest,
-    SignalInput,
-    TaskName,
-    TensorInput,
-)
+from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
+from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest
+from edge_agent.release.outputs import TaskName
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.image import read_image
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.rows import parse_rows
 from edge_agent.transform.tensor import Array
 

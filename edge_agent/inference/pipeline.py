@@ -11,16 +11,16 @@ from dataclasses import replace
 from threading import Event, Thread
 
 from edge_agent.clock import Clock
-from edge_agent.config import CsvSource, SourceConfig
+from edge_agent.config.sources import CsvSource, SourceConfig
 from edge_agent.errors import FrameError, ModelError, SourceError
 from edge_agent.inference.capture import Captured, capture
 from edge_agent.inference.frame import Frame, Unusable
 from edge_agent.inference.ipc import FrameFailed, Result, Serving, SourceEnded, SourceTrouble, Word
 from edge_agent.inference.job import Ended, Job, Served, Switch
-from edge_agent.inference.model import Prepared
 from edge_agent.inference.slots import ClosedError, Slots
 from edge_agent.inference.sources.source import Source, rate_hz
 from edge_agent.inference.tally import Tally
+from edge_agent.transform.prepared import Prepared
 
 _WAITING_FRAMES = 2  # of a source that is not live: enough to overlap, and little memory
 _WAITING_ROWS = 64

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from edge_agent.clock import Clock, SystemClock
-from edge_agent.config import PipelineConfig
+from edge_agent.config.pipeline import PipelineConfig
 from edge_agent.errors import ModelError, WorkerCrashedError, describe_exit
 from edge_agent.inference.ipc import Load, LoadFailed, Result, Serving, Start, Unload, Word
 from edge_agent.inference.process import WorkerProcess

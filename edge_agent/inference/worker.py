@@ -22,7 +22,7 @@ from threading import Lock, Thread
 import numpy as np
 
 from edge_agent.clock import SystemClock
-from edge_agent.config import CsvSource, SourceConfig
+from edge_agent.config.sources import CsvSource, SourceConfig
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
 from edge_agent.inference.ipc import (
     Load,
@@ -37,10 +37,11 @@ from edge_agent.inference.ipc import (
     parse_order,
 )
 from edge_agent.inference.job import Served
-from edge_agent.inference.model import Model, Prepared, open_release
+from edge_agent.inference.model import Model, open_release
 from edge_agent.inference.pipeline import Pipeline
 from edge_agent.inference.sources.source import new_source
-from edge_agent.release.manifest import ImageInput, SignalInput
+from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.rows import parse_rows
 
 _SOFTWARE_ERROR = 70  # sysexits.h EX_SOFTWARE

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_agent.config import MqttConfig
+from edge_agent.config.agent import MqttConfig
 from edge_agent.errors import LinkError
 
 CONNECT_TIMEOUT_S = 10.0

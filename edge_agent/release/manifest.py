@@ -5,14 +5,15 @@ Tensor dtypes, shapes and quantization are read from the model and never repeate
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from edge_agent import schema
 from edge_agent.errors import ArtifactError, Reason
+from edge_agent.release.inputs import InputSpec
+from edge_agent.release.outputs import OutputSpec, TaskName
 
 SCHEMA = 1
 IDENTIFIER = re.compile(r"[a-z0-9_-]{1,64}")  # dots and spaces break NATS and RabbitMQ topics
@@ -24,82 +25,6 @@ LABELS_FILE = "labels.txt"
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "report.json"
 MANIFEST_FILE = "manifest.json"
-
-TaskName = Literal["classification", "detection", "signal_classification", "raw"]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInput:
-    """How a picture becomes the input tensor. Its size is the model's."""
-
-    kind: Literal["image"] = "image"
-    color: Literal["rgb", "bgr", "gray"] = "rgb"
-    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
-    # Pillow's filters, antialiased when shrinking (except nearest)
-    resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bilinear"
-    # reduced: JPEG may be decoded at 1/2, 1/4 or 1/8 as long as it stays larger than the input
-    decode: Literal["full", "reduced"] = "reduced"
-    # real value = (pixel 0..255 - mean) / std, one each or one per channel; None: quantized inputs take the
-    # pixel's byte (int8: byte - 128), float inputs 0..255 as it is
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std go together")
-        if self.std is not None and any(value == 0 for value in self.std):
-            raise ValueError("std must not be 0")
-        if not all(map(math.isfinite, (*(self.mean or ()), *(self.std or ())))):  # JSON written by Python may hold NaN
-            raise ValueError("mean and std must be finite")
-
-
-@dataclass(frozen=True, slots=True)
-class SignalInput:
-    """How rows of a sensor become the input tensor: windows of `window` rows, `stride` rows apart."""
-
-    kind: Literal["signal"] = "signal"
-    channels: tuple[str, ...] = ()  # column names in order; empty: all columns in the order they come
-    window: int = 1
-    stride: int = 1
-    sample_rate_hz: float | None = None
-    mean: tuple[float, ...] | None = None  # real value = (sample - mean) / std, one each or one per channel
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.window < 1 or self.stride < 1:
-            raise ValueError("window and stride must be at least 1 row")
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std go together")
-        if self.std is not None and any(value == 0 for value in self.std):
-            raise ValueError("std must not be 0")
-        if not all(map(math.isfinite, (*(self.mean or ()), *(self.std or ())))):  # JSON written by Python may hold NaN
-            raise ValueError("mean and std must be finite")
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInput:
-    """Values that go into the tensor as they are (quantized where the tensor is)."""
-
-    kind: Literal["tensor"] = "tensor"
-
-
-InputSpec = ImageInput | SignalInput | TensorInput
-
-
-@dataclass(frozen=True, slots=True)
-class OutputSpec:
-    """What the task decoder needs beside the tensors."""
-
-    top_k: int | None = None  # at most so many predictions; None: 5 classes, every object
-    activation: Literal["none", "softmax", "sigmoid"] = "none"
-    score_threshold: float = 0.0
-    decoder: Literal["ssd_postprocess"] | None = None  # detection only
-    # positions of boxes, classes, scores and count among the outputs; None: told apart by shape
-    output_order: tuple[int, int, int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError("top_k must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +76,11 @@ class Manifest:
     runtime: Runtime = field(default_factory=Runtime)
     limits: Limits = field(default_factory=Limits)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    # of a model with several: which one is run; None: the only one, or the model's main graph
+    signature: str | None = None
+    # of a model that remembers: output → the input it is fed back to with the next frame; both by name, zero at first
+    state: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, tuple[float, ...] | float] = field(default_factory=dict)  # input → what it always gets
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

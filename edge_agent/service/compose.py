@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from edge_agent.clock import Clock, SystemClock
-from edge_agent.config import Config, PipelineConfig
+from edge_agent.config.agent import Config
+from edge_agent.config.pipeline import PipelineConfig
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
 from edge_agent.errors import ConfigError, FetchError, Reason

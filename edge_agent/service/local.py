@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import schema
-from edge_agent.config import Config, PipelineConfig, StageConfig
+from edge_agent.config.agent import Config
+from edge_agent.config.pipeline import PipelineConfig, StageConfig
 from edge_agent.control import NotRunningError, ask
 from edge_agent.disk import Disk, RealDisk, open_disk
 from edge_agent.errors import ConfigError, EdgeError, StorageError

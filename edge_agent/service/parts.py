@@ -7,7 +7,7 @@ from threading import Thread
 from typing import Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.config import Config
+from edge_agent.config.agent import Config
 from edge_agent.release.document import Target
 from edge_agent.service.documents import Channel
 from edge_agent.service.inbox import Inbox

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from edge_agent.clock import Clock
-from edge_agent.config import JsonlSink as JsonlConfig
-from edge_agent.config import MqttSink as MqttConfig
-from edge_agent.config import PipelineConfig
+from edge_agent.config.pipeline import PipelineConfig
+from edge_agent.config.sinks import JsonlSink as JsonlConfig
+from edge_agent.config.sinks import MqttSink as MqttConfig
 from edge_agent.errors import Reason
 from edge_agent.histogram import Histogram
 from edge_agent.inference.ipc import (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_agent import __version__
-from edge_agent.config import StageConfig
+from edge_agent.config.pipeline import StageConfig
 from edge_agent.link.messages import (
     AgentReport,
     HardwareReport,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.release.manifest import OutputSpec, TaskName
+from edge_agent.release.outputs import OutputSpec, TaskName
 from edge_agent.tasks.classification import scores
 from edge_agent.tasks.detection import Objects, objects, output_order
 from edge_agent.transform.tensor import TensorSpec

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError, Reason
-from edge_agent.release.manifest import OutputSpec
+from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Prediction
-from edge_agent.transform.placement import Placement
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
 _TOP_K = 5
@@ -49,7 +49,7 @@ class ClassificationDecoder:
             )
         return cls(spec, outputs[0], labels)
 
-    def decode(self, outputs: Sequence[Array], placement: Placement | None) -> list[Prediction]:  # noqa: ARG002 - Decoder
+    def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:  # noqa: ARG002 - Decoder
         """The best classes at or above the threshold; equal scores in the order of their index."""
         score = scores(dequantize(outputs[0], self.tensor), self.spec.activation)
         if not np.isfinite(score).all():

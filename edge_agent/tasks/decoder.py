@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from edge_agent.release.manifest import OutputSpec, TaskName
+from edge_agent.errors import ModelError, Reason
+from edge_agent.release.outputs import OutputSpec, TaskName
 from edge_agent.tasks.classification import ClassificationDecoder
 from edge_agent.tasks.detection import DetectionDecoder
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.tasks.raw import RawDecoder
-from edge_agent.transform.placement import Placement
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, TensorSpec
 
 
 class Decoder(Protocol):
     """From stored outputs to predictions. Immutable; any thread may use it."""
 
-    def decode(self, outputs: Sequence[Array], placement: Placement | None) -> list[Prediction]:
+    def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:
         """What the model said, the best first.
 
         Raises:
@@ -25,17 +26,25 @@ class Decoder(Protocol):
 
 
 def build_decoder(
-    task: TaskName, spec: OutputSpec, outputs: tuple[TensorSpec, ...], labels: tuple[str, ...]
+    task: TaskName,
+    spec: OutputSpec,
+    outputs: tuple[TensorSpec, ...],
+    labels: tuple[str, ...],
+    inputs: tuple[TensorSpec, ...] = (),
 ) -> Decoder:
-    """The decoder of a task, once outputs and labels are those it needs.
+    """The decoder of a task, once outputs and labels are those it needs. `inputs[0]` is the one that is prepared.
 
     Raises:
         ModelError: INCOMPATIBLE or LABELS_MISMATCH.
     """
     match task:
-        case "classification" | "signal_classification":
+        case "classification" | "signal_classification" | "audio_classification":
             return ClassificationDecoder.build(spec, outputs, labels)
         case "detection":
             return DetectionDecoder.build(spec, outputs, labels)
         case "raw":
             return RawDecoder.build(spec, outputs, labels)
+        case _:
+            raise ModelError(
+                f"this agent has no decoder for task {task}", reason=Reason.INCOMPATIBLE, hint="update edge-deploy"
+            )

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError, Reason
-from edge_agent.release.manifest import OutputSpec
+from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Box, Prediction
 from edge_agent.transform.placement import Placement
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
 
@@ -53,7 +54,7 @@ class DetectionDecoder:
         """
         return cls(spec, outputs, labels, output_order(spec, outputs))
 
-    def decode(self, outputs: Sequence[Array], placement: Placement | None) -> list[Prediction]:
+    def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:
         """Objects at or above the threshold, the best first, boxes in source px.
 
         Without a placement boxes stay normalized, 0..1 of the model's input.
@@ -62,7 +63,7 @@ class DetectionDecoder:
         boxes, classes, score = objects(real, self.order)
         if not (np.isfinite(score).all() and np.isfinite(boxes).all()):
             raise ModelError("the model gave boxes or scores that are not numbers", reason=Reason.TRIAL_ERRORS)
-        placement = placement or Placement.fit("stretch", (1, 1), (1, 1))
+        placement = prepared.placement or Placement.fit("stretch", (1, 1), (1, 1))
         found: list[Prediction] = []
         for position in np.argsort(-score, kind="stable"):
             if score[position] < self.spec.score_threshold:

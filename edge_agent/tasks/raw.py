@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_agent.errors import ModelError, Reason
-from edge_agent.release.manifest import OutputSpec
+from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Prediction
-from edge_agent.transform.placement import Placement
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
 MAX_VALUES = 1000  # a result is a message, not a picture
@@ -42,7 +42,7 @@ class RawDecoder:
             )
         return cls(spec, outputs)
 
-    def decode(self, outputs: Sequence[Array], placement: Placement | None) -> list[Prediction]:  # noqa: ARG002 - Decoder
+    def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:  # noqa: ARG002 - Decoder
         """The first `MAX_VALUES` values of all outputs, in order."""
         found: list[Prediction] = []
         for tensor, stored in zip(self.tensors, outputs, strict=True):

@@ -1,63 +1,44 @@
 """From a picture to the input tensor: fit, resize, and one look-up from pixel to stored value.
 
 The laptop calibrates and compares through this very code, so a model never sees another resize or another
-normalization on the device than it was measured with. Getting encoded pictures is left to `inference.sources`.
+normalization on the device than it was measured with. All arithmetic on pixels is Pillow's 8-bit fixed-point resampling
+and whole numbers, so it comes out the same to the bit on every machine. Getting pictures is left to
+`inference.sources`; YUV planes to RGB, to `yuv`.
 """
 
-import io
 import math
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from edge_agent.errors import FrameError, ModelError, Reason
-from edge_agent.release.manifest import ImageInput
+from edge_agent.release.inputs import ImageInput
+from edge_agent.transform.orientation import UPRIGHT, lies_down, stored_box, turned
+from edge_agent.transform.picture import (
+    WHOLE,
+    EncodedPicture,
+    Picture,
+    View,
+    YuvPicture,
+    check_size,
+    decoding,
+    open_picture,
+)
 from edge_agent.transform.placement import Box, Placement, letterboxed_px
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
+from edge_agent.transform.yuv import resize_yuv
 
 LETTERBOX_GRAY = 114  # of 255; what YOLO letterboxes with (ultralytics/yolov5 utils/augmentations.py, letterbox)
 
-# What is opened: common formats with a decoder of their own. Pillow knows more, among them EPS, which starts a program.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")  # a JPEG of several pictures (MPO) is one, too
-# What pillow raises on hostile or broken pictures (found by fuzzing, and reading its plugins).
-_DECODING_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
-    NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
 _ORIENTATION_TAG = 0x0112
-_EXTENT = "edge_deploy_extent"  # key in Image.info, see _reduce
-# Exif 2.3 §4.6.4 A: what to do to the stored picture to see it upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_LYING_DOWN = (5, 6, 7, 8)  # orientations that swap width and height
+# Whole-factor averaging before the filter, as long as the picture stays at least as large as the target: with the factor
+# that a gap of 1.0 gives, half the time and 0.8 gray levels from the filter alone (lab/runtime.md §3).
+_REDUCING_GAP = 1.0
 
 
-def open_image(content: bytes, name: str) -> Image.Image:
-    """A picture from the bytes of its file. Only its header is read; `ImageTransform` decodes it, maybe reduced.
-
-    Raises:
-        FrameError: not a picture, or one too large to be decoded.
-    """
-    with _decoding(name):
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    _check_size(image, name)
-    return image
-
-
-def read_image(path: Path) -> Image.Image:
-    """`open_image` of a file.
+def read_image(path: Path) -> EncodedPicture:
+    """`open_picture` of a file.
 
     Raises:
         FrameError: it cannot be read, is not a picture, or is too large.
@@ -66,11 +47,11 @@ def read_image(path: Path) -> Image.Image:
         content = path.read_bytes()
     except OSError as error:
         raise FrameError(f"{path}: {error.strerror or error}", hint="check the path") from error
-    return open_image(content, str(path))
+    return open_picture(content, str(path))
 
 
 class ImageTransform:
-    """How one model takes pictures. Immutable; any thread may apply it.
+    """How one model takes pictures. Any thread may apply it.
 
     Raises:
         ModelError: INCOMPATIBLE, the model's input is not one this specification can fill.
@@ -85,53 +66,62 @@ class ImageTransform:
         self._filter = Image.Resampling[spec.resample.upper()]
         self._lut = _LookUpTable(spec, tensor, channels)
 
-    def apply(self, image: Image.Image) -> tuple[Array, Placement]:
+    def apply(self, picture: Picture, view: View = WHOLE) -> tuple[Array, Placement]:
         """The input tensor, [1, height, width, channels] in the model's dtype, and where the picture lies in it.
 
-        EXIF orientation is applied: the placement is in px of the upright picture. An alpha channel is dropped.
+        EXIF orientation is applied: view and placement are in px of the upright picture. An alpha channel is dropped.
 
         Raises:
             FrameError: the picture cannot be decoded.
         """
-        name = getattr(image, "filename", "") or "the picture"
-        _check_size(image, name)
-        with _decoding(name):
-            pixels, placement = self._place(image)
+        if isinstance(picture, YuvPicture):
+            name, orientation = picture.name, 1
+            pixels, placement = self._place(picture, picture.size_px, turned(orientation, view.rotate_deg), view.roi)
+            return self._lut.apply(pixels), placement
+        image = picture.open() if isinstance(picture, EncodedPicture) else picture
+        name = picture.name if isinstance(picture, EncodedPicture) else getattr(image, "filename", "") or "the picture"
+        check_size(image.size, name)
+        with decoding(name):
+            orientation = turned(image.getexif().get(_ORIENTATION_TAG, 1), view.rotate_deg)
+            pixels, placement = self._place(picture, image.size, orientation, view.roi)
         return self._lut.apply(pixels), placement
 
-    def _place(self, image: Image.Image) -> tuple[Array, Placement]:
+    def _place(
+        self, picture: Picture, stored_px: tuple[int, int], orientation: int, roi: Box | None
+    ) -> tuple[Array, Placement]:
         """Pixels [height, width] or [height, width, rgb], uint8, of the fitted picture.
 
         All is done in the stored orientation and only the small result is turned: letterbox and crop are
         centered, so it comes to the same.
         """
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        lying = orientation in _LYING_DOWN
-        resized, stored_px = self._resize(image, self.size_px[::-1] if lying else self.size_px)
-        if orientation in _UPRIGHT:
-            resized = resized.transpose(_UPRIGHT[orientation])
+        upright_px = stored_px[::-1] if lies_down(orientation) else stored_px
+        placement = Placement.fit(self._spec.fit, upright_px, self.size_px, _whole_pixels(roi, upright_px))
+        fitted = self._spec.fit == "letterbox"
+        content_px = letterboxed_px(placement.bounds.size, self.size_px) if fitted else self.size_px
+        box = stored_box(placement.visible, orientation, stored_px)
+        resized = self._resize(picture, content_px[::-1] if lies_down(orientation) else content_px, box)
+        if orientation in UPRIGHT:
+            resized = resized.transpose(UPRIGHT[orientation])
         if resized.size != self.size_px:  # the bars of a letterbox
             canvas = Image.new(self._mode, self.size_px, (LETTERBOX_GRAY,) * len(self._mode))
             bars = [(whole - part) // 2 for whole, part in zip(self.size_px, resized.size, strict=True)]
             canvas.paste(resized, (bars[0], bars[1]))
             resized = canvas
-        upright_px = stored_px[::-1] if lying else stored_px
-        return np.asarray(resized), Placement.fit(self._spec.fit, upright_px, self.size_px)
+        return np.asarray(resized), placement
 
-    def _resize(self, image: Image.Image, target_px: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
-        """The content for the target, without bars, and the size of the whole picture as it is stored."""
-        source_px, _ = _extent(image)
-        whole = Placement.fit("stretch", source_px, target_px).shown
-        if self._spec.fit == "letterbox":
-            content_px, shown = letterboxed_px(source_px, target_px), whole
+    def _resize(self, picture: Picture, content_px: tuple[int, int], box: Box) -> Image.Image:
+        """`box` (px of the picture as it is stored) at the size of `content_px`, in our mode."""
+        gap = _REDUCING_GAP if self._spec.decode == "reduced" else None
+        if isinstance(picture, YuvPicture):
+            return resize_yuv(picture, self._mode, content_px, box, self._filter, gap)
+        per_x = per_y = 1.0
+        if isinstance(picture, EncodedPicture):
+            needed_px = _needed_px(picture.size_px, content_px, box) if self._spec.decode == "reduced" else None
+            image, (per_x, per_y) = picture.decoded(self._mode, needed_px)
         else:
-            content_px, shown = target_px, Placement.fit(self._spec.fit, source_px, target_px).shown
-        if self._spec.decode == "reduced":
-            _reduce(image, self._mode, content_px, shown)
-        extent_px = _extent(image)[1]
-        per_x, per_y = extent_px[0] / source_px[0], extent_px[1] / source_px[1]
-        box = (shown.left * per_x, shown.top * per_y, shown.right * per_x, shown.bottom * per_y)
-        return _converted(image, self._mode).resize(content_px, self._filter, box), source_px
+            image = picture
+        stored = (box.left * per_x, box.top * per_y, box.right * per_x, box.bottom * per_y)
+        return _converted(image, self._mode).resize(content_px, self._filter, stored, gap)
 
 
 class _LookUpTable:
@@ -207,52 +197,29 @@ def _check_tensor(spec: ImageInput, tensor: TensorSpec, channels: int) -> None:
             raise incompatible(f"1 or {channels} values of {what}, found {len(values)}", f"give 1 or {channels} values")
 
 
-def _reduce(image: Image.Image, mode: str, content_px: tuple[int, int], shown: Box) -> None:
-    """Have a JPEG decoded at the largest reduction that leaves `shown` at least `content_px`, if it is still to be."""
-    width, height = image.size
-    needed_px = (
-        math.ceil(content_px[0] * width / (shown.right - shown.left)),
-        math.ceil(content_px[1] * height / (shown.bottom - shown.top)),
-    )
-    drafted = image.draft(mode, needed_px)
-    if drafted is not None:  # else another format, or decoded already
-        # `draft` changes the picture's size for good, so the true one is noted for whoever applies a transform again.
-        image.info.setdefault(_EXTENT, ((width, height), (drafted[1][2], drafted[1][3])))
+def _needed_px(stored_px: tuple[int, int], content_px: tuple[int, int], box: Box) -> tuple[int, int]:
+    """The size that the whole picture must keep for `box` to be at least `content_px`."""
+    width, height = box.size
+    return math.ceil(content_px[0] * stored_px[0] / width), math.ceil(content_px[1] * stored_px[1] / height)
 
 
-def _extent(image: Image.Image) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Size of the whole picture, and its extent in px of its decoded form.
+def _whole_pixels(roi: Box | None, upright_px: tuple[int, int]) -> Box | None:
+    """The region as whole pixels of the picture, at least one.
 
-    They differ only where it is decoded reduced; there the last row and column may be covered partly.
+    Raises:
+        FrameError: it lies outside of the picture.
     """
-    noted: tuple[tuple[int, int], tuple[float, float]] = image.info.get(_EXTENT, (image.size, image.size))
-    return noted
+    if roi is None:
+        return None
+    width, height = upright_px
+    found = Box(math.floor(roi.left), math.floor(roi.top), math.ceil(roi.right), math.ceil(roi.bottom))
+    found = found.clipped(Box(0, 0, width, height))
+    if found.area <= 0:
+        raise FrameError(f"a region {roi} of a picture of {width} x {height} px", hint="it has to lie in the picture")
+    return found
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise ValueError(f"pixels of mode {image.mode!r} have more than 8 bits")
     return image if image.mode == mode else image.convert(mode)
-
-
-def _check_size(image: Image.Image, name: str) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise FrameError(
-            f"{name} has {image.width} x {image.height} px; at most {limit} px are decoded", hint="shrink the picture"
-        )
-    if 0 in image.size:
-        raise FrameError(f"{name} has {image.width} x {image.height} px", hint="leave out empty pictures")
-
-
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise FrameError(f"{name} is too large to be decoded: {error}", hint="shrink the picture") from error
-    except UnidentifiedImageError as error:
-        raise FrameError(f"{name} is not a picture", hint="use JPEG, PNG, BMP, GIF, WebP, TIFF or PPM") from error
-    except _DECODING_ERRORS as error:
-        hint = "the file may be cut off or damaged; save it again as 8-bit JPEG or PNG"
-        raise FrameError(f"{name} cannot be decoded: {error}", hint=hint) from error

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.errors import FrameError, ModelError, Reason
-from edge_agent.release.manifest import SignalInput
+from edge_agent.release.inputs import SignalInput
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
 
 

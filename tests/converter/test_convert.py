@@ -19,7 +19,8 @@ from edge_agent.errors import ModelError, Reason, StorageError
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.golden import parse_golden
-from edge_agent.release.manifest import GOLDEN_FILE, LABELS_FILE, MODEL_FILE, REPORT_FILE, SignalInput
+from edge_agent.release.inputs import SignalInput
+from edge_agent.release.manifest import GOLDEN_FILE, LABELS_FILE, MODEL_FILE, REPORT_FILE
 from tests.converter.conftest import EXAMPLES, Digits, order, picture_accuracy, row_accuracy, unpack
 
 FLOAT_ACCURACY = 0.9698  # examples/digits/README.md

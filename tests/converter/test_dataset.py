@@ -10,7 +10,7 @@ from converter.calibrate import collect_samples
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError
 from converter.samples import Dataset, Seeded, spread
-from edge_agent.release.manifest import ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.transform.image import ImageTransform, read_image
 from edge_agent.transform.tensor import Array, Quantization, TensorSpec
 from tests.converter.conftest import Digits

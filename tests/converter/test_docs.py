@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 from converter.recipe import SCHEMES, DeviceLimits, Gate, Recipe
-from edge_agent.release.manifest import ImageInput, OutputSpec, Runtime, SignalInput
+from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.manifest import Runtime
+from edge_agent.release.outputs import OutputSpec
 
 TEXT = (Path(__file__).parents[2] / "docs" / "converter.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from converter.commands.model import convert, inspect
 from converter.errors import QualityGateError
 from edge_agent.release.archive import read_artifact
-from edge_agent.release.manifest import ImageInput, SignalInput
+from edge_agent.release.inputs import ImageInput, SignalInput
 from tests.converter.conftest import EXAMPLES, Digits
 
 

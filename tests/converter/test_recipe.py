@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from converter.errors import RecipeError
 from converter.package import parse_output_name
 from converter.recipe import SCHEMES, build_recipe, read_recipe, shipped_recipe
-from edge_agent.release.manifest import IDENTIFIER, VERSION, ImageInput, SignalInput, TensorInput
+from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
+from edge_agent.release.manifest import IDENTIFIER, VERSION
 
 TOLD = {
     "task": "classification",

@@ -8,7 +8,8 @@ from converter.convert import convert
 from edge_agent.inference.model import Model
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.golden import parse_golden
-from edge_agent.release.manifest import GOLDEN_FILE, LABELS_FILE, MODEL_FILE, ImageInput
+from edge_agent.release.inputs import ImageInput
+from edge_agent.release.manifest import GOLDEN_FILE, LABELS_FILE, MODEL_FILE
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.image import read_image
 from edge_agent.transform.rows import parse_rows

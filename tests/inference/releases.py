@@ -8,7 +8,8 @@ from PIL import Image
 
 from edge_agent.inference.ipc import Word
 from edge_agent.inference.server import WorkerExited
-from edge_agent.release.manifest import ImageInput, InputSpec, OutputSpec, SignalInput
+from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput
+from edge_agent.release.outputs import OutputSpec
 from tests.sim.artifact import make_members, unpack
 
 DIGITS = Path(__file__).parent.parent.parent / "examples" / "digits"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from threading import Event
 
-from edge_agent.config import FolderSource
+from edge_agent.config.sources import FolderSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.capture import Captured, capture
 from edge_agent.inference.frame import Unusable

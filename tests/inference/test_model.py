@@ -9,7 +9,9 @@ from PIL import Image
 
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.model import Model, assemble, open_release
-from edge_agent.release.manifest import ImageInput, OutputSpec, SignalInput, TensorInput, parse_manifest
+from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
+from edge_agent.release.manifest import parse_manifest
+from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.tensor import Quantization, TensorSpec
 from tests.sim.artifact import make_members, unpack

@@ -9,7 +9,7 @@ from PIL import Image
 
 from edge_agent.errors import ArtifactError, InputError, ModelError, Reason
 from edge_agent.inference.oneshot import OneShot, Options, infer, infer_all, open_any
-from edge_agent.release.manifest import ImageInput, SignalInput, TensorInput
+from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
 from tests.sim.artifact import make_members, pack
 
 MOBILENET = "models/classification/mobilenet_v2_1.0_224_quant.tflite"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_agent.clock import SystemClock
-from edge_agent.config import CsvSource, FolderSource, SourceConfig
+from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Unusable
 from edge_agent.inference.ipc import (
@@ -27,7 +27,8 @@ from edge_agent.inference.ipc import (
 from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model
 from edge_agent.inference.pipeline import Pipeline
-from edge_agent.release.manifest import ImageInput, InputSpec, Manifest, SignalInput, TensorInput
+from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.release.manifest import Manifest
 from edge_agent.transform.tensor import Array, TensorSpec
 from tests.sim.artifact import entry
 from tests.sim.engine import FakeEngine

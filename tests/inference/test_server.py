@@ -10,7 +10,8 @@ from threading import Thread
 
 import pytest
 
-from edge_agent.config import FolderSource, PipelineConfig, StageConfig
+from edge_agent.config.pipeline import PipelineConfig, StageConfig
+from edge_agent.config.sources import FolderSource
 from edge_agent.errors import ModelError, Reason, WorkerCrashedError
 from edge_agent.inference.ipc import Figures, LoadFailed, Result, Serving, SourceEnded, Word
 from edge_agent.inference.server import PipelineServer, ServerTimes, WorkerExited

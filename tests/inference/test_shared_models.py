@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from edge_agent.clock import SystemClock
-from edge_agent.config import VideoSource
+from edge_agent.config.sources import VideoSource
 from edge_agent.inference.frame import Frame
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.oneshot import Options, infer, open_any
 from edge_agent.inference.sources.source import new_source
 from edge_agent.inference.tflite import engine_library, open_engine
-from edge_agent.release.manifest import ImageInput, parse_manifest
+from edge_agent.release.inputs import ImageInput
+from edge_agent.release.manifest import parse_manifest
 from edge_agent.tasks.agreement import output_ranges
 from edge_agent.tasks.prediction import Box
 from edge_agent.transform.image import read_image

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config import CsvSource, FolderSource, SourceConfig, VideoSource
+from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig, VideoSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Frame, Sample, Unusable
 from edge_agent.inference.sources.source import Source, new_source, rate_hz

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import CsvSource, FolderSource, SourceConfig
+from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig
 from edge_agent.errors import Reason, describe_exit
 from edge_agent.inference.ipc import (
     Figures,
@@ -29,7 +29,7 @@ from edge_agent.inference.ipc import (
     format_line,
 )
 from edge_agent.inference.process import WorkerProcess, read_pss_bytes
-from edge_agent.release.manifest import SignalInput
+from edge_agent.release.inputs import SignalInput
 from tests.inference.releases import (
     WAIT_S,
     Words,
@@ -263,7 +263,7 @@ def test_no_worker_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     script = f"""
 import sys, threading
 from pathlib import Path
-from edge_agent.config import FolderSource
+from edge_agent.config.sources import FolderSource
 from edge_agent.inference.ipc import Result, Start
 from edge_agent.inference.process import WorkerProcess
 answered = threading.Event()

@@ -5,7 +5,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from edge_agent.config import MqttConfig
+from edge_agent.config.agent import MqttConfig
 from edge_agent.errors import Reason
 from edge_agent.link import download, messages
 from edge_agent.link.topics import Topics

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from edge_agent.config import MqttConfig
+from edge_agent.config.agent import MqttConfig
 from edge_agent.errors import LinkError
 from edge_agent.link.broker import BrokerSettings, read_settings, unreachable
 from edge_agent.link.events import Connected, Disconnected, Failed, LinkEvent, Received, Will

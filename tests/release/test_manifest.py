@@ -8,16 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import ArtifactError, Reason
-from edge_agent.release.manifest import (
-    ImageInput,
-    Limits,
-    Manifest,
-    OutputSpec,
-    SignalInput,
-    TensorInput,
-    format_manifest,
-    parse_manifest,
-)
+from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
+from edge_agent.release.manifest import Limits, Manifest, format_manifest, parse_manifest
+from edge_agent.release.outputs import OutputSpec
 from tests.sim.artifact import entry
 
 ENTRY = entry(b"model")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import Config, parse_config
+from edge_agent.config.agent import Config, parse_config
 from edge_agent.control import ControlServer
 from edge_agent.disk import open_disk
 from edge_agent.errors import ConfigError, EdgeError, InputError, Reason, StorageError

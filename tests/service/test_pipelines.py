@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config import parse_config
+from edge_agent.config.agent import parse_config
 from edge_agent.errors import Reason
 from edge_agent.histogram import Histogram
 from edge_agent.inference.ipc import (

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.config import StageConfig
+from edge_agent.config.pipeline import StageConfig
 from edge_agent.errors import Reason
 from edge_agent.link.messages import format_reported, parse_reported
 from edge_agent.service.reporting import StageName, event_of, reported, sentence, stage_report

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from edge_agent.config import parse_config
+from edge_agent.config.agent import parse_config
 from edge_agent.link.events import Receipt
 from edge_agent.link.messages import Reported, StageReport, decode, parse_reported
 from edge_agent.release.document import Target

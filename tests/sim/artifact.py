@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.release.archive import format_archive
+from edge_agent.release.inputs import ImageInput, InputSpec
 from edge_agent.release.manifest import (
     GOLDEN_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     FileEntry,
-    ImageInput,
-    InputSpec,
     Manifest,
-    OutputSpec,
-    TaskName,
     format_manifest,
 )
+from edge_agent.release.outputs import OutputSpec, TaskName
 
 
 def make_members(

@@ -10,6 +10,7 @@ from edge_agent.errors import FetchError, Reason
 from edge_agent.release.archive import format_archive
 from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index
 from edge_agent.release.document import Target
+from edge_agent.release.inputs import TensorInput
 from edge_agent.release.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -17,7 +18,6 @@ from edge_agent.release.manifest import (
     FileEntry,
     Limits,
     Manifest,
-    TensorInput,
     format_manifest,
 )
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from edge_agent.release.archive import format_archive, read_artifact
-from edge_agent.release.manifest import MANIFEST_FILE, MODEL_FILE, FileEntry, SignalInput, format_manifest
+from edge_agent.release.inputs import SignalInput
+from edge_agent.release.manifest import MANIFEST_FILE, MODEL_FILE, FileEntry, format_manifest
 from examples.agent_process import AgentProcess
 from tests.sim.broker import Mosquitto
 from tests.system.artifacts import Artifacts, edgectl

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_agent.release.manifest import OutputSpec
+from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
 from edge_agent.transform.tensor import TensorSpec
 

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import ModelError, Reason
-from edge_agent.release.manifest import OutputSpec
+from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.classification import scores
 from edge_agent.tasks.decoder import build_decoder
 from edge_agent.tasks.prediction import Prediction
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Quantization, TensorSpec
 
 FLOAT = TensorSpec("scores", (1, 4), np.dtype(np.float32))
@@ -20,26 +21,28 @@ VALUES = np.array([[0.25, 0.5, 0.0, 0.25]], np.float32)
 
 def test_the_best_class_comes_first_and_equal_ones_keep_their_order() -> None:
     decoder = build_decoder("classification", OutputSpec(), (FLOAT,), LABELS)
-    found = decoder.decode([VALUES], None)
+    found = decoder.decode([VALUES], Prepared())
     assert [prediction.label for prediction in found] == ["dog", "cat", "fish", "bird"]
     assert found[0] == Prediction(1, 0.5, "dog")
 
 
 def test_top_k_and_threshold_shorten_the_list() -> None:
     spec = OutputSpec(top_k=2, score_threshold=0.3)
-    assert len(build_decoder("signal_classification", spec, (FLOAT,), LABELS).decode([VALUES], None)) == 1
+    assert len(build_decoder("signal_classification", spec, (FLOAT,), LABELS).decode([VALUES], Prepared())) == 1
 
 
 def test_five_classes_are_given_where_nothing_is_said() -> None:
     tensor = TensorSpec("scores", (1, 9), np.dtype(np.float32))
-    found = build_decoder("classification", OutputSpec(), (tensor,), ()).decode([np.zeros((1, 9), np.float32)], None)
-    assert [(prediction.index, prediction.label) for prediction in found] == [(index, None) for index in range(5)]
+    found = build_decoder("classification", OutputSpec(), (tensor,), ()).decode(
+        [np.zeros((1, 9), np.float32)], Prepared()
+    )
+    assert [(prediction.index, prediction.label) for prediction in found] == [(index, Prepared()) for index in range(5)]
 
 
 def test_quantized_scores_are_real_ones() -> None:
     stored = np.array([[64, 128, 0, 64]], np.uint8)
     decoder = build_decoder("classification", OutputSpec(), (UINT8,), LABELS)
-    assert [prediction.score for prediction in decoder.decode([stored], None)] == [0.5, 0.25, 0.25, 0.0]
+    assert [prediction.score for prediction in decoder.decode([stored], Prepared())] == [0.5, 0.25, 0.25, 0.0]
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=20))
@@ -77,7 +80,7 @@ def test_two_outputs_are_incompatible() -> None:
 def test_scores_that_are_no_numbers_are_the_models_fault(value: float) -> None:
     decoder = build_decoder("classification", OutputSpec(), (FLOAT,), LABELS)
     with pytest.raises(ModelError, match="not numbers"):
-        decoder.decode([np.array([[0, value, 0, 0]], np.float32)], None)
+        decoder.decode([np.array([[0, value, 0, 0]], np.float32)], Prepared())
 
 
 def test_raw_values_are_given_as_they_are_and_not_too_many() -> None:
@@ -97,4 +100,4 @@ def test_raw_has_no_use_for_labels() -> None:
 
 def test_raw_values_that_are_no_numbers_are_the_models_fault() -> None:
     with pytest.raises(ModelError, match="scores"):
-        build_decoder("raw", OutputSpec(), (FLOAT,), ()).decode([np.full((1, 4), np.nan, np.float32)], None)
+        build_decoder("raw", OutputSpec(), (FLOAT,), ()).decode([np.full((1, 4), np.nan, np.float32)], Prepared())

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError, Reason
-from edge_agent.release.manifest import OutputSpec
+from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.decoder import build_decoder
 from edge_agent.tasks.detection import OutputOrder, output_order
 from edge_agent.tasks.prediction import Box, Prediction
 from edge_agent.transform.placement import Placement
+from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, TensorSpec
 
 LABELS = ("person", "bicycle")
@@ -37,7 +38,9 @@ OTHER = ((0.0, 0.0, 1.0, 1.0), 0.0, 0.5)
 
 
 def test_boxes_are_in_px_of_the_picture_and_the_best_comes_first() -> None:
-    found = build_decoder("detection", OutputSpec(), OPERATOR, LABELS).decode(outputs(OTHER, ONE), PICTURE)
+    found = build_decoder("detection", OutputSpec(), OPERATOR, LABELS).decode(
+        outputs(OTHER, ONE), Prepared(placement=PICTURE)
+    )
     assert [prediction.label for prediction in found] == ["bicycle", "person"]
     assert found[0].box is not None
     corners = (found[0].box.left, found[0].box.top, found[0].box.right, found[0].box.bottom)
@@ -47,26 +50,35 @@ def test_boxes_are_in_px_of_the_picture_and_the_best_comes_first() -> None:
 
 def test_only_as_many_as_the_operator_counted_are_taken() -> None:
     decoder = build_decoder("detection", OutputSpec(), OPERATOR, LABELS)
-    assert len(decoder.decode(outputs(ONE, OTHER, count=1), PICTURE)) == 1
-    assert decoder.decode(outputs(ONE, OTHER, count=0), PICTURE) == []
-    assert len(decoder.decode(outputs(ONE, OTHER, count=99), PICTURE)) == 2  # the third has no area
+    assert len(decoder.decode(outputs(ONE, OTHER, count=1), Prepared(placement=PICTURE))) == 1
+    assert decoder.decode(outputs(ONE, OTHER, count=0), Prepared(placement=PICTURE)) == []
+    assert len(decoder.decode(outputs(ONE, OTHER, count=99), Prepared(placement=PICTURE))) == 2  # the third has no area
 
 
 def test_threshold_and_top_k_shorten_the_list() -> None:
     assert (
         len(
             build_decoder("detection", OutputSpec(score_threshold=0.6), OPERATOR, ()).decode(
-                outputs(ONE, OTHER), PICTURE
+                outputs(ONE, OTHER), Prepared(placement=PICTURE)
             )
         )
         == 1
     )
-    assert len(build_decoder("detection", OutputSpec(top_k=1), OPERATOR, ()).decode(outputs(ONE, OTHER), PICTURE)) == 1
+    assert (
+        len(
+            build_decoder("detection", OutputSpec(top_k=1), OPERATOR, ()).decode(
+                outputs(ONE, OTHER), Prepared(placement=PICTURE)
+            )
+        )
+        == 1
+    )
 
 
 def test_a_class_beyond_the_labels_has_none() -> None:
     beyond = (ONE[0], 7.0, 0.9)
-    found = build_decoder("detection", OutputSpec(), OPERATOR, LABELS).decode(outputs(beyond), PICTURE)
+    found = build_decoder("detection", OutputSpec(), OPERATOR, LABELS).decode(
+        outputs(beyond), Prepared(placement=PICTURE)
+    )
     assert (found[0].index, found[0].label) == (7, None)
 
 
@@ -81,7 +93,9 @@ def test_what_lies_in_the_bar_of_a_letterbox_is_no_object() -> None:
 
 def test_boxes_that_are_no_numbers_are_the_models_fault() -> None:
     with pytest.raises(ModelError, match="not numbers"):
-        build_decoder("detection", OutputSpec(), OPERATOR, ()).decode(outputs(((np.nan, 0, 1, 1), 0.0, 0.9)), PICTURE)
+        build_decoder("detection", OutputSpec(), OPERATOR, ()).decode(
+            outputs(((np.nan, 0, 1, 1), 0.0, 0.9)), Prepared(placement=PICTURE)
+        )
 
 
 @pytest.mark.parametrize(

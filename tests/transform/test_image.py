@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edge_agent.errors import FrameError, ModelError, Reason
-from edge_agent.release.manifest import ImageInput
-from edge_agent.transform.image import LETTERBOX_GRAY, ImageTransform, open_image, read_image
+from edge_agent.release.inputs import ImageInput
+from edge_agent.transform.image import LETTERBOX_GRAY, ImageTransform, read_image
+from edge_agent.transform.picture import Picture, open_picture
 from edge_agent.transform.placement import Box
 from edge_agent.transform.tensor import Array, Quantization, TensorSpec, quantize
 
@@ -39,7 +40,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def applied(spec: ImageInput, tensor: TensorSpec, image: Image.Image) -> Array:
+def applied(spec: ImageInput, tensor: TensorSpec, image: Picture) -> Array:
     array, _ = ImageTransform(spec, tensor).apply(image)
     assert array.shape == tensor.shape
     assert array.dtype == tensor.dtype
@@ -126,7 +127,7 @@ def test_exif_orientation_is_applied(orientation: int, fit: Any, decode: Any) ->
         upright = ImageOps.exif_transpose(stored)
     spec = ImageInput(fit=fit, decode=decode)
     expected, expected_placement = ImageTransform(replace(spec, decode="full"), UINT8).apply(upright)
-    found, placement = ImageTransform(spec, UINT8).apply(open_image(content, "picture"))
+    found, placement = ImageTransform(spec, UINT8).apply(open_picture(content, "picture"))
     assert placement == expected_placement
     # reduced decoding is a box filter before the bilinear one; turning before or after rounds differently
     difference = np.abs(found.astype(int) - expected.astype(int))
@@ -137,31 +138,34 @@ def test_exif_orientation_is_applied(orientation: int, fit: Any, decode: Any) ->
 def test_a_jpeg_is_decoded_reduced_but_never_below_the_input(fit: Any) -> None:
     content = encoded(picture(1003, 517), "JPEG", quality=95)
     transform = ImageTransform(ImageInput(fit=fit), UINT8)
-    image = open_image(content, "picture")
-    array, placement = transform.apply(image)
-    assert image.width < 1003 / 2
-    shown = placement.shown
-    assert image.width * min(1.0, (shown.right - shown.left) / 1003) >= 32 - 1e-6 or fit == "letterbox"
-    assert (placement.source_width_px, placement.source_height_px) == (1003, 517)
-    exact = applied(replace(FULL, fit=fit), UINT8, open_image(content, "picture"))
+    source = open_picture(content, "picture")
+    array, placement = transform.apply(source)
+    ((_, decoded_px),) = source._decoded
+    assert decoded_px[0] < 1003 / 2
+    assert decoded_px[0] * min(1.0, placement.shown.size[0] / 1003) >= 32 - 1e-6 or fit == "letterbox"
+    assert placement.bounds == Box(0, 0, 1003, 517)
+    exact = applied(replace(FULL, fit=fit), UINT8, open_picture(content, "picture"))
     assert np.abs(array.astype(int) - exact.astype(int)).mean() < 2.0
 
 
 def test_a_picture_may_be_given_to_two_models() -> None:
     content = encoded(picture(1000, 800), "JPEG", quality=95)
-    image = open_image(content, "picture")
+    image = open_picture(content, "picture")
     ImageTransform(ImageInput(), UINT8).apply(image)
     again, placement = ImageTransform(ImageInput(fit="crop"), UINT8).apply(image)
-    fresh, expected = ImageTransform(ImageInput(fit="crop"), UINT8).apply(open_image(content, "picture"))
+    fresh, expected = ImageTransform(ImageInput(fit="crop"), UINT8).apply(open_picture(content, "picture"))
     assert placement == expected
     assert np.abs(again.astype(int) - fresh.astype(int)).max() <= 3
 
 
-def test_a_loaded_picture_is_not_reduced() -> None:
-    image = open_image(encoded(picture(1000, 800), "JPEG"), "picture")
-    image.load()
-    ImageTransform(ImageInput(), UINT8).apply(image)
-    assert image.size == (1000, 800)
+def test_each_reduction_is_decoded_once_and_none_stands_in_for_another() -> None:
+    source = open_picture(encoded(picture(1000, 800), "JPEG"), "picture")
+    larger = replace(UINT8, shape=(1, 240, 320, 3))
+    alone = applied(ImageInput(), larger, open_picture(source.content, "picture"))
+    for tensor in (UINT8, larger, UINT8, larger):
+        found = applied(ImageInput(), tensor, source)
+    assert np.array_equal(found, alone)
+    assert sorted(size for _, size in source._decoded) == [(125, 100), (500, 400)]
 
 
 @pytest.mark.parametrize(
@@ -190,14 +194,14 @@ def test_a_model_that_cannot_take_such_pictures_is_incompatible(
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff", b"BM", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_not_a_picture_is_a_frame_error(content: bytes) -> None:
     with pytest.raises(FrameError, match=r"cam\.jpg") as caught:
-        ImageTransform(ImageInput(), UINT8).apply(open_image(content, "cam.jpg"))
+        ImageTransform(ImageInput(), UINT8).apply(open_picture(content, "cam.jpg"))
     assert caught.value.hint
 
 
 def test_a_cut_off_picture_is_a_frame_error() -> None:
     content = encoded(picture(640, 480), "JPEG")
     with pytest.raises(FrameError, match="cannot be decoded"):
-        applied(ImageInput(), UINT8, open_image(content[: len(content) // 2], "cam.jpg"))
+        applied(ImageInput(), UINT8, open_picture(content[: len(content) // 2], "cam.jpg"))
 
 
 def test_a_missing_picture_is_a_frame_error(tmp_path: Path) -> None:
@@ -207,12 +211,13 @@ def test_a_missing_picture_is_a_frame_error(tmp_path: Path) -> None:
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     content = encoded(Image.new("1", (2000, 2000)), "PNG")
+    monkeypatch.setattr("edge_agent.transform.picture.MAX_PIXELS", 3_000_000)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3_000_000)  # between a warning and an error of pillow's
     with pytest.raises(FrameError, match=r"at most|too large"):
-        open_image(content, "bomb.png")
+        open_picture(content, "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
     with pytest.raises(FrameError, match="too large"):
-        open_image(content, "bomb.png")
+        open_picture(content, "bomb.png")
     with pytest.raises(FrameError, match="at most"):
         applied(FULL, UINT8, Image.new("L", (2000, 2000)))
 
@@ -220,7 +225,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytes
 @pytest.mark.parametrize("kind", ["EPS", "TGA", "PDF"])
 def test_formats_that_no_camera_writes_are_not_opened(kind: str) -> None:
     with pytest.raises(FrameError, match="is not a picture"):
-        open_image(encoded(picture(), kind), "drawing")
+        open_picture(encoded(picture(), kind), "drawing")
 
 
 SEEDS = [encoded(picture(), kind) for kind in ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")]
@@ -236,4 +241,4 @@ def test_a_damaged_picture_gives_a_tensor_or_a_frame_error(data: st.DataObject) 
         content[position] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)))
     with suppress(FrameError):
-        applied(ImageInput(fit="letterbox"), UINT8, open_image(bytes(content[: cut or None]), "fuzzed"))
+        applied(ImageInput(fit="letterbox"), UINT8, open_picture(bytes(content[: cut or None]), "fuzzed"))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import FrameError, ModelError, Reason
-from edge_agent.release.manifest import SignalInput
+from edge_agent.release.inputs import SignalInput
 from edge_agent.transform.signal import SignalTransform, Windower
 from edge_agent.transform.tensor import Quantization, TensorSpec
 

@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from edge_agent.clock import Clock
-from edge_agent.config import CsvSource
+from edge_agent.config.sources import CsvSource
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Sample, Unusable
+from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.transform.rows import Row, parse_rows
 
 
@@ -38,7 +38,8 @@ class CsvRows:
     ) -> None:
         self._close()
 
-    def take(self, channels: tuple[str, ...]) -> Sample | Unusable | None:
+    def take(self, wanted: Wanted) -> Sample | Unusable | None:
+        channels = wanted.channels
         if channels != self._channels:
             self._select(channels)
         row = self._next()
@@ -51,7 +52,7 @@ class CsvRows:
                 )
             self._close()
             self._open()
-            return self.take(channels)
+            return self.take(wanted)
         name = f"{self._config.path.name}:{row.line + self._line_offset}"
         if row.values is None:
             return Unusable(name, f"{name}: {row.problem}")

@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Self
 
 from edge_agent.clock import Clock
-from edge_agent.config import FolderSource
+from edge_agent.config.sources import FolderSource
 from edge_agent.errors import FrameError, SourceError
-from edge_agent.inference.frame import Frame, Unusable
-from edge_agent.transform.image import open_image
+from edge_agent.inference.frame import Frame, Unusable, Wanted
+from edge_agent.transform.picture import open_picture
 
 _MAX_FILE_BYTES = 256_000_000  # anything larger is no picture, and would not fit into a small board's memory
 
@@ -33,7 +33,7 @@ class Folder:
     ) -> None:
         self._paths = iter(())
 
-    def take(self, channels: tuple[str, ...]) -> Frame | Unusable | None:  # pictures have no columns
+    def take(self, wanted: Wanted) -> Frame | Unusable | None:  # pictures have no columns
         path = next(self._paths, None)
         if path is None:
             if not self._config.repeat:
@@ -44,14 +44,14 @@ class Folder:
                     hint="put JPEG, PNG, BMP, GIF or WebP files into it; the agent looks again by itself",
                 )
             self._begin()
-            return self.take(channels)
+            return self.take(wanted)
         captured_s = self._clock.now_s()
         try:
-            image = open_image(_read(path), path.name)
+            picture = open_picture(_read(path), path.name)
         except FrameError as error:
             return Unusable(path.name, str(error))
         self._usable += 1
-        return Frame(path.name, captured_s, image)
+        return Frame(path.name, captured_s, picture)
 
     def _begin(self) -> None:
         folder = self._config.path

@@ -4,17 +4,18 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from edge_agent.clock import Clock
-from edge_agent.config import FolderSource, SourceConfig, VideoSource
-from edge_agent.inference.frame import Frame, Sample, Unusable
+from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig, VideoSource
+from edge_agent.errors import SourceError
+from edge_agent.inference.frame import Taken, Unusable, Wanted
 
 
 class Source(Protocol):
     """Opened by entering it. One thread uses it."""
 
-    def take(self, channels: tuple[str, ...]) -> Frame | Sample | Unusable | None:
-        """The next picture or row; None when the source is played once and has given all it had.
+    def take(self, wanted: Wanted) -> Taken | Unusable | None:
+        """The next picture, row or stretch of sound; None when the source is played once and has given all it had.
 
-        `channels` are the columns the model wants, for a source that has columns; they may change between two calls.
+        What is `wanted` may change between two calls.
 
         Raises:
             SourceError: there is nothing to be had now; open it again later.
@@ -37,11 +38,8 @@ def new_source(config: SourceConfig, clock: Clock) -> Source:
         from edge_agent.inference.sources.video import Video
 
         return Video(config, clock)
-    from edge_agent.inference.sources.csv_rows import CsvRows
+    if isinstance(config, CsvSource):
+        from edge_agent.inference.sources.csv_rows import CsvRows
 
-    return CsvRows(config, clock)
-
-
-def rate_hz(config: SourceConfig) -> float | None:
-    """How often a source is to give something; None: as fast as it is worked off."""
-    return config.max_fps if isinstance(config, FolderSource | VideoSource) else config.rate_hz
+        return CsvRows(config, clock)
+    raise SourceError(f"this agent has no source of kind {config.kind}", hint="update edge-deploy")

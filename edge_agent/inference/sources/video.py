@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edge_agent.clock import Clock
-from edge_agent.config import VideoSource
+from edge_agent.config.sources import VideoSource
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Frame
+from edge_agent.inference.frame import Frame, Wanted
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -33,7 +33,7 @@ class Video:
     ) -> None:
         self._close()
 
-    def take(self, channels: tuple[str, ...]) -> Frame | None:  # a picture has no columns
+    def take(self, wanted: Wanted) -> Frame | None:  # a picture has no columns
         frame = self._next()
         if frame is None and self._number < 0:
             raise SourceError(f"{self._config.path} holds no video frame", hint="it may be cut off; copy it again")
@@ -42,7 +42,7 @@ class Video:
                 return None
             self._close()
             self._open()
-            return self.take(channels)
+            return self.take(wanted)
         # The copy as RGB is made here: what libav owns must not outlive its container.
         return Frame(str(self._number), self._clock.now_s(), frame.to_image())  # type: ignore[no-untyped-call]  # av leaves its keywords untyped
 

@@ -11,14 +11,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from edge_agent import schema
+from edge_agent.config.checks import check_identifier
+from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, StageConfig
 from edge_agent.errors import ConfigError
-
-_IDENTIFIER = re.compile(r"[a-z0-9_-]{1,64}")
-ONLY_STAGE = "main"  # the stage of the short form, `[pipeline.NAME]` with `model =` directly
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class DeviceConfig:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _identifier("id", self.id or default_device_id())
+        check_identifier("id", self.id or default_device_id())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,108 +78,6 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class FolderSource:
-    """Every picture of a folder, in the order of their names."""
-
-    kind: Literal["folder"]
-    path: Path
-    repeat: bool = False  # start again after the last one
-    max_fps: float | None = None  # None: as fast as they are worked off, none dropped; else the oldest is dropped
-
-    def __post_init__(self) -> None:
-        _positive("max_fps", self.max_fps)
-
-
-@dataclass(frozen=True, slots=True)
-class VideoSource:
-    """A video file (extra `video`)."""
-
-    kind: Literal["video"]
-    path: Path
-    repeat: bool = False
-    every_n: int = 1  # use every n-th frame
-    max_fps: float | None = None
-
-    def __post_init__(self) -> None:
-        _positive("max_fps", self.max_fps)
-        if self.every_n < 1:
-            raise ValueError("every_n must be at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class CsvSource:
-    """Rows of a sensor, replayed. Lines that begin with # are comments; the first other line is the header."""
-
-    kind: Literal["csv"]
-    path: Path
-    columns: tuple[str, ...] = ()  # empty: the model's channels, or all
-    repeat: bool = False
-    rate_hz: float | None = None  # None: as fast as they are worked off
-
-    def __post_init__(self) -> None:
-        _positive("rate_hz", self.rate_hz)
-
-
-SourceConfig = FolderSource | VideoSource | CsvSource
-
-
-@dataclass(frozen=True, slots=True)
-class MqttSink:
-    """Results to the device's `result/<pipeline>` topic."""
-
-    kind: Literal["mqtt"]
-    when: Literal["changed", "always"] = "changed"  # changed: the best label; of a detection, the set of labels
-    min_interval_s: float = 1.0  # at most one message in this time
-
-
-@dataclass(frozen=True, slots=True)
-class JsonlSink:
-    """One JSON object a line."""
-
-    kind: Literal["jsonl"]
-    path: Path  # "-" is stdout
-
-
-SinkConfig = MqttSink | JsonlSink
-
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """One model of a pipeline and the channel it follows."""
-
-    model: str
-    channel: str = "stable"
-    initial: Path | None = None  # an .edge file that runs until the broker has something
-    crops_of: str | None = None  # the stage whose detections this one sees; None: the frame itself
-
-    def __post_init__(self) -> None:
-        _identifier("model", self.model)
-        _identifier("channel", self.channel)
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineConfig:
-    """One source and the models that see it."""
-
-    source: SourceConfig
-    stage: Mapping[str, StageConfig]
-    sinks: tuple[SinkConfig, ...] = ()
-    threads: int = 1  # interpreter threads
-
-    def __post_init__(self) -> None:
-        if not self.stage:
-            raise ValueError("has no model: give it `model = ...` or a [pipeline.NAME.stage.STAGE] table")
-        if not 1 <= self.threads <= 64:
-            raise ValueError("threads must be 1 to 64")
-        for name, stage in self.stage.items():
-            _identifier("stage", name)
-            if stage.crops_of is not None and (stage.crops_of not in self.stage or stage.crops_of == name):
-                raise ValueError(f"stage {name}: crops_of names {stage.crops_of!r}, which is no other stage here")
-        if len(self.stage) > 1:
-            raise ValueError("several stages in one pipeline are laid out but not yet run; use one pipeline per model")
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """All of `agent.toml`."""
 
@@ -195,7 +92,7 @@ class Config:
         if not self.pipeline:
             raise ValueError("there is no [pipeline.NAME] table, so there is nothing to run")
         for name in self.pipeline:
-            _identifier("pipeline", name)
+            check_identifier("pipeline", name)
         if self.mqtt is not None and self.trust is None:
             raise ValueError("[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names")
 
@@ -281,13 +178,3 @@ def _anchor(value: Any, base: Path) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{item.name: _anchor(getattr(value, item.name), base) for item in fields(value)})
     return value
-
-
-def _identifier(what: str, text: str) -> None:
-    if not _IDENTIFIER.fullmatch(text):
-        raise ValueError(f"{what} {text!r} must be 1 to 64 of a-z, 0-9, _ and - (it is part of MQTT topics)")
-
-
-def _positive(what: str, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ValueError(f"{what} must be more than 0")
