@@ -41,7 +41,7 @@ def build_decoder(
         case "classification" | "signal_classification" | "audio_classification":
             return ClassificationDecoder.build(spec, outputs, labels)
         case "detection":
-            return DetectionDecoder.build(spec, outputs, labels)
+            return DetectionDecoder.build(spec, outputs, labels, inputs)
         case "raw":
             return RawDecoder.build(spec, outputs, labels)
         case _:
