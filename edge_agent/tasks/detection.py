@@ -12,12 +12,13 @@ from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.heads.blazeface import BlazefaceHead
 from edge_agent.tasks.heads.fastestdet import FastestdetHead
-from edge_agent.tasks.heads.head import Head, Objects, Output, Real
+from edge_agent.tasks.heads.head import Head, Objects, Output, Real, not_numbers
 from edge_agent.tasks.heads.ssd_anchors import SsdAnchorsHead
 from edge_agent.tasks.heads.ssd_postprocess import OutputOrder, SsdPostprocessHead, objects, output_order
 from edge_agent.tasks.heads.ultraface import UltrafaceHead
 from edge_agent.tasks.heads.yolov5 import Yolov5Head
 from edge_agent.tasks.heads.yolov8 import Yolov8Head
+from edge_agent.tasks.keypoints import usual_names
 from edge_agent.tasks.nms import suppress
 from edge_agent.tasks.prediction import Box, Keypoint, Prediction
 from edge_agent.transform.placement import Placement
@@ -38,9 +39,6 @@ _HEADS: dict[str, tuple[Callable[[OutputSpec, Outputs, Outputs], Head], Callable
     "yolov8": (Yolov8Head.build, Yolov8Head.is_likely),
     "fastestdet": (FastestdetHead.build, FastestdetHead.is_likely),
 }
-
-# The names of BlazeFace's six landmarks: mediapipe/tasks/cc/vision/face_detector/face_detector_graph.cc
-FACE_KEYPOINTS = ("right_eye", "left_eye", "nose_tip", "mouth_center", "right_ear_tragion", "left_ear_tragion")
 
 
 def guess_decoder(outputs: Outputs, inputs: Outputs) -> str | None:
@@ -121,7 +119,7 @@ class DetectionDecoder:
     def _found(self, outputs: Sequence[Output], floor: float) -> Objects:
         found = self.head.candidates(outputs, floor)
         if not (np.isfinite(found.scores).all() and np.isfinite(found.boxes).all()):
-            raise ModelError("the model gave boxes or scores that are not numbers", reason=Reason.TRIAL_ERRORS)
+            raise not_numbers()
         if self.head.thinned is not None:
             return found.picked(np.argsort(-found.scores, kind="stable"))
         has_area = (found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1])
@@ -146,9 +144,7 @@ class DetectionDecoder:
         if found.keypoints is None:
             return ()
         rows = found.keypoints[position]
-        names: tuple[str, ...] = self.spec.keypoints
-        if not names and len(rows) == len(FACE_KEYPOINTS):
-            names = FACE_KEYPOINTS
+        names = self.spec.keypoints or usual_names(len(rows))
         points = [(placement.point_to_source(float(x), float(y)), float(score)) for x, y, score in rows]
         return tuple(
             Keypoint(x, y, score, names[index] if index < len(names) else None)

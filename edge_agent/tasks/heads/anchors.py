@@ -53,7 +53,7 @@ def count(anchors: Anchors, size: Size) -> int:
 
 def decode_boxes(raw: Real, laid_out: Real, anchors: Anchors) -> Real:
     """Boxes ymin, xmin, ymax, xmax of numbers [n, 4] for center y, x, height and width, and their anchors [n, 4]."""
-    moved: Real = raw / np.array(anchors.scales, np.float32)
+    moved: Real = np.divide(raw, anchors.scales, dtype=np.float32)
     center: Real = moved[:, :2] * laid_out[:, 2:] + laid_out[:, :2]
     size = np.exp(np.minimum(moved[:, 2:], _LARGEST_EXPONENT)) if anchors.exponential else moved[:, 2:]
     sides: Real = size * laid_out[:, 2:]

@@ -93,8 +93,12 @@ def misfit(decoder: str, expected: str, outputs: Iterable[TensorSpec], hint: str
     """The error of outputs that are not a head's."""
     found = ", ".join(tensor.label for tensor in outputs) or "none"
     return ModelError(
-        f"detection by {decoder} needs {expected}; this model gives {found}", reason=Reason.INCOMPATIBLE, hint=hint
+        f"output.decoder {decoder} needs {expected}; this model gives {found}", reason=Reason.INCOMPATIBLE, hint=hint
     )
+
+
+def not_numbers() -> ModelError:
+    return ModelError("the model gave places or scores that are not numbers", reason=Reason.TRIAL_ERRORS)
 
 
 def check_numbers(outputs: Sequence[Output]) -> None:
@@ -111,7 +115,7 @@ def check_numbers(outputs: Sequence[Output]) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             total = output.stored.sum(dtype=np.float32)
         if not np.isfinite(total) and not np.isfinite(output.stored).all():  # finite numbers may overflow their sum
-            raise ModelError("the model gave boxes or scores that are not numbers", reason=Reason.TRIAL_ERRORS)
+            raise not_numbers()
 
 
 def are_numbers(outputs: Iterable[TensorSpec]) -> bool:

@@ -32,10 +32,10 @@ def is_in_pixels(units: Units, numbers: Output) -> bool:
 
 def normalized(found: Objects, size: Size) -> Objects:
     """Of objects in px of the input."""
-    boxes: Real = found.boxes / np.array((*size, *size), np.float32)
+    boxes: Real = np.divide(found.boxes, (*size, *size), dtype=np.float32)
     if found.keypoints is None:
         return found._replace(boxes=boxes)
-    keypoints: Real = found.keypoints / np.array((size[1], size[0], 1), np.float32)
+    keypoints: Real = np.divide(found.keypoints, (size[1], size[0], 1), dtype=np.float32)
     return found._replace(boxes=boxes, keypoints=keypoints)
 
 
