@@ -59,7 +59,7 @@ class AudioWindower:
     """
 
     def __init__(self, spec: AudioInput) -> None:
-        self._spec = spec
+        self.spec = spec
         self._length = spec.context + spec.window
         self._held: Samples = np.zeros(spec.context, np.float32)
         self._skip = 0  # samples between two windows where the stride is longer than the window
@@ -69,9 +69,9 @@ class AudioWindower:
         """Take some samples, at the model's rate; gives the windows [context + window] that they complete."""
         held = np.concatenate([self._held, block], dtype=np.float32)[self._skip :]
         self._skip = max(0, self._skip - len(self._held) - len(block))
-        begins = range(0, len(held) - self._length + 1, self._spec.stride)
+        begins = range(0, len(held) - self._length + 1, self.spec.stride)
         windows = [held[begin : begin + self._length].copy() for begin in begins]
-        done = len(begins) * self._spec.stride
+        done = len(begins) * self.spec.stride
         self._skip += max(0, done - len(held))
         self._held = held[done:].copy()
         self._given = self._given or bool(windows)
@@ -79,14 +79,14 @@ class AudioWindower:
 
     def finish(self) -> list[Samples]:
         """No more follows: what was shorter than one window is filled up with silence."""
-        heard = len(self._held) - self._spec.context
+        heard = len(self._held) - self.spec.context
         if self._given or heard <= 0:
             return []
-        return self.push(np.zeros(self._spec.window - heard, np.float32))
+        return self.push(np.zeros(self.spec.window - heard, np.float32))
 
     def clear(self) -> None:
         """Forget the samples so far: what comes next does not belong to them."""
-        self._held = np.zeros(self._spec.context, np.float32)
+        self._held = np.zeros(self.spec.context, np.float32)
         self._skip = 0
         self._given = False
 

@@ -66,6 +66,8 @@ class WavReader:
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
+        if self._path.exists() and not self._path.is_file():  # a pipe nobody writes to would never open
+            raise FrameError(f"{self.name} is no file")
         try:
             self._file = self._path.open("rb")
         except OSError as error:
@@ -106,7 +108,8 @@ class WavReader:
 
     def _find_sound(self, file: IO[bytes]) -> _Format:
         """Go to the first byte of sound."""
-        size = self._size(file)
+        size = file.seek(0, 2)
+        file.seek(0)
         head = file.read(12)
         if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
             found = "an empty file" if not head else f"one that begins with {head[:12]!r}"
@@ -128,12 +131,6 @@ class WavReader:
                 return form
             place += 8 + claimed + claimed % 2
         raise FrameError(f"{self.name}: damaged: it has no {'sound' if form else 'format'}")
-
-    def _size(self, file: IO[bytes]) -> int:
-        try:
-            return file.seek(0, 2) - file.seek(0)
-        except OSError as error:  # a pipe
-            raise FrameError(f"{self.name}: {error.strerror or error}") from error
 
     def _measure(self, form: _Format, claimed: int, there: int) -> None:
         self.rate_hz = form.rate_hz
