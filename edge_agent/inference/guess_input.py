@@ -22,6 +22,7 @@ _KEYWORD_FEATURES: dict[tuple[int, ...], Features] = {
     (49, 10): "mfcc", (490,): "mfcc",  # MLPerf Tiny, keyword spotting
 }  # fmt: skip
 _MICRO_BAND_HZ = (125.0, 7500.0)
+_USUAL_BAND_HZ = (20.0, 4000.0)
 _VOICE_CONTEXT = {576: 64, 288: 32}  # silero-vad: 512 samples at 16 kHz, 256 at 8 kHz, behind some of those before
 # What models of a family are trained with, where no metadata says it: mean and std; None: the pixels as they are.
 _NORMALIZATIONS: dict[str | None, tuple[float, float] | None] = {
@@ -66,11 +67,22 @@ def guess_input(
         return _picture(end, decoder, tensor, notes)
     if kind == "audio":
         return _sound(end, said, tensor, notes)
-    shape = end.tensor.shape
-    rows = said.window or (end.sizes[0] if len(end.sizes) > 1 else shape[1] if len(shape) > 1 else shape[0])
+    rows = said.window or _rows(end)
     notes.append(f"input guessed from its shape: windows of {rows} rows ({end.tensor.label})")
     mean, std = _stated(end)
     return SignalInput(window=rows, stride=rows, mean=mean, std=std, tensor=tensor)
+
+
+def _is_window(end: End) -> bool:
+    return len(end.tensor.shape) == 3 or (len(end.tensor.shape) == 4 and len(end.sizes) == 2)
+
+
+def _rows(end: End) -> int:
+    """[1, rows, channels], or the first of two dimensions that say something."""
+    shape = end.tensor.shape
+    if len(shape) == 3:
+        return shape[1]
+    return end.sizes[0] if end.sizes else 1
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -211,7 +223,7 @@ def _waveform(end: End, told: _Told) -> AudioInput:
         sample_rate_hz=told.rate_hz,
         window=window,
         stride=window if context else max(1, window // 2),
-        high_hz=min(AudioInput.high_hz, told.rate_hz / 2),
+        high_hz=min(_USUAL_BAND_HZ[1], told.rate_hz / 2),
         amplitude="int16" if whole else "unit",
         context=context,
     )
@@ -224,7 +236,7 @@ def _frames(end: End, told: _Told) -> AudioInput:
     fft = 2 * (bins - 1) if told.features == "spectrogram" else 1 << (frame - 1).bit_length()
     frame = min(frame, fft)
     window = max(told.rate_hz if frames == 49 else 0, frame + (frames - 1) * hop)
-    low_hz, high_hz = _MICRO_BAND_HZ if told.features == "micro_frontend" else (AudioInput.low_hz, AudioInput.high_hz)
+    low_hz, high_hz = _MICRO_BAND_HZ if told.features == "micro_frontend" else _USUAL_BAND_HZ
     return AudioInput(
         sample_rate_hz=told.rate_hz,
         window=window,
@@ -234,6 +246,8 @@ def _frames(end: End, told: _Told) -> AudioInput:
         hop=hop,
         fft=fft,
         bins=bins,
+        # MLPerf Tiny divides by the largest sample (training/keyword_spotting/get_dataset.py)
+        amplitude="peak" if told.features == "mfcc" else "unit",
         low_hz=low_hz,
         high_hz=min(high_hz, told.rate_hz / 2),
     )

@@ -12,6 +12,7 @@ from edge_agent.inference.model_file import ModelFile
 from edge_agent.inference.said import InputKind, Said
 from edge_agent.release.outputs import DetectionDecoder, OutputSpec, PoseDecoder, TaskName
 from edge_agent.tasks.detection import guess_decoder
+from edge_agent.tasks.keypoints import usual_names
 from edge_agent.tasks.pose import guess_pose_decoder
 
 Name = TypeVar("Name", bound=str)
@@ -24,7 +25,9 @@ _SMALLEST_MAP = 8  # of the input's side: a map of classes is at least 1/8 as la
 # models by hand), in the order of OutputSpec.output_order.
 _DETECTOR_NAMES = (("location", "locations"), ("category", "classes"), ("score", "scores"), ("number of detections",))
 _SCORE_WORDS = ("score", "prob", "class")
-_ULTRALYTICS_TASKS: dict[str, TaskName] = {"detect": "detection", "classify": "classification"}
+# Boxes with keypoints are objects; masks and oriented boxes are heads that are not decoded.
+_ULTRALYTICS_TASKS: dict[str, TaskName] = {"detect": "detection", "pose": "detection", "classify": "classification"}
+_DECODED: tuple[TaskName, ...] = ("pose", "detection")
 _CLASSES: dict[InputKind, TaskName] = {
     "image": "classification", "signal": "signal_classification", "audio": "audio_classification",
     "tensor": "classification",
@@ -77,10 +80,11 @@ class _Guesser:
         return ("regression" if self._single_value() else "raw"), None
 
     def _task_of_picture(self) -> tuple[TaskName, DetectionDecoder | PoseDecoder | None]:
-        notes = self.described.export_notes
-        if notes is not None and notes.task not in _ULTRALYTICS_TASKS:
-            return "raw", None  # masks, oriented boxes: the heads that they have are not decoded
-        for task in ("pose", "detection"):
+        exported = self.described.export_notes
+        if exported is not None:
+            task = _ULTRALYTICS_TASKS.get(exported.task, "raw")
+            return task, self._decoder_of(task)
+        for task in _DECODED:
             decoder = self._decoder_of(task)
             if decoder is not None:
                 return task, decoder
@@ -90,7 +94,7 @@ class _Guesser:
             return "segmentation", None
         return ("regression" if self._single_value() else "raw"), None
 
-    def _decoder_of(self, task: str) -> DetectionDecoder | PoseDecoder | None:
+    def _decoder_of(self, task: TaskName) -> DetectionDecoder | PoseDecoder | None:
         outputs, inputs = (tuple(end.tensor for end in ends) for ends in (self.outputs, self.fed))
         if task == "pose":
             return _one_of(get_args(PoseDecoder), guess_pose_decoder(outputs, inputs))
@@ -127,6 +131,8 @@ class _Guesser:
         order = self._detector_order()
         if order is not None and order != tuple(range(len(order))):
             notes.append(f"order of the outputs from the model's metadata: {', '.join(map(str, order))}")
+        exported = self.described.export_notes
+        points = exported.keypoints if exported is not None else 0
         boxes = next((end.metadata.boxes for end in self.outputs if end.metadata and end.metadata.boxes), None)
         if boxes is not None and (boxes.corners not in (None, "boundaries") or boxes.index not in ((), (1, 0, 3, 2))):
             notes.append(f"the metadata's layout of boxes ({boxes.corners}, {list(boxes.index)}) is not applied")
@@ -134,6 +140,7 @@ class _Guesser:
             score_threshold=_DETECTION_THRESHOLD if stated is None else stated,
             output_order=order,
             box_units="pixels" if boxes is not None and boxes.units == "pixels" else None,
+            keypoints=usual_names(points) or tuple(map(str, range(points))),
         )
 
     def labels(self, task: TaskName, output: OutputSpec, notes: list[str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ class ExportNotes:
 
     task: str  # detect, segment, classify, pose, obb
     names: tuple[str, ...]  # of the classes; "" where an index has none
+    keypoints: int = 0  # of a pose, with x, y and score each
 
 
 def parse_export_notes(files: Mapping[str, bytes]) -> ExportNotes | None:
@@ -28,7 +29,7 @@ def parse_export_notes(files: Mapping[str, bytes]) -> ExportNotes | None:
     for name in _FILES:
         tree = _parse(files.get(name, b""))
         if isinstance(tree, Mapping) and isinstance(tree.get("task"), str) and "names" in tree:
-            return ExportNotes(str(tree["task"]), _names(tree["names"]))
+            return ExportNotes(str(tree["task"]), _names(tree["names"]), _keypoints(tree.get("kpt_shape")))
     return None
 
 
@@ -52,3 +53,10 @@ def _names(tree: object) -> tuple[str, ...]:
         found[int(index)] = str(name)
     count = max(found, default=-1) + 1
     return tuple(found.get(index, "") for index in range(count)) if count <= _MAX_CLASSES else ()
+
+
+def _keypoints(shape: object) -> int:
+    """Of `[17, 3]`; of two numbers each, without a score, none are read."""
+    if not isinstance(shape, list | tuple) or len(shape) != 2 or shape[1] != 3 or not isinstance(shape[0], int):
+        return 0
+    return max(0, shape[0])
