@@ -228,7 +228,7 @@ def test_a_speech_model_with_state_and_sample_rate_can_be_said() -> None:
         return [inputs[0].mean().reshape(1, 1), inputs[1] + 1]
 
     engine = FakeEngine((sound, state, rate), (score, after), speech)
-    more = {"state": {"stateN": "state"}, "constants": {"sr": 16_000}}
+    more: dict[str, Any] = {"state": {"stateN": "state"}, "constants": {"sr": 16_000}}
     members = make_members(b"x", task="raw", source=SignalInput(window=576), **more)
     subject = assemble(parse_manifest(members["manifest.json"]), (), engine)
     for _ in range(3):
