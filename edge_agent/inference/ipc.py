@@ -112,7 +112,7 @@ class Answer:
     """What one stage said of one frame. `results` are `tasks.Prediction.to_json()`.
 
     Those of a stage whose detections another one has seen carry that one's answers to each:
-    `{"label": "bird", ..., "stages": {"name": [{"label": "chickadee", ...}]}}`; that one's own answer holds all of them.
+    `{"label": "bird", ..., "stages": {"name": [{"label": "chickadee", ...}]}}`; that one's own answer holds them all.
     """
 
     digest: str
@@ -147,8 +147,11 @@ class FrameFailed:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Once a second, of each stage: what has happened since the last Figures. Of a stage that sees crops, frames are
-    crops; what the pipeline dropped or could not use counts for each stage that would have seen it."""
+    """Once a second, of each stage: what has happened since the last Figures.
+
+    Of a stage that sees crops, frames are crops. What was dropped or could not be used counts for each stage that would
+    have seen it.
+    """
 
     stage: str
     frames_in: int

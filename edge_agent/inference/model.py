@@ -13,6 +13,7 @@ from typing import Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.tflite import open_engine
@@ -104,6 +105,14 @@ class Model:
         """
         return self.engine.invoke(prepared.inputs)
 
+    def invoke_batch(self, prepared: Sequence[Prepared]) -> list[list[Array]]:
+        """`invoke` of each.
+
+        Raises:
+            ModelError: the interpreter failed.
+        """
+        return [self.invoke(each) for each in prepared]
+
     def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:
         """What the model said, the best first.
 
@@ -174,7 +183,7 @@ def assemble(manifest: Manifest, labels: tuple[str, ...], engine: Engine) -> Mod
     return Model(manifest, labels, engine)
 
 
-def open_release(directory: Path, threads: int) -> Model:
+def open_release(directory: Path, threads: Threads = 1, *, delegate: Delegate | None = None) -> Model:
     """Open an unpacked release. Its files must have been verified; they are mapped and must not change.
 
     Raises:
@@ -183,7 +192,7 @@ def open_release(directory: Path, threads: int) -> Model:
     """
     manifest = parse_manifest(_read(directory / MANIFEST_FILE))
     labels = release_labels(_read(directory / LABELS_FILE) if LABELS_FILE in manifest.files else None)
-    engine = cast("Engine", open_engine(directory / MODEL_FILE, threads))
+    engine = cast("Engine", open_engine(directory / MODEL_FILE, 1 if threads == "auto" else threads))
     try:
         return assemble(manifest, labels, engine)
     except ModelError:
