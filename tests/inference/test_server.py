@@ -230,3 +230,73 @@ def test_ending_it_wakes_whoever_waits_for_a_release(tmp_path: Path) -> None:
         assert not thread.is_alive()
     assert [str(error) for error in outcome] == ["the agent is stopping"]
     assert words.of(WorkerExited) == []
+
+
+# --- several stages -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving_two(folder: Path) -> Iterator[tuple[PipelineServer, StageServer, StageServer, Words]]:
+    source = FolderSource("folder", write_pictures(folder / "pictures", 3), repeat=True, max_fps=100.0)
+    config = PipelineConfig(source, {"one": StageConfig("digits"), "two": StageConfig("digits")})
+    words = Words()
+    with PipelineServer("birds", config, words.say, times=QUICK) as server:
+        yield server, server.stages["one"], server.stages["two"], words
+
+
+def test_each_stage_is_served_and_switched_by_itself(tmp_path: Path) -> None:
+    with serving_two(tmp_path) as (server, one, two, words):
+        one.serve(A, digits_release(tmp_path / A))
+        pid = server.pid
+        assert list(words.until(Result).answers) == ["one"]
+        two.serve(B, digits_release(tmp_path / B))
+        while list((result := words.until(Result)).answers) != ["one", "two"]:
+            pass
+        assert [answer.digest for answer in result.answers.values()] == [A, B]
+        two.serve(None, None)
+        while list(words.until(Result).answers) != ["one"]:
+            pass
+        assert server.pid == pid
+
+
+def test_a_release_that_cannot_be_loaded_is_the_fault_of_its_stage_alone(tmp_path: Path) -> None:
+    with serving_two(tmp_path) as (_, one, two, words):
+        one.serve(A, digits_release(tmp_path / A))
+        bad = digits_release(tmp_path / B)
+        (bad / "model.tflite").write_bytes(b"nonsense")
+        with pytest.raises(ModelError):
+            two.serve(B, bad)
+        assert list(words.until(Result).answers) == ["one"]
+        assert not one.lost
+
+
+def test_a_trial_hears_its_own_stage_and_a_crash_brings_back_both(tmp_path: Path) -> None:
+    with serving_two(tmp_path) as (server, one, two, words):
+        one.serve(A, digits_release(tmp_path / A))
+        two.serve(B, digits_release(tmp_path / B))
+        with two.trial() as trial:
+            heard: list[Word | None] = [trial.next(WAIT_S) for _ in range(4)]
+            stages = {word.stage for word in heard if isinstance(word, Figures | Serving)}
+            assert stages == {"two"}
+            kill(server, signal.SIGSEGV)
+            with pytest.raises(WorkerCrashedError, match="SIGSEGV"):
+                next(word for word in iter(partial(trial.next, WAIT_S), None) if isinstance(word, WorkerExited))
+            assert words.until(WorkerExited).restart_s is None
+            two.serve(B, tmp_path / B)  # the next start of the trial
+            while list((result := words.until(Result)).answers) != ["one", "two"]:
+                pass
+        assert [answer.digest for answer in result.answers.values()] == [A, B]
+        assert not one.lost
+
+
+def test_a_release_that_is_gone_at_a_restart_is_lost_to_its_stage_alone(tmp_path: Path) -> None:
+    with serving_two(tmp_path) as (server, one, two, words):
+        one.serve(A, digits_release(tmp_path / A))
+        two.serve(B, digits_release(tmp_path / B))
+        (tmp_path / B / "model.tflite").unlink()
+        kill(server)
+        assert words.until(LoadFailed).stage == "two"
+        while not two.lost:
+            words.until(Figures)
+        assert not one.lost
+        assert list(words.until(Result).answers) == ["one"]
