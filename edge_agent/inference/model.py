@@ -221,7 +221,7 @@ def assemble(manifest: Manifest, labels: tuple[str, ...], engine: Engine) -> Mod
 
 
 def open_release(
-    directory: Path, threads: Threads, delegate: Delegate | None = None, *, cores: int | None = None
+    directory: Path, threads: Threads = 1, *, delegate: Delegate | None = None, cores: int | None = None
 ) -> Model:
     """Open an unpacked release. Its files must have been verified; they are mapped and must not change.
 

@@ -85,7 +85,7 @@ def test_a_class_beyond_the_labels_has_none() -> None:
 def test_what_lies_in_the_bar_of_a_letterbox_is_no_object() -> None:
     placement = Placement.fit("letterbox", (200, 100), (300, 300))
     found = build_decoder("detection", OutputSpec(), OPERATOR, LABELS).decode(
-        outputs(((0.0, 0.1, 0.2, 0.3), 0.0, 0.9), ((0.25, 0.0, 0.75, 1.0), 1.0, 0.8)), placement
+        outputs(((0.0, 0.1, 0.2, 0.3), 0.0, 0.9), ((0.25, 0.0, 0.75, 1.0), 1.0, 0.8)), Prepared(placement=placement)
     )
     assert [prediction.label for prediction in found] == ["bicycle"]
     assert found[0].box == Box(0, 0, 200, 100)
