@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.releases import full_hd_pictures, mobilenet_release
 from edge_agent.config.sources import FolderSource
-from edge_agent.inference.ipc import Result, Start, Word
+from edge_agent.inference.ipc import Result, StageStart, Start, Word
 from edge_agent.inference.model import open_release
 from edge_agent.inference.process import WorkerProcess
 
@@ -67,7 +67,7 @@ def _worker_fps(release: Path, pictures: Path) -> float:
             arrived_s.put(time.monotonic())
 
     source = FolderSource("folder", pictures, repeat=True)
-    worker = WorkerProcess(Start("bench", source, 1, str(release), "0" * 64), hear, lambda _: None)
+    worker = WorkerProcess(Start("bench", source, {"main": StageStart(str(release), "0" * 64)}), hear, lambda _: None)
     try:
         times_s = [arrived_s.get(timeout=60) for _ in range(_WARM_UP_FRAMES + _FRAMES)]
     finally:

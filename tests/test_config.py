@@ -56,7 +56,7 @@ def test_each_kind_of_source_and_sink_is_told_by_its_kind() -> None:
     """)
     assert config.pipeline["a"].source == VideoSource("video", Path("v.mp4"), every_n=2, max_fps=5.0)
     assert config.pipeline["a"].sinks == (MqttSink("mqtt", "always"), JsonlSink("jsonl", Path("-")))
-    assert config.pipeline["b"].source == CsvSource("csv", Path("m.csv"), ("x", "y"), rate_hz=52.0)
+    assert config.pipeline["b"].source == CsvSource("csv", Path("m.csv"), columns=("x", "y"), rate_hz=52.0)
 
 
 def test_paths_are_relative_to_the_file_and_a_dash_is_not_a_path(tmp_path: Path) -> None:
@@ -80,6 +80,7 @@ def test_paths_are_relative_to_the_file_and_a_dash_is_not_a_path(tmp_path: Path)
     assert config.mqtt.password_file == Path("/run/secret")
     birds = config.pipeline["birds"]
     assert birds.stage[ONLY_STAGE].initial == tmp_path / "releases/m-1.edge"
+    assert isinstance(birds.source, FolderSource)
     assert birds.source.path == Path.home() / "pictures"
     assert [sink.path for sink in birds.sinks if isinstance(sink, JsonlSink)] == [Path("-"), tmp_path / "birds.jsonl"]
 

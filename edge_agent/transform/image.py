@@ -27,13 +27,13 @@ from edge_agent.transform.picture import (
 )
 from edge_agent.transform.placement import Box, Placement, letterboxed_px
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
-from edge_agent.transform.yuv import resize_yuv
+from edge_agent.transform.yuv import Resize, cut, resize_yuv
 
 LETTERBOX_GRAY = 114  # of 255; what YOLO letterboxes with (ultralytics/yolov5 utils/augmentations.py, letterbox)
 
 _ORIENTATION_TAG = 0x0112
-# Whole-factor averaging before the filter, as long as the picture stays at least as large as the target: with the factor
-# that a gap of 1.0 gives, half the time and 0.8 gray levels from the filter alone (lab/runtime.md §3).
+# Averaging over whole blocks before the filter, as long as the picture stays at least as large as the target: less than
+# half the time, and 0.8 gray levels from what the filter alone gives (lab/runtime.md §3).
 _REDUCING_GAP = 1.0
 
 
@@ -113,15 +113,16 @@ class ImageTransform:
         """`box` (px of the picture as it is stored) at the size of `content_px`, in our mode."""
         gap = _REDUCING_GAP if self._spec.decode == "reduced" else None
         if isinstance(picture, YuvPicture):
-            return resize_yuv(picture, self._mode, content_px, box, self._filter, gap)
+            return resize_yuv(picture, self._mode, Resize(content_px, box, self._filter, gap))
         per_x = per_y = 1.0
         if isinstance(picture, EncodedPicture):
             needed_px = _needed_px(picture.size_px, content_px, box) if self._spec.decode == "reduced" else None
             image, (per_x, per_y) = picture.decoded(self._mode, needed_px)
         else:
             image = picture
-        stored = (box.left * per_x, box.top * per_y, box.right * per_x, box.bottom * per_y)
-        return _converted(image, self._mode).resize(content_px, self._filter, stored, gap)
+        scaled = Box(box.left * per_x, box.top * per_y, box.right * per_x, box.bottom * per_y)
+        part, inside = cut(image, scaled)
+        return _converted(part, self._mode).resize(content_px, self._filter, inside, gap)
 
 
 class _LookUpTable:

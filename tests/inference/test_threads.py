@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.errors import ModelError, Reason
 from edge_agent.inference.threads import candidates, choose, measure, usable_cores
-from edge_agent.transform.tensor import TensorSpec
+from edge_agent.transform.tensor import Array, TensorSpec
 from tests.sim.engine import FakeEngine
 
 TENSOR = TensorSpec("x", (1,), np.dtype(np.float32))
@@ -43,7 +43,7 @@ class Models:
         self.most_open = 0
 
     def load(self, threads: int) -> FakeEngine:
-        def answer(inputs: object) -> list[np.ndarray]:  # type: ignore[type-arg]
+        def answer(inputs: object) -> list[Array]:
             self.clock.now += self.ms[threads] / 1000
             return [np.zeros(1, np.float32)]
 

@@ -36,7 +36,7 @@ def test_five_classes_are_given_where_nothing_is_said() -> None:
     found = build_decoder("classification", OutputSpec(), (tensor,), ()).decode(
         [np.zeros((1, 9), np.float32)], Prepared()
     )
-    assert [(prediction.index, prediction.label) for prediction in found] == [(index, Prepared()) for index in range(5)]
+    assert [(prediction.index, prediction.label) for prediction in found] == [(index, None) for index in range(5)]
 
 
 def test_quantized_scores_are_real_ones() -> None:
@@ -86,7 +86,7 @@ def test_scores_that_are_no_numbers_are_the_models_fault(value: float) -> None:
 def test_raw_values_are_given_as_they_are_and_not_too_many() -> None:
     tensors = (TensorSpec("angle", (1, 2), np.dtype(np.float32)), TensorSpec("map", (1, 3000), np.dtype(np.int64)))
     found = build_decoder("raw", OutputSpec(), tensors, ()).decode(
-        [np.array([[1.5, -2.0]], np.float32), np.arange(3000).reshape(1, -1)], None
+        [np.array([[1.5, -2.0]], np.float32), np.arange(3000).reshape(1, -1)], Prepared()
     )
     assert found[:3] == [Prediction(0, 1.5, "angle"), Prediction(1, -2.0, "angle"), Prediction(0, 0.0, "map")]
     assert len(found) == 1000
