@@ -28,7 +28,6 @@ class End:
     """One input or output."""
 
     tensor: TensorSpec
-    position: int  # among the inputs or outputs
     names: tuple[str, ...]  # the tensor's, and those that signature and metadata give it
     metadata: TensorMetadata | None = None
     operator: str = ""  # what makes an output, for example SOFTMAX; "" where nothing is known
@@ -95,7 +94,7 @@ def _ends(
 ) -> tuple[End, ...]:
     """`aliases`: the signature's name → the tensor's. `graph`: names in the order of `metadata`."""
     found = []
-    for position, tensor in enumerate(tensors):
+    for tensor in tensors:
         own = aliases.get(tensor.name, tensor.name)
         names = [tensor.name, own, *(alias for alias, name in aliases.items() if name == own)]
         place = graph.index(own) if own in graph else len(metadata)
@@ -103,7 +102,7 @@ def _ends(
         if said is not None and said.name:
             names.append(said.name)
         operator = operators.get(tensor.name) or operators.get(own, "")
-        found.append(End(tensor, position, tuple(dict.fromkeys(names)), said, operator))
+        found.append(End(tensor, tuple(dict.fromkeys(names)), said, operator))
     return tuple(found)
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import InputError
-from edge_agent.inference.ends import Ends, find_ends
+from edge_agent.inference.ends import find_ends
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.guess_input import guess_input, guess_kind
 from edge_agent.inference.guess_output import guess_meaning
 from edge_agent.inference.model_file import ModelFile
 from edge_agent.inference.said import Said
-from edge_agent.release.inputs import AudioInput
+from edge_agent.release.inputs import AudioInput, TensorInput
 from edge_agent.release.manifest import MODEL_FILE, FileEntry, Manifest
 
 _NOTHING_SAID = Said()
@@ -43,13 +43,12 @@ def guess(described: ModelFile, engine: Engine, said: Said = _NOTHING_SAID) -> G
     kind = guess_kind(fed, said) if rate is None or said.kind is not None else "audio"
     told = tuple(end for end in ends.outputs if end.tensor.name not in state)
     notes += _state_notes(state)
-    meaning = guess_meaning(described, kind, fed, told, said, notes)
-    decoder = meaning.output.decoder
-    source = guess_input(kind, fed[0] if fed else None, said, decoder, notes, named=len(ends.inputs) > 1)
-    if kind == "tensor" and len(fed) > 1:
-        notes.append(
-            f"{len(fed)} inputs: {', '.join(end.tensor.label for end in fed)}; give them by name, as .npz or JSON"
-        )
+    meaning = guess_meaning(described, kind, fed, told, said)
+    notes += meaning.notes
+    source = guess_input(kind, fed[0], said, meaning.output.decoder, notes) if fed else TensorInput()
+    if len(fed) > 1:
+        names = ", ".join(end.tensor.label for end in fed)
+        notes.append(f"{len(fed)} inputs ({names}): give them by name as .npz or JSON, or as one row of all values")
     constants: dict[str, float] = {}
     if rate is not None and isinstance(source, AudioInput):
         constants[rate.tensor.name] = float(source.sample_rate_hz)

@@ -12,6 +12,7 @@ from edge_agent.inference.ends import End
 from edge_agent.inference.said import Features, InputKind, Said
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
 
+_KINDS: dict[str | None, InputKind] = {"audio_classification": "audio", "signal_classification": "signal"}
 _SMALLEST_PICTURE_PX = 8
 _LARGEST_ASPECT = 3.0  # of a gray picture; longer ones are windows: 52 x 3 samples
 _SHORTEST_SOUND = 8_000  # values of one row that are taken for samples: half a second at 16 kHz
@@ -36,41 +37,37 @@ _UNUSUAL_STEPS = 2.0  # stored values by which a normalization may be off the pi
 
 def guess_kind(inputs: tuple[End, ...], said: Said) -> InputKind:
     """Of the inputs that are fed from outside."""
-    if said.kind is not None:
-        return said.kind
-    if said.features is not None or said.task == "audio_classification":
-        return "audio"
-    if said.task == "signal_classification":
-        return "signal"
-    if len(inputs) != 1:
-        return "tensor"
-    content = inputs[0].metadata.content if inputs[0].metadata else None
-    if content == "audio" or (content == "image" and said.window is None):
+    stated = said.kind or ("audio" if said.features is not None else _KINDS.get(said.task))
+    if stated is not None:
+        return stated
+    return _kind_of(inputs[0], said.window) if len(inputs) == 1 else "tensor"
+
+
+def _kind_of(end: End, window: int | None) -> InputKind:
+    content = end.metadata.content if end.metadata else None
+    if content == "audio" or (content == "image" and window is None):
         return content
-    if _features_of(inputs[0]) is not None:
+    if _features_of(end) is not None:
         return "audio"
-    if said.window is not None:
+    if window is not None:
         return "signal"
-    if _is_picture(inputs[0].tensor.shape):
+    if _is_picture(end.tensor.shape):
         return "image"
-    return "signal" if _is_window(inputs[0]) else "tensor"
+    return "signal" if _is_window(end) else "tensor"
 
 
-def guess_input(
-    kind: InputKind, end: End | None, said: Said, decoder: str | None, notes: list[str], *, named: bool
-) -> InputSpec:
-    """How `end` is filled. `named`: the model has other inputs, so the specification names this one."""
-    tensor = end.tensor.name if end is not None and named else None
-    if end is None or kind == "tensor":
+def guess_input(kind: InputKind, end: End, said: Said, decoder: str | None, notes: list[str]) -> InputSpec:
+    """How `end`, the only one that is fed from outside, is filled; where there are several, a row is dealt out."""
+    if kind == "tensor":
         return TensorInput()
     if kind == "image":
-        return _picture(end, decoder, tensor, notes)
+        return _picture(end, decoder, notes)
     if kind == "audio":
-        return _sound(end, said, tensor, notes)
+        return _sound(end, said, notes)
     rows = said.window or _rows(end)
     notes.append(f"input guessed from its shape: windows of {rows} rows ({end.tensor.label})")
     mean, std = _stated(end)
-    return SignalInput(window=rows, stride=rows, mean=mean, std=std, tensor=tensor)
+    return SignalInput(window=rows, stride=rows, mean=mean, std=std)
 
 
 def _is_window(end: End) -> bool:
@@ -95,7 +92,7 @@ def _is_picture(shape: tuple[int, ...]) -> bool:
     return low >= _SMALLEST_PICTURE_PX and (shape[3] == 3 or high <= low * _LARGEST_ASPECT)
 
 
-def _picture(end: End, decoder: str | None, tensor: str | None, notes: list[str]) -> ImageInput:
+def _picture(end: End, decoder: str | None, notes: list[str]) -> ImageInput:
     gray = end.tensor.shape[-1:] == (1,)
     mean, std = _normalization(end, decoder, notes)
     color: Literal["rgb", "bgr", "gray"] = "gray" if gray else "bgr" if decoder == "fastestdet" else "rgb"
@@ -105,7 +102,7 @@ def _picture(end: End, decoder: str | None, tensor: str | None, notes: list[str]
     if fit == "letterbox":
         notes.append(f"fit guessed: letterbox, as for {decoder}; --fit stretch changes that")
     # decode="full": a single picture is to be exact, not fast
-    return ImageInput(color=color, fit=fit, decode="full", mean=mean, std=std, tensor=tensor)
+    return ImageInput(color=color, fit=fit, decode="full", mean=mean, std=std)
 
 
 def _normalization(
@@ -185,13 +182,13 @@ class _Told:
     guessed_rate: bool
 
 
-def _sound(end: End, said: Said, tensor: str | None, notes: list[str]) -> AudioInput:
+def _sound(end: End, said: Said, notes: list[str]) -> AudioInput:
     told = _told(end, said)
     spec = _waveform(end, told) if told.features == "waveform" else _frames(end, told)
     if said.window is not None:
         spec = replace(spec, window=said.window, stride=max(1, said.window // 2), context=0)
     mean, std = _stated(end)
-    spec = replace(spec, mean=mean, std=std, tensor=tensor)
+    spec = replace(spec, mean=mean, std=std)
     rate = f"{spec.sample_rate_hz} Hz" + (", guessed; --sample-rate changes that" if told.guessed_rate else "")
     how = "stated" if said.features else "guessed from its shape"
     notes.append(

@@ -1,6 +1,6 @@
 """What the outputs of a bare `.tflite` most likely mean: task, decoder, activation, threshold, labels.
 
-The author's metadata first, then the last operators, then shapes. What is guessed is said in `notes`.
+The author's metadata first, then the last operators, then shapes. What is guessed is said.
 """
 
 import math
@@ -41,12 +41,14 @@ class Meaning:
     task: TaskName
     output: OutputSpec
     labels: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def guess_meaning(
-    described: ModelFile, kind: InputKind, fed: tuple[End, ...], outputs: tuple[End, ...], said: Said, notes: list[str]
+    described: ModelFile, kind: InputKind, fed: tuple[End, ...], outputs: tuple[End, ...], said: Said
 ) -> Meaning:
     """`outputs` are those that are told, not fed back; `fed` the inputs they answer to."""
+    notes: list[str] = []
     guesser = _Guesser(described, kind, fed, outputs, said)
     task, decoder = guesser.task()
     if said.task is None:
@@ -54,7 +56,8 @@ def guess_meaning(
     if decoder is not None and said.decoder is None:
         notes.append(f"decoder guessed: {decoder}; --decoder chooses another")
     output = replace(guesser.output(task, notes), decoder=said.decoder or decoder)
-    return Meaning(task, output, guesser.labels(task, output, notes))
+    labels = guesser.labels(task, output, notes)
+    return Meaning(task, output, labels, tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ class _Guesser:
         if task not in ("classification", "signal_classification", "audio_classification", "segmentation"):
             return OutputSpec()
         chosen = self._row_of_scores() if task != "segmentation" else None
-        order = (chosen.position,) if chosen is not None and len(self._rows_of_scores()) > 1 else None
+        several = len(self._rows_of_scores()) > 1
+        order = (self.outputs.index(chosen),) if chosen is not None and several else None
         end = chosen or (self.outputs[0] if self.outputs else None)
         softmax = end is not None and task != "segmentation" and _wants_softmax(end)
         if end is not None and softmax:
@@ -144,8 +148,9 @@ class _Guesser:
         )
 
     def labels(self, task: TaskName, output: OutputSpec, notes: list[str]) -> tuple[str, ...]:
-        position = output.output_order[0] if output.output_order and task != "detection" else None
-        labels = (self.described.labels_of(position) if position is not None else ()) or self.described.labels
+        chosen = [self.outputs[position] for position in output.output_order or ()]
+        named = [self.described.labels_of(end.metadata) for end in chosen if end.metadata is not None]
+        labels = next(filter(None, named), self.described.labels)
         if not labels or task in ("raw", "pose", "anomaly"):
             return ()
         classes = self._classes(task, output)
@@ -161,15 +166,18 @@ class _Guesser:
             return None
         if task == "regression":
             return sum(math.prod(end.tensor.shape) for end in self.outputs)
-        order = output.output_order
-        end = next(end for end in self.outputs if order is None or end.position in order)
+        end = self.outputs[output.output_order[0] if output.output_order else 0]
         if task == "segmentation":
             return end.sizes[-1] if len(end.sizes) == 3 else None
         return end.tensor.shape[-1] if end.tensor.shape else 0
 
     def _detector_order(self) -> tuple[int, ...] | None:
         """Positions of boxes, classes, scores and count, where the metadata names all of them."""
-        named = {end.metadata.name.lower().strip(): end.position for end in self.outputs if end.metadata is not None}
+        named = {
+            end.metadata.name.lower().strip(): position
+            for position, end in enumerate(self.outputs)
+            if end.metadata is not None
+        }
         found = [next((named[name] for name in names if name in named), None) for names in _DETECTOR_NAMES]
         places = [position for position in found if position is not None]
         return tuple(places) if len(places) == len(_DETECTOR_NAMES) else None
@@ -186,7 +194,7 @@ class _Guesser:
 
     def _tells_scores(self, end: End) -> bool:
         named = any(word in name.lower() for name in end.names for word in _SCORE_WORDS)
-        return named or end.operator in _GIVING_SCORES or bool(self.described.labels_of(end.position))
+        return named or end.operator in _GIVING_SCORES or _has_labels(end)
 
     def _single_value(self) -> bool:
         return len(self.outputs) == 1 and not self.outputs[0].sizes
@@ -213,6 +221,10 @@ def _wants_softmax(end: End) -> bool:
     quantization = end.tensor.quantization
     in_0_to_1 = quantization is not None and quantization.scale * 256 <= 1.01
     return bool(end.operator) and end.operator not in _GIVING_SCORES and not in_0_to_1
+
+
+def _has_labels(end: End) -> bool:
+    return end.metadata is not None and bool(end.metadata.label_files)
 
 
 def _has_threshold(end: End) -> bool:

@@ -137,8 +137,7 @@ def _tensor(table: Table) -> TensorMetadata:
 
 
 def _label_files(table: Table) -> tuple[str, ...]:
-    """ "If multiple files of the same type are present, the first one is used by default; additional ones are to be
-    distinguished by their locale" (AssociatedFileType)."""
+    """Of several, the first is to be used; others are told apart by their language (AssociatedFileType)."""
     found = [file for file in table.tables(6) if file.number(2, "i8") in _LABELS]
     return tuple(file.text(0) for file in sorted(found, key=lambda file: bool(file.text(3))))
 

@@ -16,7 +16,13 @@ from typing import TypeVar
 from edge_agent.errors import ModelError, Reason
 from edge_agent.inference.file_kind import IDENTIFIER, check_is_tflite
 from edge_agent.inference.flatbuffer import Buffer, DamagedError, Table, root_table
-from edge_agent.inference.metadata import ENTRY_NAME, Metadata, parse_metadata, read_associated_files
+from edge_agent.inference.metadata import (
+    ENTRY_NAME,
+    Metadata,
+    TensorMetadata,
+    parse_metadata,
+    read_associated_files,
+)
 from edge_agent.inference.operators import CUSTOM, EDGE_TPU_OPERATOR, FLEX_PREFIX, KNOWN_CUSTOM, operator_name
 from edge_agent.inference.ultralytics import ExportNotes, parse_export_notes
 from edge_agent.tasks.labels import parse_labels
@@ -113,16 +119,14 @@ class ModelFile:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the first output that has any, else those the exporter wrote, else of the only text file."""
-        outputs = self.metadata.outputs if self.metadata else ()
-        named = next(filter(None, map(self.labels_of, range(len(outputs)))), ())
+        named = next(filter(None, map(self.labels_of, self.metadata.outputs if self.metadata else ())), ())
         notes = self.export_notes
         texts = [name for name in self.associated_files if name.endswith(".txt")]
         return named or (notes.names if notes else self._parsed(texts) if len(texts) == 1 else ())
 
-    def labels_of(self, output: int) -> tuple[str, ...]:
-        """The labels that the metadata names for an output of the main graph; () where none."""
-        outputs = self.metadata.outputs if self.metadata else ()
-        return self._parsed(outputs[output].label_files) if output < len(outputs) else ()
+    def labels_of(self, output: TensorMetadata) -> tuple[str, ...]:
+        """The labels that the metadata names for an output; () where none."""
+        return self._parsed(output.label_files)
 
     def _parsed(self, files: Sequence[str]) -> tuple[str, ...]:
         """Of the first of these files that is there."""

@@ -1,0 +1,180 @@
+"""What `edge-agent infer` is given, prepared for the model: pictures, videos, sound, rows and plain values from files.
+
+Folders are opened to the files in them. Every file is told by its content or name and by what the model takes.
+Running the model is left to `oneshot`, the formats of plain values to `values`.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.clock import SystemClock
+from edge_agent.config.sources import VideoSource
+from edge_agent.errors import FrameError, InputError
+from edge_agent.inference.frame import Frame, Sound
+from edge_agent.inference.model import Model
+from edge_agent.inference.sources.source import new_source
+from edge_agent.inference.values import (
+    ARRAY_SUFFIXES,
+    are_stored,
+    by_name,
+    parse_line,
+    read_npy,
+    read_rows,
+    read_table,
+    read_vectors,
+    split_vectors,
+)
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
+from edge_agent.transform.image import read_image
+from edge_agent.transform.orientation import lies_down, turned
+from edge_agent.transform.picture import WHOLE, EncodedPicture, Picture, Rotation, View
+from edge_agent.transform.placement import Box
+from edge_agent.transform.prepared import Prepared
+from edge_agent.transform.tensor import Array
+
+STDIN = Path("-")
+_ORIENTATION_TAG = 0x0112  # Exif 2.3 §4.6.4 A
+_HEAD_BYTES = 16
+_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".mjpeg", ".h264")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the files are read."""
+
+    every: int = 1  # n-th picture of a video
+    rotate_deg: Rotation = 0  # clockwise, before the region is cut out
+    roi: tuple[float, float, float, float] | None = None  # left, top, right, bottom as shares 0 to 1 of the picture
+
+    def __post_init__(self) -> None:
+        if self.roi is not None:
+            left, top, right, bottom = self.roi
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise InputError(
+                    f"a region of {', '.join(f'{side:g}' for side in self.roi)}: expected shares left < right and "
+                    "top < bottom, 0 to 1"
+                )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """One input, ready for the model."""
+
+    name: str
+    prepared: Prepared
+    captured: float  # perf_counter when it had been read and was about to be prepared
+    picture: Picture | None = None
+    view: View = WHOLE
+
+
+Say = Callable[[str], None]
+
+
+def list_inputs(paths: Iterable[Path]) -> Iterator[Path | InputError]:
+    """The paths themselves, of folders the files in them in the order of their names; an error for an empty one."""
+    for path in paths:
+        if path == STDIN or not path.is_dir():
+            yield path
+            continue
+        try:
+            files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        except OSError as error:
+            yield InputError(f"{path}: {error.strerror or error}", hint="check the path")
+            continue
+        yield from files or [InputError(f"{path} holds no files", hint="give a folder with files, or a file")]
+
+
+def read_shots(model: Model, path: Path, reading: Reading, say: Say) -> Iterator[Shot]:
+    """Every input of one file, in order; `say` is told what has been taken for granted.
+
+    Raises:
+        InputError, FrameError, SourceError: it is not what the model takes.
+    """
+    spec = model.manifest.input
+    if path == STDIN:
+        return _from_lines(model)
+    if path.suffix == ".npz" or (path.suffix == ".npy" and not isinstance(spec, SignalInput)):
+        return _vectors(model, path)
+    match spec:
+        case ImageInput():
+            return _video(model, path, reading) if _is_video(path) else _picture(model, path, reading)
+        case AudioInput():
+            return _features(model, path, say) if path.suffix == ".csv" else _sound(model, path, say)
+        case SignalInput():
+            return _windows(model, _signal_rows(path, spec), str(path))
+        case TensorInput():
+            return _vectors(model, path)
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def _picture(model: Model, path: Path, reading: Reading) -> Iterator[Shot]:
+    picture = read_image(path)
+    view = _view(picture, reading)
+    captured = time.perf_counter()
+    try:
+        prepared = model.prepare_image(picture, view)
+    except FrameError as error:  # of several, which
+        raise FrameError(f"{path}: {error}", hint=error.hint) from error
+    yield Shot(str(path), prepared, captured, picture, view)
+
+
+def _video(model: Model, path: Path, reading: Reading) -> Iterator[Shot]:
+    config = VideoSource("video", path, every_n=reading.every)
+    with new_source(config, SystemClock()) as source:
+        while (frame := source.take(model.wants)) is not None:
+            if isinstance(frame, Frame):
+                view = _view(frame.picture, reading)
+                captured = time.perf_counter()
+                yield Shot(
+                    f"{path}#{frame.name}", model.prepare_image(frame.picture, view), captured, frame.picture, view
+                )
+
+
+def _is_video(path: Path) -> bool:
+    """By its first bytes, else by its name."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return (
+        head[4:8] == b"ftyp"  # ISO/IEC 14496-12 §4.3: MP4, MOV
+        or head.startswith((b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba"))  # Matroska and WebM; MPEG program stream
+        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
+        or path.suffix.lower() in _VIDEO_SUFFIXES
+    )
+
+
+def _view(picture: Picture, reading: Reading) -> View:
+    if reading.roi is None:
+        return View(reading.rotate_deg) if reading.rotate_deg else WHOLE
+    orientation = 1
+    if isinstance(picture, EncodedPicture):
+        size_px, orientation = picture.size_px, picture.open().getexif().get(_ORIENTATION_TAG, 1)
+    else:
+        size_px = picture.size if not hasattr(picture, "size_px") else picture.size_px
+    width, height = size_px[::-1] if lies_down(turned(orientation, reading.rotate_deg)) else size_px
+    left, top, right, bottom = reading.roi
+    return View(reading.rotate_deg, Box(left * width, top * height, right * width, bottom * height))
+
+
+# --- sound --------------------------------------------------------------------------------------------------------
+
+
+def _sound(model: Model, path: Path, say: Say) -> Iterator[Shot]:
+    from edge_agent.inference.sound import SoundFeed
+    from edge_agent.transform.wav import read_wav
+
+    samples, rate_hz = read_wav(path)
+    feed = SoundFeed(model, say)
+    windows = feed.push(Sound(str(path), 0.0, samples, rate_hz, ends=True))
+    captured = time.perf_counter()
+    for number, window in enumerate(windows):
+        name = str(path) if len(windows) == 1 else f"{path}#{number}"
+        yield Shot(name, model.prepare_sound(window.samples), captured)
+        captured = time.perf_counter()
