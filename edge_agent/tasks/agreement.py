@@ -19,7 +19,7 @@ from edge_agent.transform.tensor import TensorSpec
 Real = NDArray[np.float32]
 _OF_VALUES = ("raw", "regression", "plugin", "pose")  # judged by the range of each output
 _SAME_SHARE = 0.05  # of an output's range: the same value
-_SAME_ERROR = 0.25  # of the threshold: the same error
+_SAME_ERROR = 0.5  # of the threshold: the same error
 _SAME_OBJECT_IOU = 0.5  # the usual match of detection benchmarks (Pascal VOC development kit, §3.3)
 
 
@@ -91,7 +91,7 @@ def top1_agrees(  # noqa: PLR0911 - one for each task
 
     Classification: the same best class. Detection: the same best object, or none at or above the threshold in
     either. Segmentation: the same largest class beside the background. An anomaly's error: on the same side of the
-    threshold where the model gives it itself, else moved by a quarter of the threshold at most. Other values have no
+    threshold where the model gives it itself, else moved by half of the threshold at most. Other values have no
     first answer: within 5 % of their range.
     """
     difference = disagreement(task, expected, found, spec=spec, outputs=outputs, ranges=ranges)

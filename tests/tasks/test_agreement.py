@@ -158,9 +158,9 @@ def test_scores_of_pixels_and_masks_disagree_by_their_classes() -> None:
 def test_reconstructions_disagree_by_how_far_the_error_can_have_moved() -> None:
     outputs = (TensorSpec("copy", (1, 4), FLOAT),)
     one, other = row(1, 2, 3, 4), row(1, 2, 3, 6)  # mean square 1, mean absolute 0.5
-    mse, mae = OutputSpec(threshold=4.0), OutputSpec(threshold=4.0, error="mae")
-    assert disagreement("anomaly", one, other, spec=mse, outputs=outputs) == pytest.approx(0.5)
-    assert disagreement("anomaly", one, other, spec=mae, outputs=outputs) == pytest.approx(0.125)
+    mse, mae = OutputSpec(threshold=2.25), OutputSpec(threshold=2.25, error="mae")
+    assert disagreement("anomaly", one, other, spec=mse, outputs=outputs) == pytest.approx(2 / 3)
+    assert disagreement("anomaly", one, other, spec=mae, outputs=outputs) == pytest.approx(2 / 9)
     assert not top1_agrees("anomaly", one, other, spec=mse, outputs=outputs)
     assert top1_agrees("anomaly", one, other, spec=mae, outputs=outputs)
 
