@@ -178,3 +178,81 @@ def _sound(model: Model, path: Path, say: Say) -> Iterator[Shot]:
         name = str(path) if len(windows) == 1 else f"{path}#{number}"
         yield Shot(name, model.prepare_sound(window.samples), captured)
         captured = time.perf_counter()
+
+
+def _features(model: Model, path: Path, say: Say) -> Iterator[Shot]:
+    """Features that somebody has worked out already, instead of sound."""
+    values = read_table(path)
+    tensor = model.inputs[0]
+    if are_stored(values, tensor):
+        say(f"{path}: values beyond what {tensor.label} can hold as real ones are taken as its stored values")
+        values = values.astype(tensor.dtype)
+    return _prepared(model, split_vectors(values, model.inputs, str(path)), str(path))
+
+
+# --- rows and plain values ----------------------------------------------------------------------------------------
+
+
+def _signal_rows(path: Path, spec: SignalInput) -> Iterator[Iterable[float]]:
+    if path.suffix not in ARRAY_SUFFIXES:
+        yield from read_rows(path, spec.channels)
+        return
+    values = read_npy(path)
+    if values.ndim != 2 or values.dtype.kind not in "uif":
+        shape = "x".join(map(str, values.shape))
+        raise InputError(f"{path} holds {values.dtype} of {shape}; expected rows of numbers, [rows, channels]")
+    yield from values.tolist()
+
+
+def _windows(model: Model, rows: Iterable[Iterable[float]], name: str) -> Iterator[Shot]:
+    spec = model.manifest.input
+    assert isinstance(spec, SignalInput)
+    number = 0
+    windower = model.windower()
+    for row in rows:
+        window = windower.push(tuple(row))
+        if window is not None:
+            captured = time.perf_counter()
+            yield Shot(f"{name}#{number}", model.prepare_rows(window), captured)
+            number += 1
+    if number == 0:
+        raise InputError(
+            f"{name} holds fewer rows than the {spec.window} of one window", hint="give a longer recording"
+        )
+
+
+def _vectors(model: Model, path: Path) -> Iterator[Shot]:
+    yield from _prepared(model, read_vectors(path, model.inputs), str(path))
+
+
+def _prepared(model: Model, vectors: list[list[Array]], name: str) -> Iterator[Shot]:
+    captured = time.perf_counter()
+    for number, vector in enumerate(vectors):
+        title = name if len(vectors) == 1 else f"{name}#{number}"
+        yield Shot(title, model.prepare_tensors(vector), captured)
+        captured = time.perf_counter()
+
+
+def _from_lines(model: Model) -> Iterator[Shot]:
+    """JSON lines of standard input: a row of a window each, or the values of the inputs."""
+    spec = model.manifest.input
+    if isinstance(spec, ImageInput):
+        raise InputError("this model takes pictures, which cannot come as lines", hint="give their files")
+    lines = ((f"stdin:{number}", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
+    columns = spec.channels if isinstance(spec, SignalInput | TensorInput) else ()
+    if isinstance(spec, SignalInput):
+        yield from _windows(model, (_row(parse_line(line, name, columns), name) for name, line in lines), "stdin")
+        return
+    for name, line in lines:
+        captured = time.perf_counter()
+        found = parse_line(line, name, columns)
+        vector = by_name(found, model.inputs, name) if isinstance(found, dict) else [found.reshape(-1)]
+        yield Shot(name, model.prepare_tensors(vector), captured)
+
+
+def _row(found: Array | dict[str, Array], name: str) -> list[float]:
+    """One row; an object's values in the order in which they stand."""
+    values = list(found.values()) if isinstance(found, dict) else list(found.reshape(-1))
+    if any(value.size != 1 for value in values):
+        raise InputError(f"{name}: expected a row of numbers, found lists within it")
+    return [float(value) for value in values]

@@ -160,9 +160,7 @@ def _named_vectors(path: Path, tensors: Sequence[TensorSpec]) -> list[list[Array
     if len(counts) == 1 and 0 not in counts and all(len(array) in counts for array in found if array.ndim):
         return [list(vector) for vector in zip(*found, strict=True)]
     sizes = ", ".join(f"{array.size} for {tensor.label}" for array, tensor in zip(found, tensors, strict=True))
-    raise InputError(
-        f"{path} holds {sizes}", hint="one vector for each input, or the same number of vectors for each"
-    )
+    raise InputError(f"{path} holds {sizes}", hint="one vector for each input, or the same number of vectors for each")
 
 
 def _numbers(tree: object) -> Array:
