@@ -20,6 +20,7 @@ DEVICE = (
 SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
+    "inference.said",
     "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
 )  # fmt: skip
 # One place per foreign library (or one package, where it ends with a slash).

@@ -108,7 +108,7 @@ class _Guesser:
         return _one_of(get_args(DetectionDecoder), guess_decoder(outputs, inputs))
 
     def output(self, task: TaskName, notes: list[str]) -> OutputSpec:
-        stated = next((end.metadata.score_threshold for end in self.outputs if _has_threshold(end)), None)
+        stated = next((value for end in self.outputs if (value := _threshold(end)) is not None), None)
         if stated is not None:
             notes.append(f"score threshold from the model's metadata: {stated:g}")
         if any(end.metadata is not None and end.metadata.calibrated for end in self.outputs):
@@ -227,8 +227,8 @@ def _has_labels(end: End) -> bool:
     return end.metadata is not None and bool(end.metadata.label_files)
 
 
-def _has_threshold(end: End) -> bool:
-    return end.metadata is not None and end.metadata.score_threshold is not None
+def _threshold(end: End) -> float | None:
+    return end.metadata.score_threshold if end.metadata is not None else None
 
 
 def _one_of(known: "tuple[Name, ...]", name: str | None) -> "Name | None":

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_agent.clock import SystemClock
 from edge_agent.config.sources import VideoSource
 from edge_agent.errors import FrameError, InputError
-from edge_agent.inference.frame import Frame, Sound
+from edge_agent.inference.frame import Frame, Sound, Wanted
 from edge_agent.inference.model import Model
 from edge_agent.inference.sources.source import new_source
 from edge_agent.inference.values import (
@@ -84,7 +84,9 @@ def list_inputs(paths: Iterable[Path]) -> Iterator[Path | InputError]:
         except OSError as error:
             yield InputError(f"{path}: {error.strerror or error}", hint="check the path")
             continue
-        yield from files or [InputError(f"{path} holds no files", hint="give a folder with files, or a file")]
+        if not files:
+            yield InputError(f"{path} holds no files", hint="give a folder with files, or a file")
+        yield from files
 
 
 def read_shots(model: Model, path: Path, reading: Reading, say: Say) -> Iterator[Shot]:
@@ -126,7 +128,7 @@ def _picture(model: Model, path: Path, reading: Reading) -> Iterator[Shot]:
 def _video(model: Model, path: Path, reading: Reading) -> Iterator[Shot]:
     config = VideoSource("video", path, every_n=reading.every)
     with new_source(config, SystemClock()) as source:
-        while (frame := source.take(model.wants)) is not None:
+        while (frame := source.take(Wanted())) is not None:
             if isinstance(frame, Frame):
                 view = _view(frame.picture, reading)
                 captured = time.perf_counter()
