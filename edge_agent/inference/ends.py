@@ -20,6 +20,7 @@ _DIRECTIONS = {
 _STATE_WORDS = {
     "state", "states", "hidden", "cell", "memory", "cache", "carry", "rnn", "lstm", "gru", "buffer", "h", "c",
 }  # fmt: skip
+_NEXT_WORDS = {"next", "new", "updated"}
 _RATE_NAMES = {"sr", "sample_rate", "samplerate", "sampling_rate"}
 
 
@@ -51,7 +52,7 @@ class Ends:
         found: dict[str, str] = {}
         for end in self.inputs:
             same = [output for output in self.outputs if _could_feed(output, end) and output.tensor.name not in found]
-            named = [output for output in same if _words(output) & _words(end) and _words(end) & _STATE_WORDS]
+            named = [output for output in same if _tells_same(output, end)]
             closest = max(named, key=lambda output: len(_words(output) & _words(end)), default=None)
             if closest is None and len(same) == 1 and _words(end) & _STATE_WORDS:
                 closest = same[0]  # converters often leave outputs without a name that tells anything
@@ -101,7 +102,7 @@ def _ends(
         said = metadata[place] if len(metadata) == len(graph) and place < len(metadata) else None
         if said is not None and said.name:
             names.append(said.name)
-        operator = operators.get(tensor.name) or operators.get(own, "")
+        operator = next((made for name in names if (made := operators.get(name))), "")
         found.append(End(tensor, tuple(dict.fromkeys(names)), said, operator))
     return tuple(found)
 
@@ -116,10 +117,20 @@ def _could_feed(output: End, end: End) -> bool:
     return output.tensor.shape == end.tensor.shape and output.tensor.dtype == end.tensor.dtype
 
 
+def _tells_same(output: End, end: End) -> bool:
+    """`state_out` and `state_in`, `next_sum` and `sum`; not an `image` that is made of an `image`."""
+    shared = _words(output) & _words(end)
+    return bool(shared & _STATE_WORDS) or bool(shared and _parts(output) & _NEXT_WORDS)
+
+
 def _words(end: End) -> set[str]:
     """What its names tell beside the direction: `serving_default_state_in:0` → state."""
-    parts = {part for name in end.names for part in re.split(r"[^a-z]+", re.sub(r":\d+$", "", name.lower())) if part}
-    return parts - _DIRECTIONS
+    return _parts(end) - _DIRECTIONS
+
+
+def _parts(end: End) -> set[str]:
+    bare = (re.sub(r":\d+$", "", name.lower()) for name in end.names)
+    return {part for name in bare for part in re.split(r"[^a-z]+", name) if part}
 
 
 def _bare(name: str) -> str:
