@@ -91,11 +91,13 @@ class SegmentationDecoder:
         """
         seen = self._seen(outputs, prepared)
         found = self._classes(seen)
-        score = self._score(seen, found)
-        if not np.isfinite(score).all():
-            raise ModelError("the model gave scores that are not numbers", reason=Reason.TRIAL_ERRORS)
-        pixels = np.bincount(found.reshape(-1))
-        total = np.bincount(found.reshape(-1), weights=score.reshape(-1))
+        flat = found.reshape(-1).astype(np.intp)
+        pixels = total = np.bincount(flat)
+        if self.layout.kind != "classes":
+            score = self._score(seen, found)
+            if not np.isfinite(score).all():
+                raise ModelError("the model gave scores that are not numbers", reason=Reason.TRIAL_ERRORS)
+            total = np.bincount(flat, weights=score.reshape(-1))
         background = background_of(self.spec, self.layout)
         lowest = 0.0 if self.layout.kind == "mask" else self.spec.score_threshold
         predictions = []
@@ -125,8 +127,6 @@ class SegmentationDecoder:
 
     def _score(self, seen: Array, found: ClassMap) -> NDArray[np.float32]:
         """Of each pixel's own class, [h, w]."""
-        if self.layout.kind == "classes":
-            return np.ones(found.shape, np.float32)
         if self.layout.kind == "mask":
             real = dequantize(seen, self.tensor)
             score = sigmoid(real) if self.spec.activation == "sigmoid" else real
