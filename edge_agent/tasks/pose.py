@@ -7,7 +7,7 @@ import numpy as np
 
 from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec
-from edge_agent.tasks.heads.head import Output, Real, check_numbers
+from edge_agent.tasks.heads.head import Output, Real, check_numbers, not_numbers
 from edge_agent.tasks.keypoints import usual_names
 from edge_agent.tasks.poses import Blazepose, Heatmap, Movenet, Outputs, Pose, PoseReader
 from edge_agent.tasks.prediction import Box, Keypoint, Prediction
@@ -83,7 +83,11 @@ class PoseDecoder:
 
     def _read(self, outputs: Sequence[Output]) -> list[Pose]:
         check_numbers(outputs)
-        return sorted(self.reader.poses(outputs), key=lambda pose: -pose.score)[: self.spec.max_objects]
+        with np.errstate(over="ignore", invalid="ignore"):  # of absurd numbers; what becomes of them is seen here
+            poses = self.reader.poses(outputs)
+        if not all(np.isfinite(pose.keypoints).all() and np.isfinite(pose.score) for pose in poses):
+            raise not_numbers()
+        return sorted(poses, key=lambda pose: -pose.score)[: self.spec.max_objects]
 
     def _prediction(self, pose: Pose, placement: Placement) -> Prediction:
         points = [placement.point_to_source(float(x), float(y)) for x, y, _ in pose.keypoints]

@@ -38,8 +38,9 @@ def scenes(draw: st.DrawFn) -> tuple[Boxes, Boxes, NDArray[np.intp]]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     corners = rng.integers(0, 12, (count, 2))
     sizes = rng.integers(-1, 8, (count, 2))
-    boxes = np.concatenate([corners, corners + sizes], axis=1).astype(np.float32) / np.float32(draw(st.floats(0.1, 12)))
-    return boxes, rng.integers(0, 6, count).astype(np.float32) / 6, rng.integers(0, 3, count)
+    boxes = np.concatenate([corners, corners + sizes], axis=1) / draw(st.floats(0.1, 12))
+    scores = rng.integers(0, 6, count) / 6
+    return boxes.astype(np.float32), scores.astype(np.float32), rng.integers(0, 3, count)
 
 
 @given(scenes(), st.floats(0, 1), st.integers(1, 50))

@@ -25,8 +25,7 @@ from edge_agent.tasks.keypoints import (
     COCO_SKELETON,
     usual_skeleton,
 )
-from edge_agent.tasks.pose import KEYPOINT_THRESHOLD, disagreement, guess_pose_decoder
-from edge_agent.tasks.poses import Pose
+from edge_agent.tasks.pose import KEYPOINT_THRESHOLD, guess_pose_decoder
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.image import read_image
 from edge_agent.transform.placement import Placement
@@ -144,7 +143,8 @@ def test_heat_maps_with_offsets_give_the_very_px(body: Points, seed: int) -> Non
 def bump(y: float, x: float, *, height: int = 16, width: int = 12) -> NDArray[np.float32]:
     """A heat-map as it is trained: a Gaussian around a place, in cells."""
     rows, columns = np.mgrid[:height, :width]
-    return np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8).astype(np.float32)
+    gaussian: NDArray[np.float32] = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8).astype(np.float32)
+    return gaussian
 
 
 @given(st.floats(2.1, 13.4), st.floats(2.1, 9.4))
@@ -199,7 +199,8 @@ def test_landmarks_may_be_normalized_and_of_a_hand() -> None:
     spec = replace(BLAZEPOSE, box_units="normalized")
     found = see(spec, [rows, np.array([[0.7]], np.float32)], labels=("hand",))[0]
     assert points_of(found)[:, :2] == pytest.approx(rows.reshape(21, 3)[:, :2])
-    assert (found.label, found.score) == ("hand", pytest.approx(0.7))
+    assert found.label == "hand"
+    assert found.score == pytest.approx(0.7)
     assert {point.name for point in found.keypoints} == {None}
 
 
@@ -282,44 +283,6 @@ def test_the_lines_of_a_body_have_ends() -> None:
         assert {end for line in skeleton for end in line} == set(range(len(names)))
         assert len({frozenset(line) for line in skeleton}) == len(skeleton)
     assert usual_skeleton(5) == ()
-
-
-# --- how far two answers differ ---------------------------------------------------------------------------------
-
-
-def pose(*points: tuple[float, float, float], score: float = 0.8) -> Pose:
-    return Pose(np.array(points, np.float32), score)
-
-
-ONE = pose((0.2, 0.2, 0.9), (0.4, 0.6, 0.7))
-OTHER = pose((0.8, 0.8, 0.9), (0.7, 0.9, 0.7), score=0.6)
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        ([ONE, OTHER], 0),
-        ([OTHER, ONE], 0),
-        ([ONE._replace(score=0.7), OTHER], 0.1),
-        ([pose((0.2, 0.2, 0.9), (0.43, 0.64, 0.7)), OTHER], 0.05),
-        ([pose((0.2, 0.2, 0.6), (0.4, 0.6, 0.3)), OTHER], 0),  # a keypoint's own score counts only where it is not seen
-        ([pose((0.2, 0.2, 0.9), (9.0, 9.0, 0.1)), OTHER], 0.5),  # 0.7 - 0.2
-        ([pose((0.2, 0.2, 0.9), (99.0, 0.6, 0.7)), OTHER], 1),
-        ([ONE], 0.3),  # 0.6 - 0.3
-        ([OTHER], 0.5),
-        ([ONE, OTHER, OTHER._replace(score=0.45)], 0.15),
-        ([ONE, OTHER, OTHER._replace(score=0.2)], 0),
-        ([], 0.5),
-    ],
-)
-def test_poses_disagree_by_what_a_person_would_see(found: list[Pose], expected: float) -> None:
-    assert disagreement([ONE, OTHER], found, 0.3) == pytest.approx(expected, abs=1e-6)
-    assert disagreement(found, [ONE, OTHER], 0.3) == pytest.approx(expected, abs=1e-6)
-
-
-def test_whoever_is_below_the_threshold_in_both_is_nobodys_business() -> None:
-    assert disagreement([ONE._replace(score=0.1)], [OTHER._replace(score=0.2)], 0.3) == 0
-    assert disagreement([], [], 0.3) == 0
 
 
 # --- a real model -----------------------------------------------------------------------------------------------

@@ -84,8 +84,8 @@ def test_the_real_models_numbers_give_the_published_objects(
 ) -> None:
     """`fastestdet:*` in expected.json of the shared data."""
     numbers = np.zeros((1, 85, 22, 22), np.float32)
-    for row, column, box, index, score in recorded:
-        numbers[0, :5, row, column] = box
+    for row, column, of_box, index, score in recorded:
+        numbers[0, :5, row, column] = of_box
         numbers[0, 5 + index, row, column] = score
     placement = Placement.fit("stretch", size_px, (352, 352))
     found = detect(replace(FASTEST, score_threshold=0.65), [numbers], picture(352, 352), placement=placement)
