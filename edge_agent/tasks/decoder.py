@@ -9,6 +9,7 @@ from edge_agent.tasks.anomaly import AnomalyDecoder
 from edge_agent.tasks.classification import ClassificationDecoder
 from edge_agent.tasks.detection import DetectionDecoder
 from edge_agent.tasks.plugin import PluginDecoder
+from edge_agent.tasks.pose import PoseDecoder
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.tasks.raw import RawDecoder
 from edge_agent.tasks.regression import RegressionDecoder
@@ -45,7 +46,9 @@ def build_decoder(  # noqa: PLR0911 - one for each task
         case "classification" | "signal_classification" | "audio_classification":
             return ClassificationDecoder.build(spec, outputs, labels)
         case "detection":
-            return DetectionDecoder.build(spec, outputs, labels)
+            return DetectionDecoder.build(spec, outputs, labels, inputs)
+        case "pose":
+            return PoseDecoder.build(spec, outputs, labels, inputs)
         case "segmentation":
             return SegmentationDecoder.build(spec, outputs, labels)
         case "regression":
