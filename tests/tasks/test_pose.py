@@ -160,6 +160,8 @@ def test_plain_heat_maps_are_right_to_a_quarter_of_a_cell(y: float, x: float) ->
 def test_a_largest_value_at_the_rim_stays_where_it_is() -> None:
     found = see(HEATMAP, [bump(0, 11)[None, ..., None]], (64, 48))[0]
     assert points_of(found)[0] == pytest.approx([11 / 12, 0, 1])
+    second = see(HEATMAP, [bump(1, 6.2)[None, ..., None]], (64, 48))[0]  # HRNet leaves the second cell too
+    assert points_of(second)[0, :2] == pytest.approx([6 / 12, 1 / 16])
 
 
 def test_quantized_heat_maps_are_refined_alike() -> None:

@@ -97,6 +97,17 @@ def test_a_box_comes_back_from_whatever_anchor(thing: Thing, anchor: int) -> Non
     assert_is(found[0], thing)
 
 
+def test_a_box_comes_back_where_the_input_is_no_square() -> None:
+    laid_out = lay_out(SMALL, (64, 128), square=True).astype(np.float64)
+    thing, anchor = Thing((0.2, 0.3, 0.6, 0.8), 2, 0.9), 50
+    boxes, scores = np.zeros((1, len(laid_out), 4), np.float32), np.zeros((1, len(laid_out), 3), np.float32)
+    at, of = laid_out[anchor, :2], laid_out[anchor, 2:]
+    assert of[0] != pytest.approx(of[1])
+    boxes[0, anchor] = [*((np.array(thing.center) - at) / of * 10), *(np.log(np.array(thing.size) / of) * 5)]
+    scores[0, anchor, 2] = 0.9
+    assert_is(detect(replace(SSD, anchors=SMALL), [boxes, scores], picture(64, 128))[0], thing)
+
+
 def test_the_outputs_may_come_in_any_order() -> None:
     thing = Thing((0.2, 0.3, 0.6, 0.8), 2, 0.9)
     boxes, scores = encode_ssd(thing, 20, classes=5)
@@ -200,6 +211,16 @@ def test_a_palm_has_seven_keypoints_at_192_px() -> None:
         replace(FACE, keypoints=tuple("abcdefg")), encode_face(thing, 1500, points=points, px=192), picture(192, 192)
     )
     assert [point.name for point in named[0].keypoints] == list("abcdefg")
+
+
+def test_landmarks_are_measured_by_anchors_that_have_a_size() -> None:
+    anchors = Anchors(strides=(32,), aspect_ratios=(4.0,), interpolated_ratio=0, fixed_size=False, scales=(1, 1, 1, 1))
+    _, _, height, width = lay_out(anchors, (64, 64), square=False)[0]
+    regressors, logits = np.zeros((1, 4, 6), np.float32), np.full((1, 4, 1), -9, np.float32)
+    regressors[0, 0], logits[0, 0] = (0, 0, 1, 1, 0.5, 0.25), 3
+    found = detect(replace(FACE, anchors=anchors), [regressors, logits], picture(64, 64))[0]
+    assert (found.keypoints[0].x, found.keypoints[0].y) == pytest.approx((0.25 + width / 2, 0.25 + height / 4))
+    assert width == pytest.approx(4 * height)
 
 
 def test_a_quantized_face_is_off_by_a_quantization_step_at_most() -> None:

@@ -1,7 +1,9 @@
 """Whatever a model gives: a decoder takes it or says why not, and nothing else comes out of it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -119,3 +121,9 @@ def test_what_is_to_fit_above_does(shapes: list[tuple[int, ...]]) -> None:
             build(spec_of(decoder), outputs)
             fitting.append(decoder)
     assert fitting
+
+
+def test_the_format_tells_of_every_decoder() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "artifact-format.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `(\w+)`[^|]*\| .*\[1,", text, re.MULTILINE))
+    assert told == set(DECODERS)

@@ -93,6 +93,24 @@ def test_such_a_models_boxes_are_not_suppressed_again() -> None:
     assert [prediction.score for prediction in found] == pytest.approx([0.9, 0.6])
 
 
+def test_two_classes_in_a_small_picture_are_not_taken_for_rows_of_a_suppressing_model() -> None:
+    filled = rows(DOG, count=CELLS, columns=6, px=False)
+    filled[2, 5] = 0.9
+    assert CELLS < 1000
+    found = detect(V8, [filled[None]], INPUT)
+    assert len(found) == 1
+    assert_is(found[0], replace(DOG, index=1))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_more_classes_than_boxes_do_not_turn_the_output_round(transposed: bool) -> None:  # noqa: FBT001
+    filled = np.zeros((cells((32, 32)), 4 + 80), np.float32)
+    filled[2, :4], filled[2, 4 + 77] = (*DOG.center[::-1], *DOG.size[::-1]), 0.9
+    found = detect(V8, [(filled if transposed else np.ascontiguousarray(filled.T))[None]], picture(32, 32))
+    assert len(found) == 1
+    assert_is(found[0], replace(DOG, index=77))
+
+
 @pytest.mark.parametrize("make", [v8, v5, suppressed])
 def test_the_unit_may_be_stated(make: Make) -> None:
     tiny = Thing((0.0, 0.0, 0.01, 0.005), 2, 0.9)  # of a picture, or in px: 1 % of a pixel
