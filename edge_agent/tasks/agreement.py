@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.release.outputs import OutputSpec, TaskName
 from edge_agent.tasks import pose
+from edge_agent.tasks.anomaly import error_output
 from edge_agent.tasks.classification import scores, scores_position
 from edge_agent.tasks.detection import DetectionDecoder, Objects
 from edge_agent.tasks.segmentation import ClassMap, background_of, classes_of, map_output, mask_level
@@ -40,9 +41,9 @@ def disagreement(  # noqa: PLR0911 - one for each task
     the threshold that both found (same class, IoU of 0.5 or more), the difference of scores, or score x (1 - IoU); of
     an object only one found, how far its score stands above what the other would have kept. Pose: see
     `pose.disagreement`. Segmentation: the share of the map's pixels whose classes differ. Anomaly: how far the error
-    can have moved, as a share of the threshold (of mse both as their roots). All others, and anomaly without a
-    threshold: the largest error as a share of the output's range (`ranges`, see `output_ranges`; None: the range
-    within `expected`). `inputs` are the model's, for decoders that need the size of the picture.
+    can have moved, as a share of the threshold (of mse, of their roots). All others, and anomaly without a threshold:
+    the largest error as a share of the output's range (`ranges`, see `output_ranges`; None: the range within
+    `expected`). `inputs` are the model's, for decoders that need them.
 
     Raises:
         ModelError: INCOMPATIBLE, the outputs are not those of the task; TRIAL_ERRORS, pixels of no class.
@@ -62,7 +63,8 @@ def disagreement(  # noqa: PLR0911 - one for each task
         one, other, _ = _class_maps(spec, outputs, expected, found)
         return float(np.mean(one != other))
     if task == "anomaly" and spec.threshold is not None:
-        return _of_errors(spec, expected, found, spec.threshold)
+        position = error_output(spec, outputs, inputs)
+        return _of_errors(spec, expected[position], found[position], spec.threshold)
     if task in _OF_VALUES or task == "anomaly":
         ranges = ranges if ranges is not None else output_ranges([expected])
         errors = [float(np.abs(b - a).max(initial=0.0)) for a, b in zip(expected, found, strict=True)]
@@ -113,9 +115,10 @@ def top1_agrees(  # noqa: PLR0911 - one for each task
         one, other, background = _class_maps(spec, outputs, expected, found)
         return _largest(one, background) == _largest(other, background)
     if task == "anomaly" and spec.threshold is not None:
+        position = error_output(spec, outputs, inputs)
         if spec.error == "output":
-            pairs = [(expected[position], found[position]) for position in _error_positions(spec, expected)]
-            return all(bool(np.all((a > spec.threshold) == (b > spec.threshold))) for a, b in pairs)
+            anomalous = [float(side[position].reshape(-1)[0]) > spec.threshold for side in (expected, found)]
+            return anomalous[0] == anomalous[1]
         return difference <= _SAME_ERROR
     if task in _OF_VALUES or task == "anomaly":
         return difference <= _SAME_SHARE
@@ -141,22 +144,14 @@ def _largest(found: ClassMap, background: int | None) -> int | None:
     return int(np.argmax(pixels)) if pixels.any() else None
 
 
-def _of_errors(spec: OutputSpec, expected: Sequence[Real], found: Sequence[Real], threshold: float) -> float:
+def _of_errors(spec: OutputSpec, expected: Real, found: Real, threshold: float) -> float:
     """What the error can have moved by, whatever the input was: by the triangle inequality no mean absolute error and
     no root of a mean squared error differs by more than the reconstructions do from each other.
     """
-    worst = 0.0
-    for position in _error_positions(spec, expected):
-        by = found[position].astype(np.float64) - expected[position]
-        if spec.error == "mse":
-            worst = max(worst, math.sqrt(float(np.square(by).mean()) / threshold))
-        else:
-            worst = max(worst, float(np.abs(by).mean()) / threshold)
-    return worst
-
-
-def _error_positions(spec: OutputSpec, expected: Sequence[Real]) -> Sequence[int]:
-    return spec.output_order if spec.output_order is not None else range(len(expected))
+    by = found.astype(np.float64) - expected
+    if spec.error == "mse":
+        return math.sqrt(float(np.square(by).mean()) / threshold)
+    return float(np.abs(by).mean()) / threshold
 
 
 def _of_objects(expected: Objects, found: Objects, threshold: float, capacity: int) -> float:

@@ -133,12 +133,8 @@ def error_output(spec: OutputSpec, outputs: tuple[TensorSpec, ...], inputs: tupl
     """Which output is held against the input, or is the error itself.
 
     Raises:
-        ModelError: INCOMPATIBLE, none or several fit; the threshold is none.
+        ModelError: INCOMPATIBLE, none or several fit.
     """
-    if spec.threshold is not None and not 0 < spec.threshold < math.inf:
-        raise ModelError(
-            f"an anomaly's threshold must be more than 0, found {spec.threshold}", reason=Reason.INCOMPATIBLE
-        )
     if spec.error == "output":
         size, needs = 1, "task anomaly with error 'output' needs one output of one value, the error"
     else:

@@ -51,13 +51,15 @@ def overlay(
         return painted
     rows = _nearest(bottom - top, class_map.shape[0])
     columns = _nearest(right - left, class_map.shape[1])
-    classes = class_map[rows[:, np.newaxis], columns]
+    classes = class_map[rows][:, columns]
     below = painted[top:bottom, left:right]
     weight = round(alpha * 256)
     tints = (palette.astype(np.uint16) * weight)[np.arange(int(classes.max()) + 1) % len(palette)]
-    mixed = (below.astype(np.uint16) * (256 - weight) + tints[classes]) >> 8
+    mixed = np.multiply(below, 256 - weight, dtype=np.uint16)
+    mixed += np.take(tints, classes, axis=0)
+    mixed >>= 8
     seen = np.ones(classes.shape, np.bool_) if background is None else classes != background
-    np.copyto(below, mixed.astype(np.uint8), where=seen[..., np.newaxis])
+    np.copyto(below, mixed, casting="unsafe", where=seen[..., np.newaxis])  # all of it is below 256
     return painted
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec
-from edge_agent.tasks.heads.head import Output, Real, check_numbers
+from edge_agent.tasks.heads.head import Output, Real, check_numbers, not_numbers
 from edge_agent.tasks.keypoints import usual_names
 from edge_agent.tasks.poses import Blazepose, Heatmap, Movenet, Outputs, Pose, PoseReader
 from edge_agent.tasks.prediction import Box, Keypoint, Prediction
@@ -83,7 +83,11 @@ class PoseDecoder:
 
     def _read(self, outputs: Sequence[Output]) -> list[Pose]:
         check_numbers(outputs)
-        return sorted(self.reader.poses(outputs), key=lambda pose: -pose.score)[: self.spec.max_objects]
+        with np.errstate(over="ignore", invalid="ignore"):  # of absurd numbers; what becomes of them is seen here
+            poses = self.reader.poses(outputs)
+        if not all(np.isfinite(pose.keypoints).all() and np.isfinite(pose.score) for pose in poses):
+            raise not_numbers()
+        return sorted(poses, key=lambda pose: -pose.score)[: self.spec.max_objects]
 
     def _prediction(self, pose: Pose, placement: Placement) -> Prediction:
         points = [placement.point_to_source(float(x), float(y)) for x, y, _ in pose.keypoints]
@@ -106,34 +110,50 @@ class PoseDecoder:
 def disagreement(expected: Sequence[Pose], found: Sequence[Pose], threshold: float) -> float:
     """How far two answers for one picture differ: 0 is the same, 1 as wrong as can be.
 
-    Poses are paired from the best on, each with the nearest one. Of a pair with one at or above the threshold: the
-    largest distance of a keypoint that both see, in shares of the input's sides, 1 at most; of a keypoint that only
-    one sees, how far its score stands above `KEYPOINT_THRESHOLD`; and the difference of the poses' scores. A pose that
-    only one found counts by how far its score stands above the threshold.
+    Poses are paired, the nearest ones first. Of a pair with one at or above the threshold: the largest distance of a
+    keypoint that both see, in shares of the input's sides, 1 at most; of a keypoint that only one sees, how far its
+    score stands above `KEYPOINT_THRESHOLD`; and the difference of the poses' scores. A pose that only one found counts
+    by how far its score stands above the threshold.
     """
-    worst = 0.0
-    free = list(found)
-    for pose in expected:
-        if not free:
-            worst = max(worst, pose.score - threshold)
-            continue
-        nearest = min(range(len(free)), key=lambda position: _mean_distance(pose, free[position]))
-        other = free.pop(nearest)
-        if max(pose.score, other.score) >= threshold:
-            worst = max(worst, abs(pose.score - other.score), _of_keypoints(pose.keypoints, other.keypoints))
-    return max([worst, *(pose.score - threshold for pose in free)])
+    pairs = _pairs(expected, found)
+    lonely = [pose for position, pose in enumerate(expected) if position not in {one for one, _ in pairs}]
+    lonely += [pose for position, pose in enumerate(found) if position not in {other for _, other in pairs}]
+    worst = max([0.0, *(pose.score - threshold for pose in lonely)])
+    for one, other in ((expected[one], found[other]) for one, other in pairs):
+        if max(one.score, other.score) >= threshold:
+            worst = max(worst, abs(one.score - other.score), _of_keypoints(one.keypoints, other.keypoints))
+    return worst
+
+
+def _pairs(expected: Sequence[Pose], found: Sequence[Pose]) -> list[tuple[int, int]]:
+    distances = sorted(
+        (_mean_distance(one.keypoints, other.keypoints), position, place)
+        for position, one in enumerate(expected)
+        for place, other in enumerate(found)
+    )
+    pairs: dict[int, int] = {}
+    for _, position, place in distances:
+        if position not in pairs and place not in pairs.values():
+            pairs[position] = place
+    return list(pairs.items())
 
 
 def _of_keypoints(one: Real, other: Real) -> float:
     seen = [side[:, 2] >= KEYPOINT_THRESHOLD for side in (one, other)]
-    distances = np.minimum(np.hypot(*(one - other)[:, :2].T), 1.0)
-    by_one = np.maximum(one[:, 2], other[:, 2]) - KEYPOINT_THRESHOLD
     both, either = seen[0] & seen[1], seen[0] ^ seen[1]
-    return float(max(distances[both].max(initial=0.0), by_one[either].max(initial=0.0)))
+    by_one = np.maximum(one[:, 2], other[:, 2]) - KEYPOINT_THRESHOLD
+    return float(max(_distances(one, other)[both].max(initial=0.0), by_one[either].max(initial=0.0)))
 
 
-def _mean_distance(one: Pose, other: Pose) -> float:
-    return float(np.hypot(*(one.keypoints - other.keypoints)[:, :2].T).mean())
+def _mean_distance(one: Real, other: Real) -> float:
+    """Of the keypoints that both see; 1 where there are none: what is not seen may lie anywhere."""
+    both = (one[:, 2] >= KEYPOINT_THRESHOLD) & (other[:, 2] >= KEYPOINT_THRESHOLD)
+    return float(_distances(one, other)[both].mean()) if both.any() else 1.0
+
+
+def _distances(one: Real, other: Real) -> Real:
+    distances: Real = np.minimum(np.hypot(one[:, 0] - other[:, 0], one[:, 1] - other[:, 1]), 1.0)
+    return distances
 
 
 def _box(sides: Real | None, placement: Placement) -> Box | None:

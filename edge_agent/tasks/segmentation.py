@@ -91,13 +91,13 @@ class SegmentationDecoder:
         """
         seen = self._seen(outputs, prepared)
         found = self._classes(seen)
-        score = self._score(seen, found)
-        if not np.isfinite(score).all():
-            raise ModelError("the model gave scores that are not numbers", reason=Reason.TRIAL_ERRORS)
-        pixels = np.bincount(found.reshape(-1))
-        total = np.bincount(found.reshape(-1), weights=score.reshape(-1))
+        flat = found.reshape(-1).astype(np.intp)
+        pixels = total = np.bincount(flat)
+        if self.layout.kind != "classes":
+            score = self._score(seen, found)
+            total = np.bincount(flat, weights=score.reshape(-1))
         background = background_of(self.spec, self.layout)
-        lowest = 0.0 if self.layout.kind == "mask" else self.spec.score_threshold
+        lowest = -math.inf if self.layout.kind == "mask" else self.spec.score_threshold
         predictions = []
         for index in np.argsort(-pixels, kind="stable").tolist():
             mean = float(total[index] / pixels[index]) if pixels[index] else 0.0
@@ -125,16 +125,15 @@ class SegmentationDecoder:
 
     def _score(self, seen: Array, found: ClassMap) -> NDArray[np.float32]:
         """Of each pixel's own class, [h, w]."""
-        if self.layout.kind == "classes":
-            return np.ones(found.shape, np.float32)
         if self.layout.kind == "mask":
-            real = dequantize(seen, self.tensor)
+            real = _finite(dequantize(seen, self.tensor))
             score = sigmoid(real) if self.spec.activation == "sigmoid" else real
             return np.where(found == 1, score, 1.0 - score)
         best = np.take_along_axis(seen, found[..., np.newaxis].astype(np.intp), axis=-1)
-        real = dequantize(best, self.tensor)
+        real = _finite(dequantize(best, self.tensor))  # the largest: what is no number is found as it
         if self.spec.activation == "softmax":
-            shares: NDArray[np.float32] = 1.0 / np.exp(dequantize(seen, self.tensor) - real).sum(axis=-1)
+            with np.errstate(over="ignore"):  # exp(-inf) is what it should be
+                shares: NDArray[np.float32] = 1.0 / np.exp(dequantize(seen, self.tensor) - real).sum(axis=-1)
             return shares
         return sigmoid(real[..., 0]) if self.spec.activation == "sigmoid" else real[..., 0]
 
@@ -189,6 +188,12 @@ def visible_part(placement: Placement | None, height: int, width: int) -> tuple[
         _part(visible.top - shown.top, visible.bottom - shown.top, shown.size[1], height),
         _part(visible.left - shown.left, visible.right - shown.left, shown.size[0], width),
     )
+
+
+def _finite(real: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(real).all():
+        raise ModelError("the model gave scores that are not numbers", reason=Reason.TRIAL_ERRORS)
+    return real
 
 
 def _part(begin: float, end: float, whole: float, pixels: int) -> slice:

@@ -1,14 +1,22 @@
 """Numbers with names and units, and numbers as they are."""
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError, Reason
+from edge_agent.inference.model import assemble
+from edge_agent.inference.tflite import open_engine
+from edge_agent.release.inputs import TensorInput
+from edge_agent.release.manifest import parse_manifest
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.decoder import build_decoder
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, Quantization, TensorSpec
+from tests.sim.artifact import make_members
 
 FLOAT = np.dtype(np.float32)
 ANGLE = TensorSpec("angle", (1, 2), FLOAT)
@@ -90,6 +98,29 @@ def test_values_that_are_no_numbers_are_the_models_fault(task: str) -> None:
     with pytest.raises(ModelError, match="angle not as numbers") as caught:
         decoder.decode([np.array([[0.0, np.nan]], np.float32)], NOW)
     assert caught.value.reason is Reason.TRIAL_ERRORS
+
+
+@pytest.mark.parametrize("wrong", [{"scale": math.nan}, {"offset": math.inf}])
+def test_scale_and_offset_are_finite(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        OutputSpec(**wrong)  # type: ignore[arg-type]  # both are floats
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(("name", "largest_error"), [("sine_float", 0.0421), ("sine_int8", 0.1161)])
+def test_a_model_of_the_sine_tells_it_with_its_unit(shared_data: Path, name: str, largest_error: float) -> None:
+    spec = OutputSpec(names=("swing",), unit="mm", scale=10.0)
+    members = make_members(b"x", task="regression", source=TensorInput(), output=spec)
+    x = np.linspace(0, 2 * np.pi, 100)
+    found = []
+    path = shared_data / f"models/sensor/{name}.tflite"
+    with assemble(parse_manifest(members["manifest.json"]), (), open_engine(path)) as model:
+        for value in x:
+            prepared = model.prepare_tensors([value])
+            (prediction,) = model.decode(model.invoke(prepared), prepared)
+            assert (prediction.label, prediction.unit, prediction.score) == ("swing", "mm", 1.0)
+            found.append(prediction.value)
+    assert np.abs(np.array(found) / 10 - np.sin(x)).max() == pytest.approx(largest_error, abs=0.01)
 
 
 @pytest.mark.parametrize("task", ["regression", "raw"])

@@ -104,18 +104,11 @@ def not_numbers() -> ModelError:
 def check_numbers(outputs: Sequence[Output]) -> None:
     """See that there is neither NaN nor infinity in what is read as real numbers.
 
-    The sum of an array shows both at a fraction of what looking at each value costs (0.1 ms of 1.2 ms at 8400 x 84).
-
     Raises:
         ModelError: TRIAL_ERRORS.
     """
-    for output in outputs:
-        if output.stored.dtype.kind != "f":
-            continue
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = output.stored.sum(dtype=np.float32)
-        if not np.isfinite(total) and not np.isfinite(output.stored).all():  # finite numbers may overflow their sum
-            raise not_numbers()
+    if not all(np.isfinite(output.stored).all() for output in outputs if output.stored.dtype.kind == "f"):
+        raise not_numbers()
 
 
 def are_numbers(outputs: Iterable[TensorSpec]) -> bool:
