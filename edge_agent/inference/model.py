@@ -4,7 +4,6 @@ Worker, probe and converter all run models through this, so they cannot differ. 
 `prepare_*` may run on one thread while `invoke` runs on another. Where a release comes from is left to `update`.
 """
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +18,18 @@ from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.engine import Engine, warm_up
 from edge_agent.inference.feed import Feed
 from edge_agent.inference.tflite import open_engine
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
 from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
 from edge_agent.tasks.decoder import build_decoder
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
+from edge_agent.transform.audio import AudioTransform, AudioWindower, Samples
 from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.picture import WHOLE, Picture, View
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.signal import SignalTransform, Windower
-from edge_agent.transform.tensor import Array, TensorSpec, dequantize, quantize
+from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
 Real = NDArray[np.float32]
 
@@ -50,6 +50,7 @@ class Model:
         self._feed = Feed(manifest, engine)
         self._image = ImageTransform(spec, self._feed.target(spec)) if isinstance(spec, ImageInput) else None
         self._signal = SignalTransform(spec, self._feed.target(spec)) if isinstance(spec, SignalInput) else None
+        self._audio = AudioTransform(spec, self._feed.target(spec)) if isinstance(spec, AudioInput) else None
         self._decoder = build_decoder(manifest.task, manifest.output, self.outputs, labels, self.inputs)
 
     @property
@@ -85,6 +86,16 @@ class Model:
             raise self._takes_no("windows of rows")
         return Prepared((self._signal.apply(rows),))
 
+    def prepare_sound(self, samples: Samples) -> Prepared:
+        """A window [context + window] of mono sound, -1..1, at `sample_rate_hz`, as `sound_windower` cuts it.
+
+        Raises:
+            FrameError: it has another length or is not finite, or this model takes no sound.
+        """
+        if self._audio is None:
+            raise self._takes_no("sound")
+        return Prepared((self._audio.apply(samples),))
+
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
         """Real values for each of `inputs`, in any shape that has the right number of them; or one row, which is dealt
         out to the inputs in their order.
@@ -94,11 +105,7 @@ class Model:
         Raises:
             FrameError: another number of inputs or of values, values that are not finite, or no numbers.
         """
-        if len(values) == 1 and len(self.inputs) > 1:
-            values = _dealt(np.asarray(values[0]).reshape(-1), self.inputs)
-        if len(values) != len(self.inputs):
-            raise FrameError(f"this model takes {len(self.inputs)} inputs; found {len(values)}")
-        return Prepared(tuple(_stored(value, tensor) for value, tensor in zip(values, self.inputs, strict=True)))
+        return Prepared(self._feed.plain(values))
 
     def invoke(self, prepared: Prepared) -> list[Array]:
         """Run the engine: the answers as the model gives them, copies. What `state` feeds back is kept for the next.
@@ -192,6 +199,22 @@ class Model:
             raise self._takes_no("windows of rows")
         return Windower(self.manifest.input.window, self.manifest.input.stride)
 
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """Of the sound it takes; None of a model that takes none."""
+        spec = self.manifest.input
+        return spec.sample_rate_hz if isinstance(spec, AudioInput) else None
+
+    def sound_windower(self) -> AudioWindower:
+        """A new cutter of sound as this model takes it.
+
+        Raises:
+            FrameError: it takes none.
+        """
+        if not isinstance(self.manifest.input, AudioInput):
+            raise self._takes_no("sound")
+        return AudioWindower(self.manifest.input)
+
     # --- life -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -207,7 +230,10 @@ class Model:
 
     def _takes_no(self, what: str) -> FrameError:
         kind = self.manifest.input.kind
-        hint = {"image": "give it pictures", "signal": "give it rows of a sensor", "tensor": "give it plain numbers"}
+        hint = {
+            "image": "give it pictures", "signal": "give it rows of a sensor", "audio": "give it sound",
+            "tensor": "give it plain numbers",
+        }  # fmt: skip
         return FrameError(f"model {self.manifest.name} takes no {what}: its input kind is {kind!r}", hint=hint[kind])
 
 
@@ -259,32 +285,6 @@ def release_labels(content: bytes | None) -> tuple[str, ...]:
             f"{LABELS_FILE} holds no labels", reason=Reason.LABELS_MISMATCH, hint="give one label a line, or no file"
         )
     return labels
-
-
-def _dealt(row: Array, tensors: Sequence[TensorSpec]) -> list[ArrayLike]:
-    """A row cut into as many values as each input holds."""
-    sizes = [math.prod(tensor.shape) for tensor in tensors]
-    if row.size != sum(sizes):
-        takes = " + ".join(map(str, sizes))
-        raise FrameError(
-            f"this model takes {takes} values; found {row.size}", hint="choose the columns with `channels`"
-        )
-    return list(np.split(row, np.cumsum(sizes)[:-1]))
-
-
-def _stored(value: ArrayLike, tensor: TensorSpec) -> Array:
-    real = np.asarray(value)
-    if real.dtype.kind not in "uifb" or tensor.dtype.kind not in "uifb":
-        raise FrameError(f"input {tensor.label} cannot take values of {real.dtype}")
-    if real.size != math.prod(tensor.shape):
-        raise FrameError(f"input {tensor.label} needs {math.prod(tensor.shape)} values; found {real.size}")
-    if real.dtype == tensor.dtype:
-        return real.reshape(tensor.shape)
-    if not np.isfinite(real).all():
-        raise FrameError(
-            f"input {tensor.label} is given values that are not finite", hint="check the sensor for missing values"
-        )
-    return quantize(real.astype(np.float64), tensor).reshape(tensor.shape)
 
 
 def _read(path: Path) -> bytes:
