@@ -45,7 +45,11 @@ def no_memory() -> tuple[int | None, int | None]:
 
 
 def test_the_first_frames_are_not_counted_and_the_steps_are() -> None:
-    said = [Serving("main", "d"), *[result(seq, 100.0) for seq in range(1, 6)], *[result(seq) for seq in range(6, 30)]]
+    said: list[Word] = [
+        Serving("main", "d"),
+        *[result(seq, 100.0) for seq in range(1, 6)],
+        *[result(seq) for seq in range(6, 30)],
+    ]
     found = gather(words(*said), Limits(frames=20, seconds=60), lambda: (1, 2))
     assert (found.frames, found.failed, found.pss_bytes, found.peak_bytes) == (20, 0, 1, 2)
     assert found.steps == {
@@ -57,7 +61,10 @@ def test_the_first_frames_are_not_counted_and_the_steps_are() -> None:
 
 
 def test_an_input_that_ends_is_measured_as_far_as_it_goes() -> None:
-    said = [*[result(seq) for seq in range(1, 9)], FrameFailed("main", "d", "x", of_model=False, detail="cut off")]
+    said: list[Word] = [
+        *[result(seq) for seq in range(1, 9)],
+        FrameFailed("main", "d", "x", of_model=False, detail="cut off"),
+    ]
     found = gather(words(*said, SourceEnded(8)), Limits(seconds=60), no_memory)
     assert (found.frames, found.failed) == (3, 1)
     with pytest.raises(SourceError, match="only 2 frames"):

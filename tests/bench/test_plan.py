@@ -15,6 +15,7 @@ from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, Tenso
 from tests.inference.releases import DIGITS, digits_release
 from tests.sim.artifact import make_members, pack
 
+KINDS: dict[Any, str] = {VideoSource: "video", CsvSource: "csv", WavSource: "wav"}
 PICTURES = ImageInput()
 SOUND = AudioInput()
 
@@ -61,11 +62,10 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         ("speech.wav", SOUND, WavSource),
     ],
 )
-def test_a_file_becomes_a_source_that_goes_on(tmp_path: Path, name: str, spec: Any, kind: type) -> None:
+def test_a_file_becomes_a_source_that_goes_on(tmp_path: Path, name: str, spec: Any, kind: Any) -> None:
     (tmp_path / name).touch()
     source = source_of([str(tmp_path / name)], spec, tmp_path)
-    assert isinstance(source, kind)
-    assert (source.path, source.repeat) == (tmp_path / name, True)  # type: ignore[attr-defined]
+    assert source == kind(KINDS[kind], tmp_path / name, repeat=True)
 
 
 def test_several_pictures_become_a_folder_of_links(tmp_path: Path) -> None:
