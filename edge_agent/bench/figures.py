@@ -35,15 +35,16 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """What invoke and preprocessing reach when nothing else runs, in this process."""
+    """What each step reaches when nothing else runs, frames/s."""
 
-    invoke_fps: float
+    capture_fps: float
     preprocess_fps: float
+    invoke_fps: float
 
     @property
     def limit_fps(self) -> float:
-        """Of a pipeline that overlaps the two perfectly: the slower one's."""
-        return min(self.invoke_fps, self.preprocess_fps)
+        """Of a pipeline that overlaps the three perfectly: the slowest one's."""
+        return min(self.capture_fps, self.preprocess_fps, self.invoke_fps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,8 @@ class Run:
     frames: int
     failed: int
     fps: float  # end to end, with overlap
-    invoke_only_fps: float
-    preprocess_only_fps: float
-    ratio: float  # fps, to the slower of the two
+    alone: Alone
+    ratio: float  # fps, to the slowest step alone
     steps: Mapping[str, StepFigures]
     before: Condition
     after: Condition
@@ -114,10 +114,13 @@ def _run_lines(run: Run) -> list[str]:
             of = run.steps[step]
             lines.append(f"  {step:12}{of.p50_ms:>9.2f}{of.p95_ms:>9.2f}{of.p99_ms:>9.2f}")
     failed = f", {run.failed} failed" if run.failed else ""
-    alone = f"invoke alone {run.invoke_only_fps:.1f}, preprocessing alone {run.preprocess_only_fps:.1f} frames/s"
+    alone = (
+        f"alone, capture reaches {run.alone.capture_fps:.1f}, preprocess {run.alone.preprocess_fps:.1f}, "
+        f"invoke {run.alone.invoke_fps:.1f}"
+    )
     lines += [
         f"  {run.fps:.1f} frames/s end to end ({run.frames} frames{failed})",
-        f"  {run.ratio:.2f} of the limit: {alone}",
+        f"  {run.ratio:.2f} of the limit: {alone} frames/s",
         f"  worker memory {_mb(run.worker_pss_bytes)} PSS, {_mb(run.worker_peak_bytes)} resident at most",
     ]
     return lines + _condition_lines(run)

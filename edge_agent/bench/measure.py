@@ -36,6 +36,7 @@ from edge_agent.transform.prepared import Prepared
 _STAGE = "main"
 _PREPARED_AT_MOST = 32  # inputs kept for invoking alone
 _WARM_UP_FRAMES = 5
+_SHORTEST_S = 1e-6  # nothing takes no time
 _ANSWER_S = 60.0  # without any word of the worker
 
 
@@ -69,7 +70,7 @@ class Ended:
 def measure_alone(
     release: Path, source: SourceConfig, threads: Threads, delegate: Delegate | None, limits: Limits
 ) -> tuple[Alone, EngineReport]:
-    """Preprocessing and invoking, one after the other in a tight loop; and what the engine says of itself.
+    """Each step in a tight loop, one after the other; and what the engine says of itself.
 
     Raises:
         ModelError, ArtifactError: the model cannot be run.
@@ -77,13 +78,14 @@ def measure_alone(
     """
     with open_release(release, threads, delegate=delegate) as model:
         model.warm_up()
-        prepared, preprocess_fps = _prepare_alone(Served("", model), source, limits)
+        prepared, capture_fps, preprocess_fps = _prepare_alone(Served("", model), source, limits)
         invoked, began_s = 0, time.monotonic()
         while invoked < 1 or not _is_enough(invoked, began_s, limits):
             model.invoke(prepared[invoked % len(prepared)])
             invoked += 1
         invoke_fps = invoked / (time.monotonic() - began_s)
-        return Alone(invoke_fps, preprocess_fps), model.engine.report
+        alone = Alone(round(capture_fps, 2), round(preprocess_fps, 2), round(invoke_fps, 2))
+        return alone, model.engine.report
 
 
 def run_worker(source: SourceConfig, stage: StageStart, limits: Limits) -> EndToEnd:
@@ -130,7 +132,7 @@ def gather(
         raise SourceError(f"the input gives only {seen} frames", hint=f"give more than {_WARM_UP_FRAMES}")
     pss_bytes, peak_bytes = memory()
     steps = {step: StepFigures.of(values) for step, values in latency_ms.items()}
-    return EndToEnd(counted, failed, counted / max(now_s - began_s, 1e-9), steps, pss_bytes, peak_bytes)
+    return EndToEnd(counted, failed, counted / max(now_s - began_s, _SHORTEST_S), steps, pss_bytes, peak_bytes)
 
 
 def read_peak_bytes(pid: int) -> int | None:
@@ -142,37 +144,43 @@ def read_peak_bytes(pid: int) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
-def _prepare_alone(served: Served, source: SourceConfig, limits: Limits) -> tuple[list[Prepared], float]:
-    """Some prepared inputs, and how many could be prepared a second; taking them from the source is not counted."""
+def _prepare_alone(served: Served, source: SourceConfig, limits: Limits) -> tuple[list[Prepared], float, float]:
+    """Some prepared inputs, and how many a second could be captured and prepared."""
     kept: list[Prepared] = []
-    done, spent_s, began_s = 0, 0.0, time.monotonic()
+    done, spent_s, capture_s, began_s = 0, 0.0, 0.0, time.monotonic()
     problem = "it gives nothing"
-    for taken in _frames(served, source):
+    for taken, took_s in _frames(served, source):
+        capture_s += took_s
         if isinstance(taken, Unusable):
             problem = taken.detail
-            continue
-        for prepare in served.feed(Captured(taken, 0.0), served.wants):
-            prepared_s = time.monotonic()
-            try:
-                prepared = prepare()
-            except FrameError as error:
-                problem = str(error)
-                continue
-            spent_s += time.monotonic() - prepared_s
-            done += 1
-            if len(kept) < _PREPARED_AT_MOST:
-                kept.append(prepared)
+        else:
+            for prepare in served.feed(Captured(taken, 0.0), served.wants):
+                prepared_s = time.monotonic()
+                try:
+                    prepared = prepare()
+                except FrameError as error:
+                    problem = str(error)
+                    continue
+                spent_s += time.monotonic() - prepared_s
+                done += 1
+                if len(kept) < _PREPARED_AT_MOST:
+                    kept.append(prepared)
         if _is_enough(done, began_s, limits) and (kept or time.monotonic() - began_s > _ANSWER_S):
             break
     if not kept:
         raise SourceError(f"the input has nothing that the model takes: {problem}", hint="give another --input")
-    return kept, done / max(spent_s, 1e-9)
+    return kept, done / max(capture_s, _SHORTEST_S), done / max(spent_s, _SHORTEST_S)
 
 
-def _frames(served: Served, config: SourceConfig) -> Iterator[Taken | Unusable]:
+def _frames(served: Served, config: SourceConfig) -> Iterator[tuple[Taken | Unusable, float]]:
+    """What the source gives, and how long each took."""
     with new_source(config, SystemClock()) as source:
-        while (taken := source.take(served.wants)) is not None:
-            yield taken
+        while True:
+            began_s = time.monotonic()
+            taken = source.take(served.wants)
+            if taken is None:
+                return
+            yield taken, time.monotonic() - began_s
 
 
 def _is_enough(frames: int, began_s: float, limits: Limits) -> bool:

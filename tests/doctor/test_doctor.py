@@ -3,9 +3,12 @@
 import json
 import os
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner
@@ -27,6 +30,7 @@ from edge_agent.doctor.hardware import (
 from edge_agent.doctor.software import ask_child, check_extras, check_interpreter, check_python, check_system
 from edge_agent.doctor.surroundings import check_broker, check_clock, check_config, check_service
 from edge_agent.telemetry.resources import Resources
+from tests.sim.certificates import make_authority
 from tests.sim.clock import FakeClock
 
 RESOURCES = Resources(
@@ -140,11 +144,11 @@ def test_cameras_are_told_as_the_configuration_needs_them(tmp_path: Path) -> Non
     advised(check_cameras(machine(tmp_path), other), "fail", "/dev/video2; found /dev/video0")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may use every device")
-def test_a_camera_that_this_user_may_not_use_names_the_group(tmp_path: Path) -> None:
+def test_a_camera_that_this_user_may_not_use_names_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"dev/video0": ""})
-    (tmp_path / "dev/video0").chmod(0)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may use every device
     advised(check_cameras(machine(tmp_path), None), "warn", "usermod -aG")
+    advised(check_cameras(machine(tmp_path), config({"kind": "camera"})), "fail", "/dev/video0 may not be used")
 
 
 def test_microphones_are_told_as_the_configuration_needs_them(tmp_path: Path) -> None:
@@ -241,6 +245,28 @@ def test_a_broker_is_reached_or_the_reason_told() -> None:
     advised(check_broker(MqttConfig(f"mqtt://127.0.0.1:{port}")), "fail", "nothing listens there")
     missing = MqttConfig("mqtt://127.0.0.1", username="me", password_file=Path("/nowhere"))
     advised(check_broker(missing), "fail", "password file")
+
+
+def test_a_broker_with_tls_shows_a_certificate_that_is_right(tmp_path: Path) -> None:
+    authority = make_authority(tmp_path, "ca")
+    certificate, key = authority.issue("broker", address="127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def serve(listening: socket.socket) -> None:
+        plain, _ = listening.accept()
+        with suppress(OSError), context.wrap_socket(plain, server_side=True) as secured:
+            secured.recv(1)
+
+    for ca_file, verdict in ((authority.file, "ok"), (None, "fail")):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = Thread(target=serve, args=(listening,))
+            server.start()
+            url = f"mqtts://127.0.0.1:{listening.getsockname()[1]}"
+            found = check_broker(MqttConfig(url, ca_file=ca_file))
+            server.join()
+        assert found.verdict == verdict, found
+        assert ("its certificate is right" if verdict == "ok" else "certificate is not trusted") in found.detail
 
 
 def test_the_service_is_told_as_systemd_has_it(tmp_path: Path) -> None:
