@@ -572,11 +572,14 @@ def test_stages_side_by_side_see_the_same_frame_and_are_switched_one_by_one() ->
 
 def test_a_stage_that_fails_takes_nothing_from_the_other() -> None:
     stages = {"good": StageStart(), "bad": StageStart()}
-    with running_stages(SimSource(["a", "b"]), stages) as (pipeline, heard):
+    gate = Semaphore(0)
+    with running_stages(SimSource(["a", "b"], gate), stages) as (pipeline, heard):
         pipeline.switch("bad", Served("x", model(lambda _: None)))
         pipeline.switch("good", Served("y", model(says(0))))
+        heard.until(Serving, count=2)
+        gate.release(2)
         heard.until(SourceEnded)
-    assert [list(result.answers) for result in heard.of(Result)][-1] == ["good"]
+    assert [list(result.answers) for result in heard.of(Result)] == [["good"], ["good"]]
     assert {(each.stage, each.of_model) for each in heard.of(FrameFailed)} == {("bad", True)}
 
 
