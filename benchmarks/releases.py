@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from edge_agent.release.archive import format_archive
 from edge_agent.release.inputs import ImageInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, FileEntry, Manifest, format_manifest
 
@@ -70,4 +71,11 @@ def hd_video(path: Path, frames: int = 300) -> Path:
             scaled.pts = None
             target.mux(stream.encode(scaled))
         target.mux(stream.encode(None))
+    return path
+
+
+def artifact_of(release: Path, path: Path) -> Path:
+    """The `.edge` file of an unpacked release."""
+    members = {file.name: file.read_bytes() for file in release.iterdir()}
+    path.write_bytes(format_archive(members))
     return path
