@@ -2,7 +2,7 @@
 
 As TensorFlow defines them (`tf.signal.stft`, `linear_to_mel_weight_matrix`, `mfccs_from_log_mel_spectrograms`: the
 formulas are in tensorflow/python/ops/signal of tensorflow/tensorflow), worked out in float64: machines differ by less
-than 1e-9 and nearly always in nothing once the result is float32. Whole numbers for microcontrollers: `micro_frontend`.
+than 1e-12 and nearly always in nothing once the result is float32. Whole numbers for microcontrollers: `micro_frontend`.
 """
 
 from collections.abc import Callable
