@@ -121,7 +121,20 @@ def test_sound_that_waited_too_long_is_thrown_away(arecord: FakeArecord) -> None
     assert found.after_gap
     numbers = np.rint(found.samples * 32_768)
     assert numbers[0] > 2 * BLOCK
-    assert (np.diff(numbers) % 30_000 == 1).all()  # still whole samples of both channels
+    assert (np.diff(numbers) % 30_000 == 1).all()
+
+
+def test_of_a_sample_that_came_in_part_the_other_part_is_waited_for(arecord: FakeArecord) -> None:
+    arecord.does(
+        "sound = b''.join(struct.pack('<2h', n, n) for n in range(2000))\n"
+        "os.write(1, sound[:3206])\nwait_for('more')\nos.write(1, sound[3206:])\nhang()"
+    )
+    with microphone(channels=2) as source:
+        take_sound(source)  # 3200 bytes
+        assert source._recording is not None
+        source._recording.discard()
+        arecord.let("more")
+        assert take_sound(source).samples.tolist() == counted(BLOCK, BLOCK + 1).tolist()
 
 
 @pytest.mark.parametrize(
