@@ -17,12 +17,13 @@ from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.tflite import open_engine
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
 from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
 from edge_agent.tasks.decoder import build_decoder
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
+from edge_agent.transform.audio import AudioTransform, AudioWindower, Samples
 from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.picture import WHOLE, Picture, View
 from edge_agent.transform.prepared import Prepared
@@ -42,7 +43,7 @@ class Model:
         spec = manifest.input
         if not isinstance(spec, ImageInput | SignalInput) and manifest.task == "detection":
             raise ModelError("task detection needs pictures as its input", reason=Reason.INCOMPATIBLE)
-        if isinstance(spec, ImageInput | SignalInput) and len(engine.inputs) != 1:
+        if isinstance(spec, ImageInput | SignalInput | AudioInput) and len(engine.inputs) != 1:
             found = ", ".join(tensor.label for tensor in engine.inputs) or "none"
             raise ModelError(
                 f"input kind {spec.kind!r} needs a model with one input; this one takes {found}",
@@ -51,6 +52,7 @@ class Model:
             )
         self._image = ImageTransform(spec, engine.inputs[0]) if isinstance(spec, ImageInput) else None
         self._signal = SignalTransform(spec, engine.inputs[0]) if isinstance(spec, SignalInput) else None
+        self._audio = AudioTransform(spec, engine.inputs[0]) if isinstance(spec, AudioInput) else None
         self._decoder = build_decoder(manifest.task, manifest.output, engine.outputs, labels, engine.inputs)
 
     # --- one frame ------------------------------------------------------------------------------------------
@@ -75,6 +77,16 @@ class Model:
         if self._signal is None:
             raise self._takes_no("windows of rows")
         return Prepared((self._signal.apply(rows),))
+
+    def prepare_sound(self, samples: Samples) -> Prepared:
+        """A window [context + window] of mono sound, -1..1, at `sample_rate_hz`, as `sound_windower` cuts it.
+
+        Raises:
+            FrameError: it has another length or is not finite, or this model takes no sound.
+        """
+        if self._audio is None:
+            raise self._takes_no("sound")
+        return Prepared((self._audio.apply(samples),))
 
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
         """Real values for each input, in any shape that has the right number of them.
@@ -155,6 +167,22 @@ class Model:
             raise self._takes_no("windows of rows")
         return Windower(self.manifest.input.window, self.manifest.input.stride)
 
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """Of the sound it takes; None of a model that takes none."""
+        spec = self.manifest.input
+        return spec.sample_rate_hz if isinstance(spec, AudioInput) else None
+
+    def sound_windower(self) -> AudioWindower:
+        """A new cutter of sound as this model takes it.
+
+        Raises:
+            FrameError: it takes none.
+        """
+        if not isinstance(self.manifest.input, AudioInput):
+            raise self._takes_no("sound")
+        return AudioWindower(self.manifest.input)
+
     # --- life -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -170,7 +198,10 @@ class Model:
 
     def _takes_no(self, what: str) -> FrameError:
         kind = self.manifest.input.kind
-        hint = {"image": "give it pictures", "signal": "give it rows of a sensor", "tensor": "give it plain numbers"}
+        hint = {
+            "image": "give it pictures", "signal": "give it rows of a sensor", "audio": "give it sound",
+            "tensor": "give it plain numbers",
+        }  # fmt: skip
         return FrameError(f"model {self.manifest.name} takes no {what}: its input kind is {kind!r}", hint=hint[kind])
 
 
