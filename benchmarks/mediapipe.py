@@ -1,7 +1,7 @@
 """How many times as fast an agent is as MediaPipe Tasks' ImageClassifier, and with how much of its memory.
 
 The same model, pictures, threads and cores. Ours is the whole of `edge-agent run`, supervisor and worker, with
-telemetry on and each result written to a file; theirs is a script with nothing but the classifier. MediaPipe is installed
+telemetry on and each result written to a file; theirs, a script with nothing but the classifier. MediaPipe is installed
 for this alone, in an environment of its own. Memory is the largest proportional set size of all processes, sampled.
 """
 

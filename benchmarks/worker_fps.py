@@ -1,7 +1,7 @@
 """How near a worker comes to the slower of its two halves: MobileNetV2 on 1080p JPEG files, one interpreter thread.
 
 The worker reads, decodes, resizes, invokes, decodes the answer and sends it to the supervisor. Beside it in the same
-run: a loop that only invokes, and one that only opens and prepares; with two cores nothing can be faster than the slower
+run: a loop that only invokes, and one that only prepares; with two cores nothing can be faster than the slower
 of them. All run in turn, several times, and the median of the ratios counts.
 """
 

@@ -19,7 +19,7 @@ from edge_agent.inference.answers import tell
 from edge_agent.inference.capture import Captured, capture
 from edge_agent.inference.frame import Frame, Unusable, Wanted
 from edge_agent.inference.ipc import FrameFailed, Result, Serving, SourceEnded, SourceTrouble, StageStart, Word
-from edge_agent.inference.job import Ended, Job, Served, Switch, Turn
+from edge_agent.inference.job import Ended, Job, Ready, Served, Switch, Turn
 from edge_agent.inference.slots import ClosedError, Slots
 from edge_agent.inference.sources.source import Source
 from edge_agent.inference.stage import Stage
@@ -130,7 +130,7 @@ class Pipeline:
         wants = [served.wants for stage, served in list(self._answering.items()) if stage in self._roots]
         every = all(want.channels for want in wants)
         channels = tuple(dict.fromkeys(name for want in wants for name in want.channels)) if every else ()
-        return Wanted(channels, next((want.sample_rate_hz for want in wants if want.sample_rate_hz), None))
+        return Wanted(channels, max((want.sample_rate_hz for want in wants if want.sample_rate_hz), default=None))
 
     def received(self, captured: Captured) -> None:
         if self._windows:
@@ -187,13 +187,23 @@ class Pipeline:
             served = self._answering.get(stage)
             if served is None:
                 continue
-            for number, prepare in enumerate(served.feed(captured, wanted)):
+            for number, ready in enumerate(self._fed(stage, served, captured, wanted)):
                 if number == len(jobs):
-                    jobs.append(Job(taken.name, taken.captured_s, served.capture_ms, frame, {}))
-                jobs[number].turns[stage] = Turn(served, prepare)
+                    jobs.append(Job(ready.name, ready.captured_s, served.capture_ms, frame, {}))
+                jobs[number].turns[stage] = Turn(served, ready.prepare)
                 if self._windows:
                     self._tallies[stage].entered()
         return jobs
+
+    def _fed(self, stage: str, served: Served, captured: Captured, wanted: Wanted) -> list[Ready]:
+        try:
+            return served.feed(captured, wanted)
+        except FrameError as error:
+            self._tallies[stage].entered()
+            self._failed(Unusable(captured.taken.name, str(error)), stage)
+        except SourceError as error:
+            self.trouble(error)
+        return []
 
     def _prepare_one(self, job: Job) -> None:
         for stage, turn in list(job.turns.items()):
