@@ -96,6 +96,18 @@ class Model:
             raise self._takes_no("sound")
         return Prepared((self._audio.apply(samples),))
 
+    def prepare_row(self, values: Sequence[float]) -> Prepared:
+        """One row of plain numbers, dealt out to the inputs in their order.
+
+        Raises:
+            FrameError: another number of values than all inputs take together.
+        """
+        sizes = [int(np.prod(tensor.shape)) for tensor in self.engine.inputs]
+        if len(values) != sum(sizes):
+            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}")
+        row = np.asarray(values, np.float64)
+        return self.prepare_tensors(np.split(row, np.cumsum(sizes)[:-1]))
+
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
         """Real values for each of `inputs`, in any shape that has the right number of them; or one row, which is dealt
         out to the inputs in their order.
