@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from edge_agent import __version__, console
+from edge_agent.commands.bench import bench
+from edge_agent.commands.doctor import doctor
 from edge_agent.commands.infer import infer
 from edge_agent.config.agent import Config, read_config
 from edge_agent.config.sources import paths_of
@@ -104,7 +106,7 @@ def rollback(pipeline: str, config_path: Path, stage: str | None) -> None:
     click.echo(f"{pipeline}: {_sentence(now)}")
 
 
-for command in (infer,):
+for command in (bench, doctor, infer):
     cli.add_command(command)
 
 

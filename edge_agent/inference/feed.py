@@ -1,14 +1,16 @@
 """Which inputs of a model frames fill, and what the others get: its own outputs of the time before, or constants.
 
-The manifest's `state` and `constants` say which. Turning frames into tensors is left to `transform`.
+The manifest's `state` and `constants` say which. Plain numbers are laid into the inputs here; turning pictures, windows
+and sound into tensors is left to `transform`.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from edge_agent.errors import ModelError, Reason
+from edge_agent.errors import FrameError, ModelError, Reason
 from edge_agent.inference.engine import Engine
 from edge_agent.release.inputs import InputSpec, TensorInput
 from edge_agent.release.manifest import Manifest
@@ -69,6 +71,18 @@ class Feed:
             )
         return self.inputs[0]
 
+    def plain(self, values: Sequence[ArrayLike]) -> tuple[Array, ...]:
+        """What frames fill, of real values for each, or of one row that is dealt out to all in their order.
+
+        Raises:
+            FrameError: another number of inputs or of values, values that are not finite, or no numbers.
+        """
+        if len(values) == 1 and len(self.inputs) > 1:
+            values = _dealt(np.asarray(values[0]).reshape(-1), self.inputs)
+        if len(values) != len(self.inputs):
+            raise FrameError(f"this model takes {len(self.inputs)} inputs; found {len(values)}")
+        return tuple(_stored(value, tensor) for value, tensor in zip(values, self.inputs, strict=True))
+
     def complete(self, prepared: Sequence[Array]) -> list[Array]:
         """All inputs of the engine, from those that frames fill."""
         given = dict(zip(self._filled, prepared, strict=True))
@@ -93,6 +107,32 @@ class Feed:
         for target in self._state.values():
             tensor = self._tensors[target]
             self._kept[target] = quantize(np.zeros(tensor.shape), tensor)  # what stands for 0 where it is quantized
+
+
+def _dealt(row: Array, tensors: Sequence[TensorSpec]) -> list[ArrayLike]:
+    """A row cut into as many values as each input holds."""
+    sizes = [math.prod(tensor.shape) for tensor in tensors]
+    if row.size != sum(sizes):
+        takes = " + ".join(map(str, sizes))
+        raise FrameError(
+            f"this model takes {takes} values; found {row.size}", hint="choose the columns with `channels`"
+        )
+    return list(np.split(row, np.cumsum(sizes)[:-1]))
+
+
+def _stored(value: ArrayLike, tensor: TensorSpec) -> Array:
+    real = np.asarray(value)
+    if real.dtype.kind not in "uifb" or tensor.dtype.kind not in "uifb":
+        raise FrameError(f"input {tensor.label} cannot take values of {real.dtype}")
+    if real.size != math.prod(tensor.shape):
+        raise FrameError(f"input {tensor.label} needs {math.prod(tensor.shape)} values; found {real.size}")
+    if real.dtype == tensor.dtype:
+        return real.reshape(tensor.shape)
+    if not np.isfinite(real).all():
+        raise FrameError(
+            f"input {tensor.label} is given values that are not finite", hint="check the sensor for missing values"
+        )
+    return quantize(real.astype(np.float64), tensor).reshape(tensor.shape)
 
 
 def _position(key: str, what: str, name: str, tensors: Sequence[TensorSpec]) -> int:

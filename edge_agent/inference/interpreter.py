@@ -102,19 +102,26 @@ class TfliteEngine:
         self._batch = self._own_batch = self.inputs[0].shape[0] if self.dynamic_batch else 1
         self._settle_outputs(graph)
         self.outputs = tuple(_tensor_spec(name, detail) for name, detail in graph.outputs())
+        # An open first size may be another number, such as that of the objects found.
+        self.dynamic_batch &= all(tensor.shape[0] == self._own_batch for tensor in self.outputs)
 
     def invoke(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.invoke`."""
-        if self._graph is None:
+        graph = self._graph
+        if graph is None:
             raise ValueError("the engine is closed")
         batch = self._batch_of(inputs)
         try:
             if batch != self._batch:
-                self._resize(self._graph, batch)
-            return self._graph.run(inputs)
+                graph.resize([(batch, *tensor.shape[1:]) for tensor in self.inputs])
+                self._batch = batch  # until another one comes
+            return graph.run(inputs)
         except MODEL_ERRORS as error:
+            if batch != self._own_batch:
+                self._close_batch(graph)
+            several = f" {batch} inputs at once" if batch != self._own_batch else ""
             raise ModelError(
-                f"the model failed while running: {first_line(error)}", reason=Reason.LOAD_FAILED
+                f"the model failed while running{several}: {first_line(error)}", reason=Reason.LOAD_FAILED
             ) from error
 
     def close(self) -> None:
@@ -144,21 +151,11 @@ class TfliteEngine:
                 )
         return int(batch)
 
-    def _resize(self, graph: Graph, batch: int) -> None:
-        """Lay the graph out for another batch; it stays so until yet another one comes.
-
-        A graph whose batch only looks open (a reshape within it says 1) is found here, and then runs one by one.
-        """
-        try:
-            graph.resize([(batch, *tensor.shape[1:]) for tensor in self.inputs])
-        except MODEL_ERRORS as error:
-            self.dynamic_batch = False
-            self._batch = self._own_batch
-            graph.resize([tensor.shape for tensor in self.inputs])
-            raise ModelError(
-                f"the model cannot run {batch} inputs at once: {first_line(error)}", reason=Reason.LOAD_FAILED
-            ) from error
-        self._batch = batch
+    def _close_batch(self, graph: Graph) -> None:
+        """A batch that only looks open (a reshape within the graph says 1) is found out by trying; then one by one."""
+        self.dynamic_batch = False
+        self._batch = self._own_batch
+        graph.resize([tensor.shape for tensor in self.inputs])
 
     def _settle_outputs(self, graph: Graph) -> None:
         """Run once where an output's size is not known before: every shape is to be true from the start."""

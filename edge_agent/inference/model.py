@@ -4,7 +4,6 @@ Worker, probe and converter all run models through this, so they cannot differ. 
 `prepare_*` may run on one thread while `invoke` runs on another. Where a release comes from is left to `update`.
 """
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.picture import WHOLE, Picture, View
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.signal import SignalTransform, Windower
-from edge_agent.transform.tensor import Array, TensorSpec, dequantize, quantize
+from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
 Real = NDArray[np.float32]
 
@@ -97,6 +96,18 @@ class Model:
             raise self._takes_no("sound")
         return Prepared((self._audio.apply(samples),))
 
+    def prepare_row(self, values: Sequence[float]) -> Prepared:
+        """One row of plain numbers, dealt out to the inputs in their order.
+
+        Raises:
+            FrameError: another number of values than all inputs take together.
+        """
+        sizes = [int(np.prod(tensor.shape)) for tensor in self.engine.inputs]
+        if len(values) != sum(sizes):
+            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}")
+        row = np.asarray(values, np.float64)
+        return self.prepare_tensors(np.split(row, np.cumsum(sizes)[:-1]))
+
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
         """Real values for each of `inputs`, in any shape that has the right number of them; or one row, which is dealt
         out to the inputs in their order.
@@ -106,11 +117,7 @@ class Model:
         Raises:
             FrameError: another number of inputs or of values, values that are not finite, or no numbers.
         """
-        if len(values) == 1 and len(self.inputs) > 1:
-            values = _dealt(np.asarray(values[0]).reshape(-1), self.inputs)
-        if len(values) != len(self.inputs):
-            raise FrameError(f"this model takes {len(self.inputs)} inputs; found {len(values)}")
-        return Prepared(tuple(_stored(value, tensor) for value, tensor in zip(values, self.inputs, strict=True)))
+        return Prepared(self._feed.plain(values))
 
     def invoke(self, prepared: Prepared) -> list[Array]:
         """Run the engine: the answers as the model gives them, copies. What `state` feeds back is kept for the next.
@@ -291,32 +298,6 @@ def release_labels(content: bytes | None) -> tuple[str, ...]:
             f"{LABELS_FILE} holds no labels", reason=Reason.LABELS_MISMATCH, hint="give one label a line, or no file"
         )
     return labels
-
-
-def _dealt(row: Array, tensors: Sequence[TensorSpec]) -> list[ArrayLike]:
-    """A row cut into as many values as each input holds."""
-    sizes = [math.prod(tensor.shape) for tensor in tensors]
-    if row.size != sum(sizes):
-        takes = " + ".join(map(str, sizes))
-        raise FrameError(
-            f"this model takes {takes} values; found {row.size}", hint="choose the columns with `channels`"
-        )
-    return list(np.split(row, np.cumsum(sizes)[:-1]))
-
-
-def _stored(value: ArrayLike, tensor: TensorSpec) -> Array:
-    real = np.asarray(value)
-    if real.dtype.kind not in "uifb" or tensor.dtype.kind not in "uifb":
-        raise FrameError(f"input {tensor.label} cannot take values of {real.dtype}")
-    if real.size != math.prod(tensor.shape):
-        raise FrameError(f"input {tensor.label} needs {math.prod(tensor.shape)} values; found {real.size}")
-    if real.dtype == tensor.dtype:
-        return real.reshape(tensor.shape)
-    if not np.isfinite(real).all():
-        raise FrameError(
-            f"input {tensor.label} is given values that are not finite", hint="check the sensor for missing values"
-        )
-    return quantize(real.astype(np.float64), tensor).reshape(tensor.shape)
 
 
 def _read(path: Path) -> bytes:

@@ -27,6 +27,7 @@ from edge_agent.inference.fitness import check_input
 from edge_agent.inference.ipc import (
     Load,
     LoadFailed,
+    Notice,
     Order,
     SourceTrouble,
     Start,
@@ -119,7 +120,7 @@ class _Worker:
             self._voice.say(SourceTrouble(str(trouble), trouble.hint))
         _warm_up(model)
         self._feeding[stage] = model
-        self._pipeline.switch(stage, Served(digest, model))
+        self._pipeline.switch(stage, Served(digest, model, lambda told: self._voice.say(Notice(told, stage=stage))))
 
     def _check_input(self, stage: str, model: Model) -> SourceError | None:
         if self._start.stages[stage].crops_of is None:

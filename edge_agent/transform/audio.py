@@ -66,14 +66,17 @@ class AudioWindower:
         self._given = False
 
     def push(self, block: Samples) -> list[Samples]:
-        """Take some samples, at the model's rate; gives the windows [context + window] that they complete."""
+        """Take some samples, at the model's rate; gives the windows [context + window] that they complete.
+
+        Windows that overlap share their memory: nobody writes into them.
+        """
         held = np.concatenate([self._held, block], dtype=np.float32)[self._skip :]
         self._skip = max(0, self._skip - len(self._held) - len(block))
         begins = range(0, len(held) - self._length + 1, self.spec.stride)
-        windows = [held[begin : begin + self._length].copy() for begin in begins]
+        windows = [held[begin : begin + self._length] for begin in begins]
         done = len(begins) * self.spec.stride
         self._skip += max(0, done - len(held))
-        self._held = held[done:].copy()
+        self._held = held[done:]
         self._given = self._given or bool(windows)
         return windows
 

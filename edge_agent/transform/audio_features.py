@@ -2,7 +2,8 @@
 
 As TensorFlow defines them (`tf.signal.stft`, `linear_to_mel_weight_matrix`, `mfccs_from_log_mel_spectrograms`: the
 formulas are in tensorflow/python/ops/signal of tensorflow/tensorflow), worked out in float64: machines differ by less
-than 1e-9 and nearly always in nothing once the result is float32. Whole numbers for microcontrollers: `micro_frontend`.
+than 1e-12, and nearly always in nothing once the result is float32. In whole numbers, for models of microcontrollers:
+`micro_frontend`.
 """
 
 from collections.abc import Callable
@@ -65,13 +66,12 @@ def hann_window(length: int) -> Real:
 
 
 def mel_bands(bins: int, lines: int, rate_hz: int, low_hz: float, high_hz: float) -> Real:
-    """[lines, bins]: triangles that are straight on the mel scale of HTK; the constant part, line 0, is left out."""
+    """[lines, bins]: triangles that are straight on the mel scale of HTK. The constant part, line 0, is in none."""
     low, high = _mel(np.array([low_hz, high_hz]))
     edges = np.linspace(low, high, bins + 2)
     lower, center, upper = edges[:-2], edges[1:-1], edges[2:]
     mel = _mel(np.linspace(0.0, rate_hz / 2, lines))[:, None]
     bands: Real = np.maximum(0.0, np.minimum((mel - lower) / (center - lower), (upper - mel) / (upper - center)))
-    bands[0] = 0.0
     return bands
 
 

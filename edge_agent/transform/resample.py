@@ -73,7 +73,7 @@ class Resampler:
 
     def _convert(self, known: int) -> Samples:
         """The output samples that lie less than `known` input samples behind the one at [reach]."""
-        places = np.arange(self._place, known * self._up, self._down)
+        places = np.arange(self._place, known * self._up, self._down, dtype=np.int64)
         if not len(places):
             return np.zeros(0, np.float32)
         around = np.lib.stride_tricks.sliding_window_view(self._held, 2 * self._reach)

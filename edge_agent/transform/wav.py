@@ -189,5 +189,6 @@ def _decode(content: bytes, form: _Format) -> Samples:
             values = (values - 128.0) / 128.0
         elif form.encoding == _PCM:
             values /= 2.0 ** (form.bits - 1)
-    mono: Samples = values.reshape(-1, form.channels).mean(axis=1).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by whoever reads it
+        mono: Samples = values.reshape(-1, form.channels).mean(axis=1).astype(np.float32)
     return mono

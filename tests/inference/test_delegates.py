@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_agent.config.pipeline import Delegate
 from edge_agent.errors import ModelError, Reason
@@ -218,10 +220,20 @@ def test_an_edge_tpu_is_found_on_usb_and_on_pcie(tmp_path: Path) -> None:
     assert (tmp_path / "dev/apex_0") in edge_tpu_devices(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may use every device")
-def test_an_edge_tpu_that_this_user_may_not_use_is_told(tmp_path: Path) -> None:
+def test_an_edge_tpu_that_this_user_may_not_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/apex_0").touch(mode=0)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may use every device
     problem = device_problem("/usr/lib/libedgetpu.so.1", tmp_path)
     assert problem is not None
     assert "apex" in problem.hint
+
+
+@given(st.binary(max_size=64))
+def test_any_file_has_a_machine_or_none(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.so"
+    path.write_bytes(content)
+    assert elf_machine(path) is None or content.startswith(b"\x7fELF")
+    path.write_bytes(b"\x7fELF" + content)
+    elf_machine(path)
+    assert elf_machine(path.with_name("missing.so")) is None

@@ -89,6 +89,14 @@ def test_a_signature_is_run_by_its_name(shared_data: Path, signature: str, name:
         assert engine.invoke([np.array([3.0], np.float32)])[0].tolist() == [answer], "and it runs on"
 
 
+def test_a_signature_of_another_graph_takes_batches_too(shared_data: Path) -> None:
+    with open_engine(shared_data / SIGNATURES, signature="multiply") as engine:
+        assert engine.dynamic_batch
+        for values in ([1.0, 2.0, 3.0], [4.0], [5.0, 6.0]):
+            found = engine.invoke([np.array(values, np.float32)])
+            assert found[0].tolist() == [10 * value for value in values]
+
+
 def test_an_unknown_signature_is_told_with_those_there_are(shared_data: Path) -> None:
     with pytest.raises(ModelError, match="no signature 'divide'; it has add, multiply") as caught:
         open_engine(shared_data / SIGNATURES, signature="divide")
@@ -116,14 +124,23 @@ def test_several_inputs_are_run_at_once_where_the_batch_is_open(shared_data: Pat
             engine.invoke([np.zeros((2, 224, 224, 3), np.uint8)])
 
 
-def test_a_batch_that_only_looks_open_is_found_out(shared_data: Path) -> None:
-    with open_engine(MODELS / "closed_batch.tflite") as engine:
+@pytest.mark.parametrize("signature", [None, "run"])
+def test_a_batch_that_only_looks_open_is_found_out(signature: str | None) -> None:
+    with open_engine(MODELS / "closed_batch.tflite", signature=signature) as engine:
         one = np.array([[1.0, 2.0]], np.float32)
         looks_open = engine.dynamic_batch
-        with pytest.raises(ModelError, match="cannot run 3 inputs at once"):
+        with pytest.raises(ModelError, match="failed while running 3 inputs at once"):
             engine.invoke([np.repeat(one, 3, axis=0)])
         assert (looks_open, engine.dynamic_batch) == (True, False)
         assert engine.invoke([one])[0].tolist() == [[1.0, 2.0]], "and it runs on, one by one"
+
+
+def test_the_models_made_here_are_what_their_script_makes() -> None:
+    pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from tests.inference.models import make
+
+    assert (MODELS / "running_sum.tflite").read_bytes() == make.running_sum() == make.TINY.read_bytes()
+    assert (MODELS / "closed_batch.tflite").read_bytes() == make.closed_batch()
 
 
 def test_threads_are_measured_where_nobody_says(shared_data: Path) -> None:

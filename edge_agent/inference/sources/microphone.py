@@ -141,9 +141,9 @@ class _Recording:
         return "; ".join(lost)
 
     def close(self) -> None:
+        self._sound.close()  # first: one that waits to write would not hear that it is to end
         self._child.terminate()
         self._reap()
-        self._sound.close()
         self._complaints.close()
 
     @property

@@ -1,10 +1,12 @@
 """Makes the models beside it: `python -m tests.inference.models.make`. Same script, same bytes.
 
 running_sum.tflite   next_sum = sum + x; y = next_sum x gain; float32[1,2], gain float32[]. Its signature is `step`.
-closed_batch.tflite  y = x reshaped to [1,2]; float32[-1,2]: its batch looks open, and a reshape within closes it.
+                     edge_agent/doctor/tiny.tflite, which the doctor tries the interpreter with, is the same.
+closed_batch.tflite  y = x reshaped to [1,2]; float32[-1,2]: its batch looks open, and a reshape within closes it. Its
+                     signature is `run`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 FOLDER = Path(__file__).parent
+TINY = FOLDER.parents[2] / "edge_agent" / "doctor" / "tiny.tflite"
 _EMPTY = 0  # the buffer that stands for "no values"
 
 
 def main() -> None:
-    (FOLDER / "running_sum.tflite").write_bytes(running_sum())
+    for path in (FOLDER / "running_sum.tflite", TINY):
+        path.write_bytes(running_sum())
     (FOLDER / "closed_batch.tflite").write_bytes(closed_batch())
 
 
@@ -29,10 +33,7 @@ def running_sum() -> bytes:
         _operator(0, [0, 1], [3], schema.BuiltinOptions.AddOptions, add),
         _operator(1, [3, 2], [4], schema.BuiltinOptions.MulOptions, multiply),
     ]
-    signature = schema.SignatureDefT()
-    signature.signatureKey = "step"
-    signature.inputs = [_named(name, index) for name, index in (("x", 0), ("sum", 1), ("gain", 2))]
-    signature.outputs = [_named(name, index) for name, index in (("next_sum", 3), ("y", 4))]
+    signature = _signature("step", {"x": 0, "sum": 1, "gain": 2}, {"next_sum": 3, "y": 4})
     codes = [schema.BuiltinOperator.ADD, schema.BuiltinOperator.MUL]
     return _model(_graph(tensors, [0, 1, 2], [3, 4], operators), codes, [signature], [b""])
 
@@ -43,8 +44,9 @@ def closed_batch() -> bytes:
     options = schema.ReshapeOptionsT()
     options.newShape = [1, 2]
     operators = [_operator(0, [0, 1], [2], schema.BuiltinOptions.ReshapeOptions, options)]
+    signature = _signature("run", {"x": 0}, {"y": 2})
     content = np.array([1, 2], np.int32).tobytes()
-    return _model(_graph(tensors, [0], [2], operators), [schema.BuiltinOperator.RESHAPE], [], [b"", content])
+    return _model(_graph(tensors, [0], [2], operators), [schema.BuiltinOperator.RESHAPE], [signature], [b"", content])
 
 
 def _tensor(
@@ -69,10 +71,20 @@ def _operator(code: int, inputs: list[int], outputs: list[int], kind: int, optio
     return operator
 
 
-def _named(name: str, index: int) -> Any:
-    entry = schema.TensorMapT()
-    entry.name, entry.tensorIndex = name, index
-    return entry
+def _signature(key: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
+    signature = schema.SignatureDefT()
+    signature.signatureKey = key
+    signature.inputs, signature.outputs = _named(inputs), _named(outputs)
+    return signature
+
+
+def _named(tensors: Mapping[str, int]) -> list[Any]:
+    entries = []
+    for name, index in tensors.items():
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = name, index
+        entries.append(entry)
+    return entries
 
 
 def _graph(tensors: list[Any], inputs: list[int], outputs: list[int], operators: list[Any]) -> Any:
