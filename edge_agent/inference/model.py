@@ -153,14 +153,15 @@ class Model:
 
     def disagreements(self, expected: Sequence[Sequence[Real]], found: Sequence[Sequence[Real]]) -> list[float]:
         """`tasks.agreement.disagreement` of each vector; raw values by their range over all of `expected`."""
-        spec, outputs = self.manifest.output, self.engine.outputs
+        spec, outputs, inputs = self.manifest.output, self.engine.outputs, self.engine.inputs
         ranges = output_ranges(expected) if expected else None
         pairs = zip(expected, found, strict=True)
-        return [disagreement(self.manifest.task, a, b, spec=spec, outputs=outputs, ranges=ranges) for a, b in pairs]
+        task = self.manifest.task
+        return [disagreement(task, a, b, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs) for a, b in pairs]
 
     def top1_agrees(self, expected: Sequence[Real], found: Sequence[Real]) -> bool:
-        spec, outputs = self.manifest.output, self.engine.outputs
-        return top1_agrees(self.manifest.task, expected, found, spec=spec, outputs=outputs)
+        spec, outputs, inputs = self.manifest.output, self.engine.outputs, self.engine.inputs
+        return top1_agrees(self.manifest.task, expected, found, spec=spec, outputs=outputs, inputs=inputs)
 
     # --- windows --------------------------------------------------------------------------------------------
 
