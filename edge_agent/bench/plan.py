@@ -18,7 +18,7 @@ from edge_agent.config.sources import (
     WavSource,
 )
 from edge_agent.errors import InputError
-from edge_agent.inference.oneshot import open_any
+from edge_agent.inference.opening import open_any
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec
 from edge_agent.release.manifest import (
