@@ -7,8 +7,10 @@ Running the model is left to `oneshot`, the formats of plain values to `values`.
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from PIL import Image
 
 from edge_agent.clock import SystemClock
 from edge_agent.config.sources import VideoSource
@@ -30,13 +32,13 @@ from edge_agent.inference.values import (
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
 from edge_agent.transform.image import read_image
 from edge_agent.transform.orientation import lies_down, turned
-from edge_agent.transform.picture import WHOLE, EncodedPicture, Picture, Rotation, View
+from edge_agent.transform.picture import WHOLE, EncodedPicture, Picture, Rotation, View, decoding
 from edge_agent.transform.placement import Box
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array
 
 STDIN = Path("-")
-_ORIENTATION_TAG = 0x0112  # Exif 2.3 §4.6.4 A
+_TURNS: tuple[Rotation, ...] = (0, 90, 180, 270)
 _HEAD_BYTES = 16
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".mjpeg", ".h264")
 
@@ -130,7 +132,7 @@ def _video(model: Model, path: Path, reading: Reading) -> Iterator[Shot]:
     with new_source(config, SystemClock()) as source:
         while (frame := source.take(Wanted())) is not None:
             if isinstance(frame, Frame):
-                view = _view(frame.picture, reading)
+                view = _view(frame.picture, reading, frame.view)
                 captured = time.perf_counter()
                 yield Shot(
                     f"{path}#{frame.name}", model.prepare_image(frame.picture, view), captured, frame.picture, view
@@ -152,17 +154,19 @@ def _is_video(path: Path) -> bool:
     )
 
 
-def _view(picture: Picture, reading: Reading) -> View:
+def _view(picture: Picture, reading: Reading, own: View = WHOLE) -> View:
+    """What is asked for of the picture; `own` is how its source says that it lies."""
+    rotate_deg = _TURNS[(own.rotate_deg + reading.rotate_deg) // 90 % 4]
     if reading.roi is None:
-        return View(reading.rotate_deg) if reading.rotate_deg else WHOLE
+        return replace(own, rotate_deg=rotate_deg)
     orientation = 1
     if isinstance(picture, EncodedPicture):
-        size_px, orientation = picture.size_px, picture.open().getexif().get(_ORIENTATION_TAG, 1)
-    else:
-        size_px = picture.size if not hasattr(picture, "size_px") else picture.size_px
-    width, height = size_px[::-1] if lies_down(turned(orientation, reading.rotate_deg)) else size_px
+        with decoding(picture.name):
+            orientation = picture.orientation
+    size_px = picture.size if isinstance(picture, Image.Image) else picture.size_px
+    width, height = size_px[::-1] if lies_down(turned(orientation, rotate_deg)) else size_px
     left, top, right, bottom = reading.roi
-    return View(reading.rotate_deg, Box(left * width, top * height, right * width, bottom * height))
+    return View(rotate_deg, Box(left * width, top * height, right * width, bottom * height))
 
 
 # --- sound --------------------------------------------------------------------------------------------------------

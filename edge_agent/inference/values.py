@@ -3,9 +3,11 @@
 Rows that are cut into windows and pictures are left to `inputs`, which also knows the model that is fed.
 """
 
+import io
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +18,11 @@ from edge_agent.transform.rows import parse_rows
 from edge_agent.transform.tensor import Array, TensorSpec
 
 ARRAY_SUFFIXES = (".npy", ".npz")
-_BROKEN = (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, NotImplementedError)
+# What numpy raises over broken files (found by fuzzing).
+_BROKEN = (
+    OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, SyntaxError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError, MemoryError, OverflowError,
+)  # fmt: skip
 
 
 def read_vectors(path: Path, tensors: Sequence[TensorSpec]) -> list[list[Array]]:
@@ -57,7 +63,7 @@ def read_npy(path: Path) -> Array:
         InputError: it is none.
     """
     try:
-        values: Array = np.load(path, allow_pickle=False)
+        values: Array = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
     except _BROKEN as error:
         raise InputError(f"{path} is not a .npy array: {error}", hint="save it with numpy.save") from error
     return values
@@ -148,7 +154,8 @@ def are_stored(values: Array, tensor: TensorSpec) -> bool:
 
 def _named_vectors(path: Path, tensors: Sequence[TensorSpec]) -> list[list[Array]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # from memory: numpy leaves a broken file open
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except _BROKEN as error:
         raise InputError(f"{path} is not a .npz file of arrays: {error}", hint="save it with numpy.savez") from error

@@ -259,7 +259,7 @@ def test_what_of_the_metadata_is_not_applied_is_told(guessed: Any) -> None:
 def test_normalization_is_the_metadatas_unless_the_pixels_own_byte_comes_to_the_same(
     guessed: Any, given: TensorSpec, said: Any, expected: Any, note: str
 ) -> None:
-    metadata = ([TensorMetadata("image", "", *said, content="image")], []) if said else None
+    metadata = ([TensorMetadata("image", "", mean=said[0], std=said[1], content="image")], ()) if said else None
     found = guessed([given], [SCORES], metadata=metadata)
     assert found.manifest.input.mean == expected
     assert note in text(found)

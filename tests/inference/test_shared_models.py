@@ -1,4 +1,4 @@
-"""How far real models disagree: decoded otherwise, quantized, retrained. What they answer is tested in `test_expected`."""
+"""How far real models disagree: decoded otherwise, quantized, retrained. For what they answer: `test_expected`."""
 
 from pathlib import Path
 from typing import Any
