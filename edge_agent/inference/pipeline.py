@@ -113,6 +113,11 @@ class Pipeline:
         """Answer with `new`, which is told by `Serving` once the last frame of the old release has been answered."""
         self._captured.put_urgent(Switch(stage, new))
 
+    @property
+    def busy(self) -> bool:
+        """Whether another frame is on its way already."""
+        return not self._idle.is_set()
+
     def wait_idle(self, timeout_s: float) -> None:
         """Until a frame has just been answered and none waits: the time to do what holds up a frame. Or not at all."""
         if not self._idle.is_set():
@@ -171,7 +176,6 @@ class Pipeline:
             seen_by_none = not any(stage in self._answering for stage in self._roots)
             item = self._captured.get(urgent_only=seen_by_none)
             if isinstance(item, Captured):
-                self._idle.clear()
                 for job in self._jobs(item):
                     self._prepare_one(job)
                 continue
@@ -218,6 +222,7 @@ class Pipeline:
         return []
 
     def _prepare_one(self, job: Job) -> None:
+        self._idle.clear()
         for stage, turn in list(job.turns.items()):
             assert turn.prepare is not None, "a frame is prepared once"
             began_s = self._clock.monotonic_s()
@@ -230,6 +235,7 @@ class Pipeline:
             turn.prepare = None  # and lets go of the picture
             turn.latency_ms["preprocess"] = (self._clock.monotonic_s() - began_s) * 1000
         if not job.turns:
+            self._rest()
             return
         job.seq = next(self._numbers)
         if not (self._windows and self._live):
@@ -265,9 +271,8 @@ class Pipeline:
 
     def _emit(self, item: _Item) -> None:
         if isinstance(item, Job):
+            self._rest()  # before it is told: what is told last is not held for what comes next
             self._emitted += self._emit_one(item)
-            if not self._captured and not any(self._between):
-                self._idle.set()
             return
         if isinstance(item, Switch):
             self._hand_over(item)
@@ -277,6 +282,10 @@ class Pipeline:
             for tally in self._tallies.values():
                 self._say(tally.take())
             self._say(SourceEnded(self._emitted))
+
+    def _rest(self) -> None:
+        if not self._captured and not any(self._between):
+            self._idle.set()
 
     def _emit_one(self, job: Job) -> bool:
         """Say what became of it, and whether it was answered."""

@@ -404,7 +404,7 @@ def test_rows_of_plain_numbers_are_answered_one_by_one() -> None:
     with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
         pipeline.switch("main", Served("one", model(answer, TensorInput(), (1, 2))))
         heard.until(SourceEnded)
-    assert [result.answers["main"].results[0]["score"] for result in heard.of(Result)] == [0.5, 3.0]
+    assert [result.answers["main"].results[0]["value"] for result in heard.of(Result)] == [0.5, 3.0]
 
 
 def test_a_source_in_trouble_is_told_and_a_release_can_be_switched_meanwhile() -> None:
@@ -615,7 +615,7 @@ def test_sound_becomes_windows_and_each_is_answered_once() -> None:
         return [np.eye(3, dtype=np.float32)[:1]]
 
     blocks: list[Item] = [
-        Sound(f"w#{start}", 100.0 + start / 8000, np.arange(start, start + 80, dtype=np.float32) / 1000, 8000)
+        Sound(f"w#{start}", 100.0 + start / 8000, (np.arange(start, start + 80) / 1000).astype(np.float32), 8000)
         for start in range(0, 400, 80)
     ]
     config = WavSource("wav", Path("/nowhere"))
