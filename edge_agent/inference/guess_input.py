@@ -120,6 +120,7 @@ def _normalization(
                 "are stored; --mean and --std state another"
             )
         return None, None  # the pixels' bytes, whatever real values they stand for
+    mean, std = (mean, std) if mean is not None else _by_range(end)
     if mean is not None and std is not None:
         notes.append(f"normalization from the model's metadata: mean {_row(mean)}, std {_row(std)}")
         return mean, std
@@ -156,6 +157,17 @@ def _stated(end: End) -> tuple[tuple[float, ...] | None, tuple[float, ...] | Non
     if not np.isfinite((*said.mean, *said.std)).all():
         return None, None
     return said.mean, said.std
+
+
+def _by_range(end: End) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Where the metadata only says that pixels become -1 to 1, say."""
+    if end.metadata is None or not end.metadata.low or len(end.metadata.low) != len(end.metadata.high):
+        return None, None
+    low, high = np.array(end.metadata.low), np.array(end.metadata.high)
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+        return None, None
+    std = 255.0 / (high - low)
+    return tuple((-low * std).tolist()), tuple(std.tolist())
 
 
 def _row(values: tuple[float, ...]) -> str:

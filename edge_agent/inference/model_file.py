@@ -106,12 +106,6 @@ class ModelFile:
         return EDGE_TPU_OPERATOR in self.unsupported_operators
 
     @property
-    def dynamic_batch(self) -> bool:
-        """Whether several inputs may be run at once, by what the file says."""
-        ends = (*self.inputs, *self.outputs)
-        return bool(ends) and all(tensor.dynamic_shape[:1] == (-1,) for tensor in ends)
-
-    @property
     def export_notes(self) -> ExportNotes | None:
         """What Ultralytics' exporter wrote into the model; None where it was another one."""
         return parse_export_notes(self.associated_files)

@@ -267,6 +267,23 @@ def test_normalization_is_the_metadatas_unless_the_pixels_own_byte_comes_to_the_
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "mean", "std"),
+    [
+        ((-1.0,), (1.0,), (127.5,), (127.5,)),
+        ((0.0,), (1.0,), (0.0,), (255.0,)),
+        ((1.0,), (1.0,), (127.5,), (127.5,)),  # no range: the usual guess
+        ((0.0, 0.0), (1.0,), (127.5,), (127.5,)),
+    ],
+)
+def test_a_range_in_the_metadata_tells_the_normalization_where_nothing_else_does(
+    guessed: Any, low: Any, high: Any, mean: Any, std: Any
+) -> None:
+    metadata = ([TensorMetadata("image", "", content="image", low=low, high=high)], ())
+    source = guessed([PICTURE], [SCORES], metadata=metadata).manifest.input
+    assert (source.mean, source.std) == (mean, std)
+
+
+@pytest.mark.parametrize(
     ("task", "answer", "expected", "decoder"),
     [
         ("detect", tensor("y", 1, 7, 8400), "detection", "yolov8"),

@@ -139,7 +139,8 @@ def test_what_only_looks_like_a_video_is_told(tmp_path: Path) -> None:
 def test_sound_is_cut_into_windows_and_another_rate_is_made_the_models(tmp_path: Path) -> None:
     spec = AudioInput(sample_rate_hz=8_000, window=4_000, stride=2_000)
     sound = np.sin(np.linspace(0, 2_000, 16_000)) / 2
-    seen, said = Seen(spec, tensor("x", 1, 4_000)), []
+    said: list[str] = []
+    seen = Seen(spec, tensor("x", 1, 4_000))
     shots = seen.give(write_wav(tmp_path / "a.wav", sound, 16_000), say=said.append)
     assert [shot.input.rpartition("/")[2] for shot in shots] == ["a.wav#0", "a.wav#1", "a.wav#2"]
     assert said == ["sound of 16000 Hz is resampled to the 8000 Hz that the model takes"]
@@ -181,7 +182,8 @@ def test_stored_features_are_known_by_what_cannot_be_real(tmp_path: Path, values
     assert are_stored(np.array(values), of_int8) is stored
     assert not are_stored(np.array(values), tensor("x", 1, 3))
     spec = AudioInput(features="mfcc", bins=3, frame=480, hop=320, window=480)
-    seen, said = Seen(spec, of_int8), []
+    said: list[str] = []
+    seen = Seen(spec, of_int8)
     (tmp_path / "features.csv").write_text(",".join(map(str, values)))
     seen.give(tmp_path / "features.csv", say=said.append)
     assert bool(said) is stored

@@ -152,7 +152,6 @@ def test_each_signature_tells_its_graph_and_what_makes_its_outputs(shared_data: 
     model = inspect_model(shared_data / "models/sensor/two_signatures.tflite")
     found = [(each.key, each.graph, each.output_operators) for each in model.signatures]
     assert found == [("add", 0, {"add_result": "ADD"}), ("multiply", 1, {"multiply_result": "MUL"})]
-    assert model.dynamic_batch
 
 
 @pytest.mark.shared_data
@@ -162,4 +161,3 @@ def test_metadata_of_real_models_is_read(shared_data: Path) -> None:
     assert model.metadata.inputs[0].content == "image"
     boxes = model.metadata.outputs[0].boxes
     assert boxes is None or boxes.corners == "boundaries"
-    assert not model.dynamic_batch
