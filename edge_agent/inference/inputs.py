@@ -188,12 +188,12 @@ def _sound(model: Model, path: Path, say: Say) -> Iterator[Shot]:
 
 def _features(model: Model, path: Path, say: Say) -> Iterator[Shot]:
     """Features that somebody has worked out already, instead of sound."""
-    values = read_table(path)
-    tensor = model.inputs[0]
+    values, tensor = read_table(path), model.inputs[0]
+    vectors = split_vectors(values, model.inputs, str(path))
     if are_stored(values, tensor):
         say(f"{path}: values beyond what {tensor.label} can hold as real ones are taken as its stored values")
-        values = values.astype(tensor.dtype)
-    return _prepared(model, split_vectors(values, model.inputs, str(path)), str(path))
+        vectors = [[array.astype(tensor.dtype) for array in vector] for vector in vectors]
+    return _prepared(model, vectors, str(path))
 
 
 # --- rows and plain values ----------------------------------------------------------------------------------------
