@@ -97,20 +97,15 @@ class Model:
         return Prepared((self._audio.apply(samples),))
 
     def prepare_row(self, values: Sequence[float]) -> Prepared:
-        """One row of plain numbers, dealt out to the inputs in their order.
+        """One row of plain numbers, dealt out to `inputs` in their order.
 
         Raises:
-            FrameError: another number of values than all inputs take together.
+            FrameError: another number of values than all of them take together, or values that are not finite.
         """
-        sizes = [int(np.prod(tensor.shape)) for tensor in self.engine.inputs]
-        if len(values) != sum(sizes):
-            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}")
-        row = np.asarray(values, np.float64)
-        return self.prepare_tensors(np.split(row, np.cumsum(sizes)[:-1]))
+        return Prepared(self._feed.row(values))
 
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
-        """Real values for each of `inputs`, in any shape that has the right number of them; or one row, which is dealt
-        out to the inputs in their order.
+        """Real values for each of `inputs`, in any shape that has the right number of them.
 
         An array that has the input's own dtype already is taken as its stored values.
 

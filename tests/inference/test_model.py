@@ -143,7 +143,7 @@ def running_sum(directory: Path, **more: Any) -> Model:
 
 
 def answer(subject: Model, *x: float) -> list[float]:
-    values: list[float] = subject.invoke(subject.prepare_tensors([x]))[0].reshape(-1).tolist()
+    values: list[float] = subject.invoke(subject.prepare_row(x))[0].reshape(-1).tolist()
     return values
 
 
@@ -207,12 +207,12 @@ def test_a_window_goes_to_the_input_that_is_left(tmp_path: Path) -> None:
 def test_a_row_is_dealt_out_to_the_inputs(tmp_path: Path) -> None:
     with running_sum(tmp_path, state={}, constants={}) as subject:
         assert [tensor.name for tensor in subject.inputs] == ["gain", "sum", "x"]
-        assert subject.invoke(subject.prepare_tensors([(2, 10, 20, 1, 2)]))[1].tolist() == [[22, 44]]
+        assert subject.invoke(subject.prepare_row((2, 10, 20, 1, 2)))[1].tolist() == [[22, 44]]
         assert subject.invoke(subject.prepare_tensors([2, (10, 20), (1, 2)]))[1].tolist() == [[22, 44]]
-        with pytest.raises(FrameError, match=r"takes 1 \+ 2 \+ 2 values; found 4"):
-            subject.prepare_tensors([(1, 2, 3, 4)])
+        with pytest.raises(FrameError, match="takes 5 values a row; found 4"):
+            subject.prepare_row((1, 2, 3, 4))
         with pytest.raises(FrameError, match="not finite"):
-            subject.prepare_tensors([(1, 2, 3, 4, float("nan"))])
+            subject.prepare_row((1, 2, 3, 4, float("nan")))
 
 
 def test_a_speech_model_with_state_and_sample_rate_can_be_said() -> None:
