@@ -6,6 +6,7 @@ Worker, probe and converter all run models through this, so they cannot differ. 
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -175,16 +176,16 @@ class Model:
 
         Only answers are compared: what is fed back has no meaning of its own.
         """
-        spec, outputs = self.manifest.output, self.outputs
         expected, found = ([self._answers_of(vector) for vector in side] for side in (expected, found))
         ranges = output_ranges(expected) if expected else None
-        pairs = zip(expected, found, strict=True)
-        return [disagreement(self.manifest.task, a, b, spec=spec, outputs=outputs, ranges=ranges) for a, b in pairs]
+        spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
+        compare = partial(disagreement, self.manifest.task, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs)
+        return [compare(one, other) for one, other in zip(expected, found, strict=True)]
 
     def top1_agrees(self, expected: Sequence[Real], found: Sequence[Real]) -> bool:
-        spec, outputs = self.manifest.output, self.outputs
+        spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
         one, other = self._answers_of(expected), self._answers_of(found)
-        return top1_agrees(self.manifest.task, one, other, spec=spec, outputs=outputs)
+        return top1_agrees(self.manifest.task, one, other, spec=spec, outputs=outputs, inputs=inputs)
 
     def _answers_of(self, outputs: Sequence[Real]) -> Sequence[Real]:
         return self._feed.answers(outputs) if len(outputs) == len(self.engine.outputs) else outputs

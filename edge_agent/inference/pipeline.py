@@ -9,6 +9,7 @@ become, to the supervisor.
 
 import itertools
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Protocol
 
@@ -90,6 +91,9 @@ class Pipeline:
         self._failures_told = 0
         self._answering: dict[str, Served] = {}  # what the preparing thread prepares for
         self._loaded: dict[str, Served] = {}  # what is to be closed in the end
+        self._outdated: SimpleQueue[Served | None] = SimpleQueue()
+        self._idle = Event()  # the last frame has been answered and no other waits
+        self._idle.set()
         self._wanted = Event()
         self._stopped = Event()
         bodies: list[tuple[str, Callable[[], None]]] = [
@@ -97,6 +101,7 @@ class Pipeline:
             ("prepare", self._prepare),
             *((stage.name, self._stage_body(position)) for position, stage in enumerate(self._stages)),
             ("figures", self._tell_figures),
+            ("close", self._close_outdated),
         ]
         self._threads = [Thread(target=_until_closed, args=(body,), name=name, daemon=True) for name, body in bodies]
 
@@ -108,12 +113,18 @@ class Pipeline:
         """Answer with `new`, which is told by `Serving` once the last frame of the old release has been answered."""
         self._captured.put_urgent(Switch(stage, new))
 
+    def wait_idle(self, timeout_s: float) -> None:
+        """Until a frame has just been answered and none waits: the time to do what holds up a frame. Or not at all."""
+        if not self._idle.is_set():
+            self._clock.wait(self._idle, timeout_s)
+
     def stop(self) -> None:
         """End without working off what waits, and close the models."""
         self._stopped.set()
         self._wanted.set()
         for slots in (self._captured, *self._between):
             slots.close()
+        self._outdated.put(None)
         for thread in self._threads:
             thread.join()
         for tally in self._tallies.values():
@@ -160,6 +171,7 @@ class Pipeline:
             seen_by_none = not any(stage in self._answering for stage in self._roots)
             item = self._captured.get(urgent_only=seen_by_none)
             if isinstance(item, Captured):
+                self._idle.clear()
                 for job in self._jobs(item):
                     self._prepare_one(job)
                 continue
@@ -254,6 +266,8 @@ class Pipeline:
     def _emit(self, item: _Item) -> None:
         if isinstance(item, Job):
             self._emitted += self._emit_one(item)
+            if not self._captured and not any(self._between):
+                self._idle.set()
             return
         if isinstance(item, Switch):
             self._hand_over(item)
@@ -283,7 +297,12 @@ class Pipeline:
         if new is not None:
             self._loaded[stage] = new
         if old is not None:
-            old.model.close()
+            self._outdated.put(old)
+
+    def _close_outdated(self) -> None:
+        """Not on a thread that frames wait for: giving memory back takes milliseconds."""
+        while (served := self._outdated.get()) is not None:
+            served.model.close()
             self._released()
 
     # --- all of them ------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from edge_agent.inference.sources.source import new_source
 from edge_agent.release.inputs import ImageInput
 from edge_agent.transform.prepared import Prepared
 
+_IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
 _SOFTWARE_ERROR = 70  # sysexits.h EX_SOFTWARE
 _SWITCH_INTERVAL_S = 0.0005  # of the GIL: with Python's 5 ms a busy thread doubles the latency of invoke
 
@@ -102,6 +103,7 @@ class _Worker:
     def _load(self, stage: str, directory: Path, digest: str) -> None:
         """Load and warm up a release beside the one that is running; says so where it cannot be."""
         start = self._start.stages[stage]
+        self._pipeline.wait_idle(_IDLE_S)
         try:
             model = open_release(directory, start.threads, delegate=start.delegate)
             try:
@@ -118,6 +120,7 @@ class _Worker:
             return
         if trouble is not None:
             self._voice.say(SourceTrouble(str(trouble), trouble.hint))
+        self._pipeline.wait_idle(_IDLE_S)
         _warm_up(model)
         self._feeding[stage] = model
         self._pipeline.switch(stage, Served(digest, model, lambda told: self._voice.say(Notice(told, stage=stage))))

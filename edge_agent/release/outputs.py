@@ -46,7 +46,9 @@ class OutputSpec:
     top_k: int | None = None  # at most so many predictions; None: 5 classes, every object
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     score_threshold: float = 0.0
-    background_class: int | None = None  # a class that stands for "nothing" and is not told
+    # a class that stands for "nothing" and is not told; None: the decoder's usual one (0 of ssd_anchors and ultraface,
+    # else none); -1: none
+    background_class: int | None = None
     # positions among the outputs; None: told apart by shape and name. What each place means is the decoder's:
     # ssd_postprocess boxes, classes, scores, count; ssd_anchors, blazeface, ultraface boxes, scores
     output_order: tuple[int, ...] | None = None
@@ -55,7 +57,8 @@ class OutputSpec:
     iou_threshold: float = 0.45  # two boxes of a class that overlap more are one object
     class_agnostic: bool = False  # of any class
     max_objects: int = 100
-    box_units: Literal["normalized", "pixels"] | None = None  # of the model's boxes; None: the decoder's usual one
+    # of the model's boxes; None: the decoder's usual one, of the YOLO heads told by their values
+    box_units: Literal["normalized", "pixels"] | None = None
     anchors: Anchors | None = None
     # pose, and detectors with landmarks
     keypoints: tuple[str, ...] = ()  # their names, in order

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.release.outputs import OutputSpec, TaskName
+from edge_agent.tasks import pose
 from edge_agent.tasks.classification import scores
-from edge_agent.tasks.detection import Objects, objects, output_order
+from edge_agent.tasks.detection import DetectionDecoder, Objects
 from edge_agent.transform.tensor import TensorSpec
 
 Real = NDArray[np.float32]
@@ -27,13 +28,15 @@ def disagreement(
     spec: OutputSpec,
     outputs: tuple[TensorSpec, ...],
     ranges: Sequence[float] | None = None,
+    inputs: tuple[TensorSpec, ...] = (),
 ) -> float:
     """Disagreement of the real outputs of one input.
 
     Classification: the largest difference of a score, after the activation. Detection: of each object at or above
     the threshold that both found (same class, IoU of 0.5 or more), the difference of scores, or score x (1 - IoU); of
-    an object only one found, how far its score stands above what the other would have kept. Raw: the largest error
-    as a share of the output's range (`ranges`, see `output_ranges`; None: the range within `expected`).
+    an object only one found, how far its score stands above what the other would have kept. Pose: see
+    `pose.disagreement`. Raw: the largest error as a share of the output's range (`ranges`, see `output_ranges`; None:
+    the range within `expected`). `inputs` are the model's, for decoders that need the size of the picture.
 
     Raises:
         ModelError: INCOMPATIBLE, the outputs are not those of the task.
@@ -43,9 +46,12 @@ def disagreement(
     if not all(np.isfinite(array).all() for array in (*expected, *found)):
         return math.inf
     if task == "detection":
-        order = output_order(spec, outputs)
-        capacity = expected[order.scores].size
-        return _of_objects(objects(expected, order), objects(found, order), spec.score_threshold, capacity)
+        decoder = DetectionDecoder.build(spec, outputs, (), inputs)
+        both = decoder.objects(expected), decoder.objects(found)
+        return _of_objects(*both, spec.score_threshold, decoder.capacity)
+    if task == "pose":
+        poses = pose.PoseDecoder.build(spec, outputs, (), inputs).poses
+        return pose.disagreement(poses(expected), poses(found), spec.score_threshold)
     if task == "raw":
         ranges = ranges if ranges is not None else output_ranges([expected])
         errors = [float(np.abs(b - a).max(initial=0.0)) for a, b in zip(expected, found, strict=True)]
@@ -76,20 +82,23 @@ def top1_agrees(
     spec: OutputSpec,
     outputs: tuple[TensorSpec, ...],
     ranges: Sequence[float] | None = None,
+    inputs: tuple[TensorSpec, ...] = (),
 ) -> bool:
     """Whether both give the same first answer.
 
     Classification: the same best class. Detection: the same best object, or none at or above the threshold in
-    either. Raw values have no first answer: within 5 % of their range.
+    either. Pose: within `pose.SAME_POSE`. Raw values have no first answer: within 5 % of their range.
     """
-    difference = disagreement(task, expected, found, spec=spec, outputs=outputs, ranges=ranges)
+    difference = disagreement(task, expected, found, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs)
     if math.isinf(difference):
         return False
     if task == "raw":
         return difference <= 0.05
     if task == "detection":
-        order = output_order(spec, outputs)
-        return _same_best(objects(expected, order), objects(found, order), spec.score_threshold)
+        decoder = DetectionDecoder.build(spec, outputs, (), inputs)
+        return _same_best(decoder.objects(expected), decoder.objects(found), spec.score_threshold)
+    if task == "pose":
+        return difference <= pose.SAME_POSE
     return all(int(np.argmax(a)) == int(np.argmax(b)) for a, b in zip(expected, found, strict=True))
 
 

@@ -7,6 +7,7 @@ from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec, TaskName
 from edge_agent.tasks.classification import ClassificationDecoder
 from edge_agent.tasks.detection import DetectionDecoder
+from edge_agent.tasks.pose import PoseDecoder
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.tasks.raw import RawDecoder
 from edge_agent.transform.prepared import Prepared
@@ -41,7 +42,9 @@ def build_decoder(
         case "classification" | "signal_classification" | "audio_classification":
             return ClassificationDecoder.build(spec, outputs, labels)
         case "detection":
-            return DetectionDecoder.build(spec, outputs, labels)
+            return DetectionDecoder.build(spec, outputs, labels, inputs)
+        case "pose":
+            return PoseDecoder.build(spec, outputs, labels, inputs)
         case "raw":
             return RawDecoder.build(spec, outputs, labels)
         case _:

@@ -111,3 +111,42 @@ def test_the_first_answer_is_the_best_class_or_object() -> None:
         assert top1_agrees("detection", expected, found, spec=spec, outputs=OBJECTS) is same
     assert top1_agrees("raw", row(0, 100), row(4, 100), spec=SPEC, outputs=SCORES)
     assert not top1_agrees("raw", row(0, 100), row(6, 100), spec=SPEC, outputs=SCORES)
+
+
+IMAGE = (TensorSpec("image", (1, 64, 64, 3), FLOAT),)
+HEAD = (TensorSpec("head", (1, 6, 84), FLOAT),)  # YOLOv8, 2 classes
+
+
+def head(*found: tuple[float, float, float]) -> list[Real]:
+    """Center x and the scores of two classes; boxes of 0.2 x 0.2."""
+    numbers = np.zeros((1, 6, 84), np.float32)
+    for position, (x, one, other) in enumerate(found):
+        numbers[0, :, 3 * position] = (x, 0.5, 0.2, 0.2, one, other)
+    return [numbers]
+
+
+def test_heads_with_thousands_of_boxes_are_compared_after_suppression() -> None:
+    spec = OutputSpec(decoder="yolov8", score_threshold=0.3)
+
+    def of(expected: list[Real], found: list[Real]) -> float:
+        return disagreement("detection", expected, found, spec=spec, outputs=HEAD, inputs=IMAGE)
+
+    scene = head((0.2, 0.8, 0.0), (0.21, 0.5, 0.0), (0.7, 0.0, 0.6))
+    assert of(scene, scene) == 0
+    assert of(scene, head((0.7, 0.0, 0.6), (0.2, 0.8, 0.0))) == 0  # in other cells, and without the suppressed one
+    assert of(scene, head((0.2, 0.7, 0.0), (0.7, 0.0, 0.6))) == pytest.approx(0.1)
+    assert of(scene, head((0.2, 0.8, 0.0), (0.7, 0.0, 0.28))) == pytest.approx(0.32)  # just below the threshold
+    assert of(scene, head((0.2, 0.8, 0.0))) == pytest.approx(0.3)
+    assert top1_agrees("detection", scene, head((0.2, 0.7, 0.0)), spec=spec, outputs=HEAD, inputs=IMAGE)
+    assert not top1_agrees("detection", scene, head((0.7, 0.0, 0.6)), spec=spec, outputs=HEAD, inputs=IMAGE)
+
+
+def test_poses_are_compared_as_poses() -> None:
+    outputs = (TensorSpec("keypoints", (1, 1, 17, 3), FLOAT),)
+    one = [np.full((1, 1, 17, 3), 0.5, np.float32)]
+    other = [one[0].copy()]
+    other[0][0, 0, 4, 1] += 0.25
+    assert disagreement("pose", one, one, spec=SPEC, outputs=outputs, inputs=IMAGE) == 0
+    assert disagreement("pose", one, other, spec=SPEC, outputs=outputs, inputs=IMAGE) == pytest.approx(0.25)
+    assert top1_agrees("pose", one, one, spec=SPEC, outputs=outputs, inputs=IMAGE)
+    assert not top1_agrees("pose", one, other, spec=SPEC, outputs=outputs, inputs=IMAGE)
