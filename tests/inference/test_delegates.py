@@ -1,9 +1,7 @@
 """External delegates: a real one, compiled here, and machines laid out in a folder for those that are not here."""
 
 import os
-import shutil
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,23 +22,15 @@ from edge_agent.inference.delegates import (
 )
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.inference.tflite import open_engine
+from tests.inference.native.build import DELEGATE, build
 
-SOURCE = Path(__file__).parent / "native" / "delegate.c"
 MOBILENET = "models/classification/mobilenet_v2_1.0_224_quant.tflite"
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The test delegate; its option `mode` says what it does."""
-    return str(build(SOURCE, tmp_path_factory.mktemp("native") / "libtestdelegate.so"))
-
-
-def build(source: Path, target: Path, *more: str) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler to build a delegate: apt-get install gcc libc6-dev")
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", target, source, *more], check=True)
-    return target
+    return str(build(DELEGATE, tmp_path_factory.mktemp("native") / "libtestdelegate.so"))
 
 
 def delegate(library: str, mode: str, *, fallback: bool = False) -> Delegate:
