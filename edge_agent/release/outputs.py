@@ -1,5 +1,6 @@
 """The manifest's `output`: what the decoder of a task needs beside the tensors. Which key is whose: `tasks`."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,3 +84,7 @@ class OutputSpec:
             raise ValueError("max_objects must be at least 1")
         if any(position < 0 for position in self.output_order or ()):
             raise ValueError("output_order must hold positions from 0")
+        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):  # JSON written by Python may hold NaN
+            raise ValueError("scale and offset must be finite")
+        if self.threshold is not None and not 0 < self.threshold < math.inf:
+            raise ValueError(f"threshold must be more than 0, found {self.threshold}")

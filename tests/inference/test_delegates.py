@@ -86,6 +86,21 @@ def test_a_delegate_that_fails_while_running_is_an_error_of_the_model(shared_dat
         assert caught.value.reason is Reason.LOAD_FAILED
 
 
+def test_a_delegate_that_fails_while_sizes_are_found_out_is_fallen_back_from(library: str, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from tests.inference.models import make
+
+    path = tmp_path / "scalar.tflite"
+    path.write_bytes(make.doubled())
+    with open_engine(path, delegate=delegate(library, "fail_invoke", fallback=True)) as engine:
+        assert engine.report.fell_back is not None
+        assert "the test delegate fails" in engine.report.fell_back
+        assert engine.invoke([np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs])
+    with pytest.raises(ModelError) as caught:
+        open_engine(path, delegate=delegate(library, "fail_invoke"))
+    assert caught.value.reason is Reason.MISSING_DELEGATE
+
+
 @pytest.mark.shared_data
 def test_a_broken_model_is_not_blamed_on_its_delegate(shared_data: Path, library: str) -> None:
     with pytest.raises(ModelError) as caught:
