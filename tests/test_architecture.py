@@ -42,7 +42,7 @@ ONLY_IN = {
         "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",
     ),
     "importlib": (  # what is imported by its name cannot be seen here
-        "edge_agent/inference/tflite.py", "edge_agent/plugins.py", "edge_agent/doctor/software.py",
+        "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
         "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
     ),
 }  # fmt: skip

@@ -62,8 +62,11 @@ def run_bench(wanted: Wanted, progress: Callable[[str], None]) -> Bench:
 
 def _run(release: Path, source: SourceConfig, threads: Threads, wanted: Wanted, meter: ResourceMeter) -> Run:
     before = _condition(meter)
-    alone, report = measure_alone(release, source, threads, wanted.delegate, wanted.limits)
     digest = hashlib.sha256((release / MODEL_FILE).read_bytes()).hexdigest()
+    if wanted.delegate is not None:  # it may end its process: a worker's, and not this one
+        trying = StageStart(path=str(release), digest=digest, delegate=wanted.delegate)
+        run_worker(source, trying, Limits(frames=1, seconds=wanted.limits.seconds))
+    alone, report = measure_alone(release, source, threads, wanted.delegate, wanted.limits)
     stage = StageStart(path=str(release), digest=digest, threads=report.threads, delegate=wanted.delegate)
     reached = run_worker(source, stage, wanted.limits)
     return Run(

@@ -154,10 +154,10 @@ def _prepare_alone(served: Served, source: SourceConfig, limits: Limits) -> tupl
         if isinstance(taken, Unusable):
             problem = taken.detail
         else:
-            for prepare in served.feed(Captured(taken, 0.0), served.wants):
+            for ready in served.feed(Captured(taken, 0.0), served.wants):
                 prepared_s = time.monotonic()
                 try:
-                    prepared = prepare()
+                    prepared = ready.prepare()
                 except FrameError as error:
                     problem = str(error)
                     continue

@@ -68,4 +68,8 @@ def format_checks(checks: Sequence[Check]) -> str:
         if check.advice and check.verdict != "ok":
             lines.append(f"{'':{width + 7}}→ {check.advice}")
     faults, warnings = (sum(check.verdict == verdict for check in checks) for verdict in ("fail", "warn"))
-    return "\n".join([*lines, "", f"{faults} faults, {warnings} warnings"])
+    return "\n".join([*lines, "", f"{_count(faults, 'fault')}, {_count(warnings, 'warning')}"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"

@@ -72,16 +72,26 @@ class Feed:
         return self.inputs[0]
 
     def plain(self, values: Sequence[ArrayLike]) -> tuple[Array, ...]:
-        """What frames fill, of real values for each, or of one row that is dealt out to all in their order.
+        """What frames fill, of real values for each.
 
         Raises:
             FrameError: another number of inputs or of values, values that are not finite, or no numbers.
         """
-        if len(values) == 1 and len(self.inputs) > 1:
-            values = _dealt(np.asarray(values[0]).reshape(-1), self.inputs)
         if len(values) != len(self.inputs):
             raise FrameError(f"this model takes {len(self.inputs)} inputs; found {len(values)}")
         return tuple(_stored(value, tensor) for value, tensor in zip(values, self.inputs, strict=True))
+
+    def row(self, values: Sequence[float]) -> tuple[Array, ...]:
+        """What frames fill, of one row that is dealt out to all of it in order.
+
+        Raises:
+            FrameError: another number of values, or values that are not finite.
+        """
+        sizes = [math.prod(tensor.shape) for tensor in self.inputs]
+        if len(values) != sum(sizes):
+            hint = "choose the columns with `channels`"
+            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}", hint=hint)
+        return self.plain(np.split(np.asarray(values, np.float64), np.cumsum(sizes)[:-1]))
 
     def complete(self, prepared: Sequence[Array]) -> list[Array]:
         """All inputs of the engine, from those that frames fill."""
@@ -107,17 +117,6 @@ class Feed:
         for target in self._state.values():
             tensor = self._tensors[target]
             self._kept[target] = quantize(np.zeros(tensor.shape), tensor)  # what stands for 0 where it is quantized
-
-
-def _dealt(row: Array, tensors: Sequence[TensorSpec]) -> list[ArrayLike]:
-    """A row cut into as many values as each input holds."""
-    sizes = [math.prod(tensor.shape) for tensor in tensors]
-    if row.size != sum(sizes):
-        takes = " + ".join(map(str, sizes))
-        raise FrameError(
-            f"this model takes {takes} values; found {row.size}", hint="choose the columns with `channels`"
-        )
-    return list(np.split(row, np.cumsum(sizes)[:-1]))
 
 
 def _stored(value: ArrayLike, tensor: TensorSpec) -> Array:

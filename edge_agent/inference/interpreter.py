@@ -103,7 +103,7 @@ class TfliteEngine:
         self._settle_outputs(graph)
         self.outputs = tuple(_tensor_spec(name, detail) for name, detail in graph.outputs())
         # An open first size may be another number, such as that of the objects found.
-        self.dynamic_batch &= all(tensor.shape[0] == self._own_batch for tensor in self.outputs)
+        self.dynamic_batch &= all(tensor.shape[:1] == (self._own_batch,) for tensor in self.outputs)
 
     def invoke(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Engine.invoke`."""

@@ -6,6 +6,7 @@ Worker, probe and converter all run models through this, so they cannot differ. 
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -97,20 +98,15 @@ class Model:
         return Prepared((self._audio.apply(samples),))
 
     def prepare_row(self, values: Sequence[float]) -> Prepared:
-        """One row of plain numbers, dealt out to the inputs in their order.
+        """One row of plain numbers, dealt out to `inputs` in their order.
 
         Raises:
-            FrameError: another number of values than all inputs take together.
+            FrameError: another number of values than all of them take together, or values that are not finite.
         """
-        sizes = [int(np.prod(tensor.shape)) for tensor in self.engine.inputs]
-        if len(values) != sum(sizes):
-            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}")
-        row = np.asarray(values, np.float64)
-        return self.prepare_tensors(np.split(row, np.cumsum(sizes)[:-1]))
+        return Prepared(self._feed.row(values))
 
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
-        """Real values for each of `inputs`, in any shape that has the right number of them; or one row, which is dealt
-        out to the inputs in their order.
+        """Real values for each of `inputs`, in any shape that has the right number of them.
 
         An array that has the input's own dtype already is taken as its stored values.
 
@@ -180,12 +176,11 @@ class Model:
 
         Only answers are compared: what is fed back has no meaning of its own.
         """
-        spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
         expected, found = ([self._answers_of(vector) for vector in side] for side in (expected, found))
         ranges = output_ranges(expected) if expected else None
-        pairs = zip(expected, found, strict=True)
-        task = self.manifest.task
-        return [disagreement(task, a, b, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs) for a, b in pairs]
+        spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
+        compare = partial(disagreement, self.manifest.task, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs)
+        return [compare(one, other) for one, other in zip(expected, found, strict=True)]
 
     def top1_agrees(self, expected: Sequence[Real], found: Sequence[Real]) -> bool:
         spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs

@@ -85,7 +85,7 @@ def open_engine(
     """
     model = inspect_model(path)
     _check_signature(model, signature)
-    plan = _preflown(_Plan(model, signature, delegate))
+    plan = _after_preflight(_Plan(model, signature, delegate))
     broken: list[str] = []
     for library in _libraries(broken):
         try:
@@ -142,7 +142,7 @@ def _check_signature(model: ModelFile, signature: str | None) -> None:
         )
 
 
-def _preflown(plan: _Plan) -> _Plan:
+def _after_preflight(plan: _Plan) -> _Plan:
     problem = preflight(plan.delegate, plan.model) if plan.delegate else None
     return _without_delegate(plan, problem) if problem else plan
 
@@ -198,10 +198,12 @@ def _load(library: Library, plan: _Plan, threads: int) -> TfliteEngine:
             fell_back=plan.fell_back,
         )
         engine = TfliteEngine(interpreter, graph, report)  # reads names, which may not be UTF-8
-    except MODEL_ERRORS as error:
+    except (*MODEL_ERRORS, ModelError) as error:
         if plan.delegate is not None:
             _load(library, replace(plan, delegate=None), threads).close()  # is it the model's fault?
             raise _DelegateError(_refused(plan.delegate, " ".join(str(error).split())[:300])) from error
+        if isinstance(error, ModelError):
+            raise
         raise _load_error(plan, library, str(error)) from error
     if plan.delegate is not None and taken == 0:
         engine.close()

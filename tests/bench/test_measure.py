@@ -1,6 +1,7 @@
 """What `bench` counts, from a worker's words and from a real worker."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -11,6 +12,7 @@ from edge_agent.bench.bench import Wanted, run_bench
 from edge_agent.bench.figures import StepFigures, format_table
 from edge_agent.bench.measure import Ended, Limits, gather, measure_alone
 from edge_agent.cli import cli
+from edge_agent.config.pipeline import Delegate
 from edge_agent.config.sources import FolderSource
 from edge_agent.errors import ModelError, Reason, SourceError, WorkerCrashedError
 from edge_agent.inference.ipc import (
@@ -23,6 +25,7 @@ from edge_agent.inference.ipc import (
     SourceTrouble,
     Word,
 )
+from tests.inference.native.build import DELEGATE, build
 from tests.inference.releases import DIGITS, digits_release, write_lines, write_pictures
 
 DIGITS_MODEL = DIGITS / "digits_v1.tflite"
@@ -131,6 +134,23 @@ def test_a_model_is_measured_through_a_real_worker(tmp_path: Path) -> None:
         "2 interpreter threads",
     ):
         assert expected in table
+
+
+def test_a_delegate_that_crashes_costs_a_worker_and_not_the_bench(tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 2)
+    library = str(build(DELEGATE, tmp_path / "libtestdelegate.so"))
+    limits = Limits(frames=10, seconds=20)
+    crashing = Wanted(DIGITS_MODEL, (str(pictures),), (1,), Delegate(library, {"mode": "crash"}), limits)
+    with pytest.raises(WorkerCrashedError, match="signal SIGSEGV"):
+        run_bench(crashing, lambda _: None)
+    failing = Delegate(library, {"mode": "refuse"}, fallback=True)
+    run = run_bench(Wanted(DIGITS_MODEL, (str(pictures),), (1,), failing, limits), lambda _: None).runs[0]
+    assert run.delegate is None
+    assert run.fell_back is not None
+    assert "the test delegate refuses" in run.fell_back
+    with pytest.raises(ModelError, match="the test delegate refuses") as caught:
+        run_bench(replace(crashing, delegate=replace(failing, fallback=False)), lambda _: None)
+    assert caught.value.reason is Reason.MISSING_DELEGATE
 
 
 def test_the_command_gives_one_json_object_and_talks_to_stderr(tmp_path: Path) -> None:

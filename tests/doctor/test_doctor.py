@@ -306,7 +306,7 @@ def test_the_table_puts_the_advice_under_what_is_not_well() -> None:
         "WARN power   too low",
         "             → another supply",
         "",
-        "0 faults, 1 warnings",
+        "0 faults, 1 warning",
     ]
     assert is_well(checks)
     assert not is_well([*checks, Check("disk", "fail", "full", "room")])

@@ -1,9 +1,7 @@
 """External delegates: a real one, compiled here, and machines laid out in a folder for those that are not here."""
 
 import os
-import shutil
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,23 +22,15 @@ from edge_agent.inference.delegates import (
 )
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.inference.tflite import open_engine
+from tests.inference.native.build import DELEGATE, build
 
-SOURCE = Path(__file__).parent / "native" / "delegate.c"
 MOBILENET = "models/classification/mobilenet_v2_1.0_224_quant.tflite"
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The test delegate; its option `mode` says what it does."""
-    return str(build(SOURCE, tmp_path_factory.mktemp("native") / "libtestdelegate.so"))
-
-
-def build(source: Path, target: Path, *more: str) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler to build a delegate: apt-get install gcc libc6-dev")
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", target, source, *more], check=True)
-    return target
+    return str(build(DELEGATE, tmp_path_factory.mktemp("native") / "libtestdelegate.so"))
 
 
 def delegate(library: str, mode: str, *, fallback: bool = False) -> Delegate:
@@ -94,6 +84,21 @@ def test_a_delegate_that_fails_while_running_is_an_error_of_the_model(shared_dat
         with pytest.raises(ModelError, match="the test delegate fails") as caught:
             engine.invoke([np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs])
         assert caught.value.reason is Reason.LOAD_FAILED
+
+
+def test_a_delegate_that_fails_while_sizes_are_found_out_is_fallen_back_from(library: str, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from tests.inference.models import make
+
+    path = tmp_path / "scalar.tflite"
+    path.write_bytes(make.doubled())
+    with open_engine(path, delegate=delegate(library, "fail_invoke", fallback=True)) as engine:
+        assert engine.report.fell_back is not None
+        assert "the test delegate fails" in engine.report.fell_back
+        assert engine.invoke([np.zeros(tensor.shape, tensor.dtype) for tensor in engine.inputs])
+    with pytest.raises(ModelError) as caught:
+        open_engine(path, delegate=delegate(library, "fail_invoke"))
+    assert caught.value.reason is Reason.MISSING_DELEGATE
 
 
 @pytest.mark.shared_data

@@ -9,7 +9,7 @@ from PIL import Image
 
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.model import Model, assemble, open_release
-from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
 from edge_agent.release.manifest import parse_manifest
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Prediction
@@ -143,7 +143,7 @@ def running_sum(directory: Path, **more: Any) -> Model:
 
 
 def answer(subject: Model, *x: float) -> list[float]:
-    values: list[float] = subject.invoke(subject.prepare_tensors([x]))[0].reshape(-1).tolist()
+    values: list[float] = subject.invoke(subject.prepare_row(x))[0].reshape(-1).tolist()
     return values
 
 
@@ -207,12 +207,12 @@ def test_a_window_goes_to_the_input_that_is_left(tmp_path: Path) -> None:
 def test_a_row_is_dealt_out_to_the_inputs(tmp_path: Path) -> None:
     with running_sum(tmp_path, state={}, constants={}) as subject:
         assert [tensor.name for tensor in subject.inputs] == ["gain", "sum", "x"]
-        assert subject.invoke(subject.prepare_tensors([(2, 10, 20, 1, 2)]))[1].tolist() == [[22, 44]]
+        assert subject.invoke(subject.prepare_row((2, 10, 20, 1, 2)))[1].tolist() == [[22, 44]]
         assert subject.invoke(subject.prepare_tensors([2, (10, 20), (1, 2)]))[1].tolist() == [[22, 44]]
-        with pytest.raises(FrameError, match=r"takes 1 \+ 2 \+ 2 values; found 4"):
-            subject.prepare_tensors([(1, 2, 3, 4)])
+        with pytest.raises(FrameError, match="takes 5 values a row; found 4"):
+            subject.prepare_row((1, 2, 3, 4))
         with pytest.raises(FrameError, match="not finite"):
-            subject.prepare_tensors([(1, 2, 3, 4, float("nan"))])
+            subject.prepare_row((1, 2, 3, 4, float("nan")))
 
 
 def test_a_speech_model_with_state_and_sample_rate_can_be_said() -> None:
@@ -229,10 +229,11 @@ def test_a_speech_model_with_state_and_sample_rate_can_be_said() -> None:
 
     engine = FakeEngine((sound, state, rate), (score, after), speech)
     more: dict[str, Any] = {"state": {"stateN": "state"}, "constants": {"sr": 16_000}}
-    members = make_members(b"x", task="raw", source=SignalInput(window=576), **more)
+    spec = AudioInput(window=512, stride=512, context=64, tensor="input")
+    members = make_members(b"x", task="raw", source=spec, **more)
     subject = assemble(parse_manifest(members["manifest.json"]), (), engine)
     for _ in range(3):
-        assert subject.invoke(subject.prepare_rows(np.ones((576, 1))))[0].tolist() == [[1.0]]
+        assert subject.invoke(subject.prepare_sound(np.ones(576, np.float32)))[0].tolist() == [[1.0]]
     assert [float(inputs[1].max()) for inputs in seen] == [0, 1, 2]
     assert {(int(inputs[2]), inputs[2].dtype.name, inputs[2].shape) for inputs in seen} == {(16_000, "int64", ())}
 

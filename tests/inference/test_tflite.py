@@ -135,6 +135,18 @@ def test_a_batch_that_only_looks_open_is_found_out(signature: str | None) -> Non
         assert engine.invoke([one])[0].tolist() == [[1.0, 2.0]], "and it runs on, one by one"
 
 
+def test_scalars_are_inputs_and_outputs_like_any_other(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from tests.inference.models import make
+
+    path = tmp_path / "scalar.tflite"
+    path.write_bytes(make.doubled())
+    with open_engine(path) as engine:
+        assert [tensor.shape for tensor in (*engine.inputs, *engine.outputs)] == [(), ()]
+        assert not engine.dynamic_batch
+        assert engine.invoke([np.array(21, np.float32)])[0].tolist() == 42
+
+
 def test_the_models_made_here_are_what_their_script_makes() -> None:
     pytest.importorskip("ai_edge_litert.schema_py_generated")
     from tests.inference.models import make

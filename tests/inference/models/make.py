@@ -49,6 +49,13 @@ def closed_batch() -> bytes:
     return _model(_graph(tensors, [0], [2], operators), [schema.BuiltinOperator.RESHAPE], [signature], [b"", content])
 
 
+def doubled() -> bytes:
+    """Gives y = x + x, both float32[]: made where it is needed."""
+    operators = [_operator(0, [0, 0], [1], schema.BuiltinOptions.AddOptions, schema.AddOptionsT())]
+    graph = _graph([_tensor("x", ()), _tensor("y", ())], [0], [1], operators)
+    return _model(graph, [schema.BuiltinOperator.ADD], [], [b""])
+
+
 def _tensor(
     name: str,
     shape: Sequence[int],

@@ -2,10 +2,12 @@
  *   idle    takes no operator          take         takes every operator, and leaves their outputs as they are
  *   refuse  cannot be created          fail_prepare fails when it is to take operators
  *   fail_invoke  takes every operator, and fails when they run
+ *   crash   takes every operator, and ends the process when they run
  *
  * The structures are the leading fields of those in tensorflow/lite/core/c/common.h, whose layout is a stable ABI; the
  * two functions at the end are those of tensorflow/lite/delegates/external/external_delegate.h.
  */
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -47,7 +49,7 @@ struct Context {
 };
 
 struct Delegate {
-  void *data;
+  Status (*data)(struct Context *, struct Node *); /* what is done when operators run */
   Status (*Prepare)(struct Context *, struct Delegate *);
   Status (*CopyFromBufferHandle)(void);
   Status (*CopyToBufferHandle)(void);
@@ -73,6 +75,12 @@ static Status invoke_and_fail(struct Context *context, struct Node *node) {
   return ERROR;
 }
 
+static Status invoke_and_crash(struct Context *context, struct Node *node) {
+  (void)context, (void)node;
+  raise(SIGSEGV);
+  return ERROR;
+}
+
 static Status take_nothing(struct Context *context, struct Delegate *delegate) {
   (void)context, (void)delegate;
   return OK;
@@ -90,7 +98,7 @@ static Status take_all(struct Context *context, struct Delegate *delegate) {
   Registration kernel;
   memset(&kernel, 0, sizeof kernel);
   kernel.prepare = prepare_node;
-  kernel.invoke = delegate->data ? invoke_and_fail : invoke_nothing;
+  kernel.invoke = delegate->data;
   kernel.custom_name = "TestDelegate";
   kernel.version = 1;
   return context->ReplaceNodeSubsetsWithDelegateKernels(context, kernel, plan, delegate);
@@ -107,11 +115,10 @@ struct Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_
   struct Delegate *delegate = calloc(1, sizeof *delegate);
   delegate->Prepare = take_nothing;
   if (strcmp(mode, "fail_prepare") == 0) delegate->Prepare = fail_to_prepare;
-  if (strcmp(mode, "take") == 0) delegate->Prepare = take_all;
-  if (strcmp(mode, "fail_invoke") == 0) {
-    delegate->Prepare = take_all;
-    delegate->data = delegate;
-  }
+  if (strcmp(mode, "take") == 0) delegate->data = invoke_nothing;
+  if (strcmp(mode, "fail_invoke") == 0) delegate->data = invoke_and_fail;
+  if (strcmp(mode, "crash") == 0) delegate->data = invoke_and_crash;
+  if (delegate->data) delegate->Prepare = take_all;
   return delegate;
 }
 
