@@ -235,7 +235,7 @@ def _prepared(model: Model, vectors: list[list[Array]], name: str) -> Iterator[S
     captured = time.perf_counter()
     for number, vector in enumerate(vectors):
         title = name if len(vectors) == 1 else f"{name}#{number}"
-        yield Shot(title, model.prepare_tensors(vector), captured)
+        yield Shot(title, _fed(model, vector), captured)
         captured = time.perf_counter()
 
 
@@ -253,7 +253,13 @@ def _from_lines(model: Model) -> Iterator[Shot]:
         captured = time.perf_counter()
         found = parse_line(line, name, columns)
         vector = by_name(found, model.inputs, name) if isinstance(found, dict) else [found.reshape(-1)]
-        yield Shot(name, model.prepare_tensors(vector), captured)
+        yield Shot(name, _fed(model, vector), captured)
+
+
+def _fed(model: Model, vector: list[Array]) -> Prepared:
+    """An array for each input, or one row that is dealt out to several."""
+    dealt = len(vector) == 1 < len(model.inputs)
+    return model.prepare_row(vector[0].tolist()) if dealt else model.prepare_tensors(vector)
 
 
 def _row(found: Array | dict[str, Array], name: str) -> list[float]:
