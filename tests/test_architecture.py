@@ -15,7 +15,7 @@ PACKAGES = ("edge_agent", "converter")
 # Each imports only what stands to its left (a package may import itself).
 DEVICE = (
     "errors", "schema", "clock", "histogram", "disk", "config", "plugins", "release", "transform", "tasks", "inference",
-    "update", "telemetry", "link", "notify", "control", "console", "service", "cli",
+    "update", "telemetry", "link", "notify", "control", "console", "service", "bench", "doctor", "commands", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
@@ -37,10 +37,12 @@ ONLY_IN = {
     "sqlite3": ("edge_agent/telemetry/outbox.py",),
     "cryptography": ("converter/publish/keys.py",),
     "flatbuffers": ("converter/tflite_schema.py",),
-    "click": ("edge_agent/console.py", "edge_agent/cli.py", "converter/cli.py", "converter/commands/"),
+    "click": (
+        "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",
+    ),
     "importlib": (  # what is imported by its name cannot be seen here
-        "edge_agent/inference/tflite.py", "converter/frontends/keras.py", "converter/quantize.py",
-        "converter/convert.py", "converter/recipe.py", "edge_agent/plugins.py",
+        "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
+        "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py
