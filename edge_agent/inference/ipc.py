@@ -27,6 +27,7 @@ class StageStart:
     path: str | None = None  # directory of the release to serve
     digest: str | None = None
     threads: Threads = 1
+    cores: int | None = None  # at most so many threads, where they are measured; None: all of the machine's
     delegate: Delegate | None = None
     crops_of: str | None = None  # the stage whose detections it sees
     crops: Crops = field(default_factory=Crops)

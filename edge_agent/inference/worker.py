@@ -20,8 +20,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-import numpy as np
-
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
 from edge_agent.inference.fitness import check_input
@@ -44,7 +42,6 @@ from edge_agent.inference.model import Model, open_release
 from edge_agent.inference.pipeline import Pipeline
 from edge_agent.inference.sources.source import new_source
 from edge_agent.release.inputs import ImageInput
-from edge_agent.transform.prepared import Prepared
 
 _IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
 _HELD_S = 0.02  # results are sent together for at most so long
@@ -109,7 +106,7 @@ class _Worker:
         start = self._start.stages[stage]
         self._pipeline.wait_idle(_IDLE_S)
         try:
-            model = open_release(directory, start.threads, delegate=start.delegate)
+            model = open_release(directory, start.threads, delegate=start.delegate, cores=start.cores)
             try:
                 trouble = self._check_input(stage, model)
             except ModelError:
@@ -125,7 +122,10 @@ class _Worker:
         if trouble is not None:
             self._voice.say(SourceTrouble(str(trouble), trouble.hint))
         self._pipeline.wait_idle(_IDLE_S)
-        _warm_up(model)
+        model.warm_up()
+        report = model.engine.report
+        if report.fell_back is not None:
+            self._voice.say(Notice(f"the model runs on the CPU: {report.fell_back}", stage=stage))
         self._feeding[stage] = model
         self._pipeline.switch(stage, Served(digest, model, lambda told: self._voice.say(Notice(told, stage=stage))))
 
@@ -140,13 +140,6 @@ class _Worker:
                 hint="let this stage follow a model that takes pictures",
             )
         return None
-
-
-def _warm_up(model: Model) -> None:
-    """Invoke once: the first one allocates what the later ones use."""
-    zeros = Prepared(tuple(np.zeros(tensor.shape, tensor.dtype) for tensor in model.engine.inputs))
-    with suppress(ModelError):  # zeros may be nothing it is made for: its frames will show
-        model.invoke(zeros)
 
 
 class _Voice:
