@@ -13,7 +13,7 @@ from threading import Event
 
 from benchmarks.releases import full_hd_pictures, mobilenet_release
 from edge_agent.config.sources import FolderSource
-from edge_agent.inference.ipc import Result, Start, Word
+from edge_agent.inference.ipc import Result, StageStart, Start, Word
 from edge_agent.inference.process import WorkerProcess, read_pss_bytes
 
 _ROUNDS = 3
@@ -73,7 +73,7 @@ def _worker_pss_bytes(release: Path, pictures: Path) -> int:
             enough.set()
 
     source = FolderSource("folder", pictures, repeat=True)
-    worker = WorkerProcess(Start("bench", source, 1, str(release), "0" * 64), hear, lambda _: None)
+    worker = WorkerProcess(Start("bench", source, {"main": StageStart(str(release), "0" * 64)}), hear, lambda _: None)
     try:
         enough.wait(60)
         return _pss_bytes(worker.pid)

@@ -11,6 +11,7 @@ import click
 
 from edge_agent import __version__, console
 from edge_agent.config.agent import Config, read_config
+from edge_agent.config.sources import paths_of
 from edge_agent.errors import ConfigError
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
@@ -151,7 +152,7 @@ def main() -> None:
 def _files_of(config: Config) -> list[tuple[str, Path]]:
     files: list[tuple[str, Path | None]] = []
     for name, pipeline in config.pipeline.items():
-        files.append((f"pipeline.{name}.source.path", pipeline.source.path))
+        files += [(f"pipeline.{name}.source", path) for path in paths_of(pipeline.source)]
         files += [(f"pipeline.{name}.initial", stage.initial) for stage in pipeline.stage.values()]
     if config.mqtt is not None:
         names = ("password_file", "ca_file", "cert_file", "key_file")

@@ -72,7 +72,7 @@ def test_every_path_that_is_missing_is_named_at_once(
     (tmp_path / "agent.toml").write_text(TOML.replace('"pictures"', '"films"') + 'initial = "b.edge"\n' + mqtt)
     assert run("check-config") == 2
     error = capsys.readouterr().err
-    for name in ("pipeline.birds.source.path", "pipeline.birds.initial", "mqtt.password_file", "trust.root"):
+    for name in ("pipeline.birds.source", "pipeline.birds.initial", "mqtt.password_file", "trust.root"):
         assert f"{name}: {tmp_path}" in error
     assert error.startswith("error: 4 paths ")
     assert "\nhint: " in error

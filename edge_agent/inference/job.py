@@ -1,70 +1,133 @@
 """What travels through the threads of a worker: frames on their way, and the orders between them.
 
-The threads themselves are `pipeline`.
+The threads themselves are `pipeline`; what a stage does with its turn, `stage`; what becomes of a finished job,
+`answers`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-from edge_agent.errors import ModelError
+from edge_agent.errors import FrameError, ModelError
 from edge_agent.inference.capture import Captured
-from edge_agent.inference.frame import Frame, Sample
+from edge_agent.inference.frame import Frame, Sample, Sound, Taken, Wanted
 from edge_agent.inference.model import Model
-from edge_agent.release.inputs import SignalInput
+from edge_agent.inference.sound import SoundFeed
+from edge_agent.release.inputs import AudioInput, SignalInput, TensorInput
+from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array
 
-
-class Served:
-    """A loaded release, with the window that is being filled for it. Closed by the pipeline it was given to."""
-
-    def __init__(self, digest: str, model: Model) -> None:
-        self.digest = digest
-        self.model = model
-        spec = model.manifest.input
-        self.channels = spec.channels if isinstance(spec, SignalInput) else ()
-        self._windower = model.windower() if isinstance(spec, SignalInput) else None
-        self._capture_ms = 0.0
-
-    def frame(self, captured: Captured, frame: Frame) -> "Job":
-        prepare = partial(self.model.prepare_image, frame.image)
-        return Job(self, frame.name, frame.captured_s, prepare, {"capture": captured.capture_ms})
-
-    def window(self, captured: Captured, sample: Sample) -> "Job | None":
-        """The window that this row completes, if it does; of a model that takes plain numbers, the row itself."""
-        self._capture_ms += captured.capture_ms
-        prepare = partial(self.model.prepare_tensors, [sample.values])
-        if self._windower is not None:
-            rows = self._windower.push(sample.values)
-            if rows is None:
-                return None
-            prepare = partial(self.model.prepare_rows, rows)
-        capture_ms, self._capture_ms = self._capture_ms, 0.0
-        return Job(self, sample.name, sample.captured_s, prepare, {"capture": capture_ms})
+Prepare = Callable[[], Prepared]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One frame or window on its way, with the release that is to answer it and what it has taken so far."""
+class Ready:
+    """One picture, window or vector that can be prepared."""
 
-    served: Served
     name: str
     captured_s: float
-    prepare: Callable[[], Prepared]
-    latency_ms: dict[str, float]
-    seq: int = 0
-    prepared: Prepared | None = None
-    outputs: Sequence[Array] = ()
+    prepare: Prepare
+
+
+class Served:
+    """A loaded release of one stage, with the window that is being filled for it. Closed by its pipeline.
+
+    `say` is told what the operator is to know of the input: that sound is resampled, say.
+    """
+
+    def __init__(self, digest: str, model: Model, say: Callable[[str], None] = lambda _: None) -> None:
+        self.digest = digest
+        self.model = model
+        spec = model.manifest.input
+        channels = spec.channels if isinstance(spec, SignalInput | TensorInput) else ()
+        self.wants = Wanted(channels, model.sample_rate_hz)
+        self._windower = model.windower() if isinstance(spec, SignalInput) else None
+        self._sound = SoundFeed(model, say) if isinstance(spec, AudioInput) else None
+        self._capture_ms = 0.0  # of the window that is being filled
+        self.capture_ms = 0.0  # of what `feed` gave last
+
+    def feed(self, captured: Captured, wanted: Wanted) -> list[Ready]:
+        """What can be prepared now that this has come in: a picture, or each window that it completes.
+
+        `wanted` is what the source has been asked for. A row without a window is the model's whole input.
+
+        Raises:
+            FrameError: it lacks what the model wants.
+            SourceError: all that this source gives does.
+        """
+        self._capture_ms += captured.capture_ms
+        ready = self._feed(captured.taken, wanted)
+        if ready:
+            self.capture_ms, self._capture_ms = self._capture_ms, 0.0
+        return ready
+
+    def _feed(self, taken: Taken, wanted: Wanted) -> list[Ready]:
+        if isinstance(taken, Frame):
+            return [Ready(taken.name, taken.captured_s, partial(self.model.prepare_image, taken.picture, taken.view))]
+        if isinstance(taken, Sound):
+            windows = self._sound.push(taken) if self._sound is not None else []
+            prepare = self.model.prepare_sound
+            return [Ready(each.name, each.captured_s, partial(prepare, each.samples)) for each in windows]
+        if taken.channels != wanted.channels:
+            return []  # a few rows were read ahead for the columns of the model before
+        prepared = self._row(taken)
+        return [] if prepared is None else [Ready(taken.name, taken.captured_s, prepared)]
+
+    def _row(self, sample: Sample) -> Prepare | None:
+        values = _picked(sample, self.wants.channels)
+        if self._windower is None:
+            return partial(self.model.prepare_row, values)
+        if sample.after_gap:
+            self._windower.clear()
+        rows = self._windower.push(values)
+        return None if rows is None else partial(self.model.prepare_rows, rows)
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One stage and one frame: of a cascade, all crops of it. Filled in as it goes from thread to thread."""
+
+    served: Served
+    prepare: Prepare | None = None  # until the inputs are there
+    inputs: list[Prepared] = field(default_factory=list)
+    outputs: list[Sequence[Array]] = field(default_factory=list)  # of each input
+    crops_of: str | None = None  # of a cascade: the other stage, and which of its predictions each input is of
+    parents: list[int] = field(default_factory=list)
+    predictions: list[list[Prediction]] | None = None  # of each input, once decoded
     failure: ModelError | None = None
+    latency_ms: dict[str, float] = field(default_factory=dict)  # by step, of all inputs together
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One frame or window on its way, and what each stage has made of it so far. One thread's at a time."""
+
+    name: str
+    captured_s: float
+    capture_ms: float
+    frame: Frame | None  # of a picture, as long as somebody may want to look at it again
+    turns: dict[str, Turn]  # by stage
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Switch:
-    """From here on this release answers; None: none does."""
+    """From here on this release answers for the stage; None: none does."""
 
+    stage: str
     new: Served | None
 
 
 class Ended:
     """The source has given all it had."""
+
+
+def _picked(sample: Sample, channels: tuple[str, ...]) -> tuple[float, ...]:
+    """The values of a model's own channels out of those of all models."""
+    if not channels or channels == sample.channels:
+        return sample.values
+    try:
+        return tuple(sample.values[sample.channels.index(channel)] for channel in channels)
+    except ValueError as error:
+        raise FrameError(f"{sample.name} has {', '.join(sample.channels)}; wanted {', '.join(channels)}") from error

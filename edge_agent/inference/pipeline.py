@@ -1,26 +1,30 @@
-"""Inside a worker: capture, prepare, invoke and emit, each on its own thread, so that they overlap.
+"""Inside a worker: capturing, preparing and each stage on its own thread, so that they overlap.
 
-`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). A switch to
-another release is an order that travels between the frames: what was prepared for the old model is answered by it,
-and no frame is lost. Loading a model is left to `worker`; what the words become, to the supervisor.
+`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). The last stage's
+thread also tells the answers: waking up another one for each frame cost more than it gained. A switch to another
+release is an order that travels between the frames: what was prepared for the old model is answered by it, and no frame
+is lost. Loading a model is left to `worker`; what a stage does with a frame, to `stage`; what the words
+become, to the supervisor.
 """
 
 import itertools
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from threading import Event, Thread
+from typing import Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.config.sources import CsvSource, SourceConfig
-from edge_agent.errors import FrameError, ModelError, SourceError
+from edge_agent.config.sources import SourceConfig, given_by, is_live
+from edge_agent.errors import FrameError, SourceError
+from edge_agent.inference.answers import tell
 from edge_agent.inference.capture import Captured, capture
-from edge_agent.inference.frame import Frame, Unusable
-from edge_agent.inference.ipc import FrameFailed, Result, Serving, SourceEnded, SourceTrouble, Word
-from edge_agent.inference.job import Ended, Job, Served, Switch
+from edge_agent.inference.frame import Frame, Unusable, Wanted
+from edge_agent.inference.ipc import FrameFailed, Result, Serving, SourceEnded, SourceTrouble, StageStart, Word
+from edge_agent.inference.job import Ended, Job, Ready, Served, Switch, Turn
 from edge_agent.inference.slots import ClosedError, Slots
-from edge_agent.inference.sources.source import Source, rate_hz
+from edge_agent.inference.sources.source import Source
+from edge_agent.inference.stage import Stage
 from edge_agent.inference.tally import Tally
-from edge_agent.transform.prepared import Prepared
 
 _WAITING_FRAMES = 2  # of a source that is not live: enough to overlap, and little memory
 _WAITING_ROWS = 64
@@ -31,24 +35,33 @@ _MAX_FAILURES_TOLD = 10  # between two Figures, of frames: a damaged folder is n
 _Item = Captured | Job | Switch | Ended
 
 
+class PictureKeeper(Protocol):
+    """Who may want to look at the pictures again: snapshots and the preview."""
+
+    def keep(self, frame: Frame, result: Result) -> None: ...
+
+
 def _is_order(item: _Item) -> bool:
     return isinstance(item, Switch | Ended)
 
 
 class Pipeline:
-    """One source and the release that answers it. `say` is called on several threads.
+    """One source and the stages that answer it, in the order they see a frame. `say` is called on several threads.
 
-    Begins without a release and takes no frames until `switch` has given it one. A model that runs for longer than
-    `longest_invoke_s` is a crash: a thread raises, and ending the process is left to `threading.excepthook`.
+    Begins without releases and takes no frames until `switch` has given one to a stage that sees whole frames. A model
+    that runs for longer than `longest_invoke_s` is a crash: a thread raises, and ending the process is left to
+    `threading.excepthook`.
     """
 
     def __init__(
         self,
         config: SourceConfig,
         open_source: Callable[[], Source],
+        stages: Mapping[str, StageStart],
         say: Callable[[Word], None],
         clock: Clock,
         *,
+        pictures: PictureKeeper | None = None,
         released: Callable[[], None] = lambda: None,
         longest_invoke_s: float = _LONGEST_INVOKE_S,
     ) -> None:
@@ -56,66 +69,98 @@ class Pipeline:
         self._open_source = open_source
         self._say = say
         self._clock = clock
+        self._pictures = pictures
         self._released = released  # called when a model has been closed
-        self._rows = isinstance(config, CsvSource)
-        self._live = rate_hz(config) is not None
-        waiting = _WAITING_ROWS if self._rows else 1 if self._live else _WAITING_FRAMES
+        self._stages = [Stage(name, start, clock) for name, start in stages.items()]
+        self._roots = [stage.name for stage in self._stages if stage.crops_of is None]
+        self._keeps_frames = pictures is not None or len(self._roots) < len(self._stages)
+        self._windows = given_by(config) != "pictures"
+        self._live = is_live(config)
+        waiting = _WAITING_ROWS if self._windows else 1 if self._live else _WAITING_FRAMES
         self._captured: Slots[_Item] = Slots(waiting, _is_order)
-        self._prepared: Slots[_Item] = Slots(1 if self._live else _WAITING_FRAMES, _is_order)
-        self._invoked: Slots[_Item] = Slots(_WAITING_FRAMES, _is_order)
+        # Before each stage.
+        self._between: list[Slots[_Item]] = [
+            Slots(1 if self._live and position == 0 else _WAITING_FRAMES, _is_order)
+            for position in range(len(self._stages))
+        ]
+        self._emitted = 0
+        self._source_ended = False
         self._longest_invoke_s = longest_invoke_s
-        self._invoking_since_s: float | None = None
-        self._tally = Tally()
+        self._tallies = {stage.name: Tally(stage.name) for stage in self._stages}
         self._numbers = itertools.count(1)
         self._failures_told = 0
-        self._answering: Served | None = None  # what the preparing thread prepares for
+        self._answering: dict[str, Served] = {}  # what the preparing thread prepares for
+        self._loaded: dict[str, Served] = {}  # what is to be closed in the end
+        self._outdated: SimpleQueue[Served | None] = SimpleQueue()
+        self._idle = Event()  # the last frame has been answered and no other waits
+        self._idle.set()
         self._wanted = Event()
         self._stopped = Event()
-        bodies = (self._capture, self._prepare, self._invoke, self._emit, self._tell_figures)
-        self._threads = [Thread(target=_until_closed, args=(body,), name=body.__name__, daemon=True) for body in bodies]
+        bodies: list[tuple[str, Callable[[], None]]] = [
+            ("capture", self._capture),
+            ("prepare", self._prepare),
+            *((stage.name, self._stage_body(position)) for position, stage in enumerate(self._stages)),
+            ("figures", self._tell_figures),
+            ("close", self._close_outdated),
+        ]
+        self._threads = [Thread(target=_until_closed, args=(body,), name=name, daemon=True) for name, body in bodies]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def switch(self, new: Served | None) -> None:
+    def switch(self, stage: str, new: Served | None) -> None:
         """Answer with `new`, which is told by `Serving` once the last frame of the old release has been answered."""
-        self._captured.put_urgent(Switch(new))
+        self._captured.put_urgent(Switch(stage, new))
+
+    @property
+    def busy(self) -> bool:
+        """Whether another frame is on its way already."""
+        return not self._idle.is_set()
+
+    def wait_idle(self, timeout_s: float) -> None:
+        """Until a frame has just been answered and none waits: the time to do what holds up a frame. Or not at all."""
+        if not self._idle.is_set():
+            self._clock.wait(self._idle, timeout_s)
 
     def stop(self) -> None:
-        """End without working off what waits, and close the model."""
+        """End without working off what waits, and close the models."""
         self._stopped.set()
         self._wanted.set()
-        for slots in (self._captured, self._prepared, self._invoked):
+        for slots in (self._captured, *self._between):
             slots.close()
+        self._outdated.put(None)
         for thread in self._threads:
             thread.join()
-        self._say(self._tally.take())
-        if self._answering is not None:
-            self._answering.model.close()
+        for tally in self._tallies.values():
+            self._say(tally.take())
+        for served in {id(each): each for each in (*self._answering.values(), *self._loaded.values())}.values():
+            served.model.close()
 
     # --- capture --------------------------------------------------------------------------------------------
 
     def _capture(self) -> None:
         capture(self._open_source, self._config, self, clock=self._clock, wanted=self._wanted, stopped=self._stopped)
 
-    def channels(self) -> tuple[str, ...]:
-        answering = self._answering
-        return answering.channels if answering else ()
+    def asks_for(self) -> Wanted:
+        wants = [served.wants for stage, served in list(self._answering.items()) if stage in self._roots]
+        every = all(want.channels for want in wants)
+        channels = tuple(dict.fromkeys(name for want in wants for name in want.channels)) if every else ()
+        return Wanted(channels, max((want.sample_rate_hz for want in wants if want.sample_rate_hz), default=None))
 
     def received(self, captured: Captured) -> None:
-        if self._rows:
+        if self._windows:
             self._captured.put(captured)  # a row that is left out would spoil its window: windows are dropped instead
             return
-        self._tally.entered()
+        self._count(Tally.entered)
         if not self._live:
             self._captured.put(captured)
         elif self._captured.put_latest(captured) is not None:
-            self._tally.dropped()
+            self._count(Tally.dropped)
 
     def unusable(self, unusable: Unusable) -> None:
-        self._tally.entered()
-        self._failed(self._answering, unusable)
+        self._count(Tally.entered)
+        self._failed(unusable)
 
     def trouble(self, error: SourceError) -> None:
         self._say(SourceTrouble(str(error), error.hint))
@@ -126,144 +171,191 @@ class Pipeline:
     # --- prepare --------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
+        first = self._between[0]
         while True:
-            item = self._captured.get(urgent_only=self._answering is None)
-            if isinstance(item, Switch):
-                self._answering = item.new
-                self._prepared.put_order(item)
-                self._want_frames(wanted=item.new is not None)
-            elif isinstance(item, Captured):
-                assert self._answering is not None
-                job = self._job(self._answering, item)
-                if job is not None:
+            seen_by_none = not any(stage in self._answering for stage in self._roots)
+            item = self._captured.get(urgent_only=seen_by_none)
+            if isinstance(item, Captured):
+                for job in self._jobs(item):
                     self._prepare_one(job)
-            else:
-                self._prepared.put_order(item)
+                continue
+            if isinstance(item, Switch):
+                self._take_on(item)
+            first.put_order(item)
 
-    def _want_frames(self, *, wanted: bool) -> None:
-        if wanted:
+    def _take_on(self, switch: Switch) -> None:
+        if switch.new is not None:
+            self._answering[switch.stage] = switch.new
+        else:
+            self._answering.pop(switch.stage, None)
+        if any(stage in self._answering for stage in self._roots):
             self._wanted.set()
         elif not self._stopped.is_set():
             self._wanted.clear()
 
-    def _job(self, served: Served, captured: Captured) -> Job | None:
-        if isinstance(captured.taken, Frame):
-            return served.frame(captured, captured.taken)
-        if captured.taken.channels != served.channels:
-            return None  # a few rows were read ahead for the columns of the model before
-        job = served.window(captured, captured.taken)
-        if job is not None:
-            self._tally.entered()
-        return job
+    def _jobs(self, captured: Captured) -> list[Job]:
+        """One job of a picture; of a row, one for each window that it completes (for several stages, together)."""
+        taken = captured.taken
+        frame = taken if isinstance(taken, Frame) and self._keeps_frames else None
+        wanted = self.asks_for() if self._windows else Wanted()
+        jobs: list[Job] = []
+        for stage in self._roots:
+            served = self._answering.get(stage)
+            if served is None:
+                continue
+            for number, ready in enumerate(self._fed(stage, served, captured, wanted)):
+                if number == len(jobs):
+                    jobs.append(Job(ready.name, ready.captured_s, served.capture_ms, frame, {}))
+                jobs[number].turns[stage] = Turn(served, ready.prepare)
+                if self._windows:
+                    self._tallies[stage].entered()
+        return jobs
+
+    def _fed(self, stage: str, served: Served, captured: Captured, wanted: Wanted) -> list[Ready]:
+        try:
+            return served.feed(captured, wanted)
+        except FrameError as error:
+            self._tallies[stage].entered()
+            self._failed(Unusable(captured.taken.name, str(error)), stage)
+        except SourceError as error:
+            self.trouble(error)
+        return []
 
     def _prepare_one(self, job: Job) -> None:
-        began_s = self._clock.monotonic_s()
-        try:
-            prepared = job.prepare()
-        except FrameError as error:
-            self._failed(job.served, Unusable(job.name, str(error)))
+        self._idle.clear()
+        for stage, turn in list(job.turns.items()):
+            assert turn.prepare is not None, "a frame is prepared once"
+            began_s = self._clock.monotonic_s()
+            try:
+                turn.inputs = [turn.prepare()]
+            except FrameError as error:
+                del job.turns[stage]
+                self._failed(Unusable(job.name, str(error)), stage)
+                continue
+            turn.prepare = None  # and lets go of the picture
+            turn.latency_ms["preprocess"] = (self._clock.monotonic_s() - began_s) * 1000
+        if not job.turns:
+            self._rest()
             return
-        job.latency_ms["preprocess"] = (self._clock.monotonic_s() - began_s) * 1000
-        ready = replace(job, seq=next(self._numbers), prepared=prepared, prepare=_prepared_already)
-        if not (self._rows and self._live):
-            self._prepared.put(ready)
-        elif self._prepared.put_latest(ready) is not None:
-            self._tally.dropped()
+        job.seq = next(self._numbers)
+        if not (self._windows and self._live):
+            self._between[0].put(job)
+            return
+        old = self._between[0].put_latest(job)
+        if isinstance(old, Job):
+            for stage in old.turns:
+                self._tallies[stage].dropped()
 
     # --- invoke ---------------------------------------------------------------------------------------------
 
-    def _invoke(self) -> None:
-        while True:
-            item = self._prepared.get()
-            if not isinstance(item, Job):
-                self._invoked.put_order(item)
-                continue
-            assert item.prepared is not None
-            began_s = self._invoking_since_s = self._clock.monotonic_s()
-            try:
-                done = replace(item, outputs=item.served.model.invoke(item.prepared))
-            except ModelError as error:
-                done = replace(item, failure=error)
-            self._invoking_since_s = None
-            done.latency_ms["invoke"] = (self._clock.monotonic_s() - began_s) * 1000
-            self._invoked.put(done)
+    def _stage_body(self, position: int) -> Callable[[], None]:
+        stage, source = self._stages[position], self._between[position]
+        last = position + 1 == len(self._stages)
+        pass_job = self._emit if last else self._between[position + 1].put
+        pass_order = self._emit if last else self._between[position + 1].put_order
 
-    # --- emit -----------------------------------------------------------------------------------------------
+        def run() -> None:
+            while True:
+                item = source.get()
+                if isinstance(item, Job):
+                    stage.run(item)
+                    pass_job(item)
+                    continue
+                if isinstance(item, Switch) and item.stage == stage.name:
+                    stage.switch(item.new)
+                pass_order(item)
 
-    def _emit(self) -> None:
-        emitted = 0
-        serving: Served | None = None
-        ended = False
-        while True:
-            item = self._invoked.get()
-            if isinstance(item, Job):
-                emitted += self._emit_one(item)
-            elif isinstance(item, Switch):
-                self._say(self._tally.switch(item.new.digest if item.new else None))
-                self._say(_serving(item.new))
-                if serving is not None:
-                    serving.model.close()
-                    self._released()
-                serving = item.new
-            else:
-                ended = True
-            if ended and not isinstance(item, Job):  # said again to each release that will see no frame
-                self._say(self._tally.take())
-                self._say(SourceEnded(emitted))
+        return run
+
+    # --- emit, on the last stage's thread -------------------------------------------------------------------
+
+    def _emit(self, item: _Item) -> None:
+        if isinstance(item, Job):
+            self._rest()  # before it is told: what is told last is not held for what comes next
+            self._emitted += self._emit_one(item)
+            return
+        if isinstance(item, Switch):
+            self._hand_over(item)
+        else:
+            self._source_ended = True
+        if self._source_ended:  # said again to each release that will see no frame
+            for tally in self._tallies.values():
+                self._say(tally.take())
+            self._say(SourceEnded(self._emitted))
+
+    def _rest(self) -> None:
+        if not self._captured and not any(self._between):
+            self._idle.set()
 
     def _emit_one(self, job: Job) -> bool:
         """Say what became of it, and whether it was answered."""
-        assert job.prepared is not None
-        model, failure = job.served.model, job.failure
-        began_s = self._clock.monotonic_s()
-        try:
-            predictions = [] if failure else model.decode(job.outputs, job.prepared)
-        except ModelError as error:
-            failure = error
-        if failure is not None:
-            self._tally.failed()
-            self._say(FrameFailed(job.served.digest, job.name, of_model=True, detail=str(failure)))
-            return False
-        job.latency_ms["postprocess"] = (self._clock.monotonic_s() - began_s) * 1000
-        latency_ms = {stage: round(value_ms, 3) for stage, value_ms in job.latency_ms.items()}
-        self._tally.finished(latency_ms)
-        results = tuple(prediction.to_json() for prediction in predictions)
-        task = model.manifest.task
-        self._say(Result(job.served.digest, job.seq, job.captured_s, job.name, task, results, latency_ms))
-        return True
+        answered = False
+        for word in tell(job, self._tallies, self._clock):
+            if isinstance(word, Result):
+                answered = True
+                if self._pictures is not None and job.frame is not None:
+                    self._pictures.keep(job.frame, word)
+            self._say(word)
+        return answered
+
+    def _hand_over(self, switch: Switch) -> None:
+        stage, new = switch.stage, switch.new
+        self._say(self._tallies[stage].switch(new.digest if new else None))
+        self._say(_serving(stage, new))
+        old = self._loaded.pop(stage, None)
+        if new is not None:
+            self._loaded[stage] = new
+        if old is not None:
+            self._outdated.put(old)
+
+    def _close_outdated(self) -> None:
+        """Not on a thread that frames wait for: giving memory back takes milliseconds."""
+        while (served := self._outdated.get()) is not None:
+            served.model.close()
+            self._released()
 
     # --- all of them ------------------------------------------------------------------------------------------
 
-    def _failed(self, served: Served | None, unusable: Unusable) -> None:
-        self._tally.failed()
+    def _count(self, how: Callable[[Tally], None]) -> None:
+        """Of every stage that sees whole frames now."""
+        for stage in self._roots:
+            if stage in self._answering:
+                how(self._tallies[stage])
+
+    def _failed(self, unusable: Unusable, stage: str = "") -> None:
+        """Nobody's fault but the frame's. `stage`: the only one that could not use it."""
+        if stage:
+            self._tallies[stage].failed()
+        else:
+            self._count(Tally.failed)
         self._failures_told += 1
         if self._failures_told <= _MAX_FAILURES_TOLD:
-            self._say(
-                FrameFailed(served.digest if served else "", unusable.name, of_model=False, detail=unusable.detail)
-            )
+            served = self._answering.get(stage or self._roots[0])
+            digest = served.digest if served else ""
+            self._say(FrameFailed(stage, digest, unusable.name, of_model=False, detail=unusable.detail))
 
     def _tell_figures(self) -> None:
         while not self._clock.wait(self._stopped, _FIGURES_EVERY_S):
             self._failures_told = 0
-            self._say(self._tally.take())
+            for tally in self._tallies.values():
+                self._say(tally.take())
             self._check_progress()
 
     def _check_progress(self) -> None:
         """A model that never comes back would else hang a trial for ever: a worker that crashes ends it."""
-        since_s = self._invoking_since_s
-        if since_s is not None and (running_s := self._clock.monotonic_s() - since_s) > self._longest_invoke_s:
-            raise RuntimeError(f"the model has been running for {running_s:.0f} s on one frame")
+        for stage in self._stages:
+            since_s = stage.invoking_since_s
+            if since_s is not None and (running_s := self._clock.monotonic_s() - since_s) > self._longest_invoke_s:
+                raise RuntimeError(
+                    f"the model of stage {stage.name} has been running for {running_s:.0f} s on one frame"
+                )
 
 
-def _serving(served: Served | None) -> Serving:
+def _serving(stage: str, served: Served | None) -> Serving:
     if served is None:
-        return Serving()
+        return Serving(stage)
     report = served.model.engine.report
-    return Serving(served.digest, report.library, report.delegated)
-
-
-def _prepared_already() -> Prepared:
-    raise AssertionError("a frame is prepared once")
+    return Serving(stage, served.digest, report.library, report.delegated, report.threads)
 
 
 def _until_closed(body: Callable[[], None]) -> None:

@@ -9,11 +9,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
 
-from edge_agent.inference.ipc import Order, Start, Stop, Word, format_line, parse_word
+from edge_agent.config.pipeline import PipelineConfig
+from edge_agent.config.sinks import PreviewSink
+from edge_agent.inference.ipc import Order, StageStart, Start, Stop, Word, format_line, parse_word
 from edge_agent.schema import SchemaError
 
 _log = logging.getLogger(__name__)
@@ -21,6 +24,14 @@ _MAX_LINE_BYTES = 4_000_000
 _EXIT_S = 5.0  # between closing the socket and being gone
 # Idle BLAS and OpenMP threads are memory and context switches: the interpreter has threads of its own.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseToServe:
+    """An unpacked, verified release."""
+
+    digest: str
+    path: str
 
 
 class WorkerProcess:
@@ -99,6 +110,28 @@ class WorkerProcess:
         with self._sending:
             self._socket.close()
         return code
+
+
+def start_order(pipeline: str, config: PipelineConfig, wanted: Mapping[str, ReleaseToServe | None]) -> Start:
+    """The first order of a pipeline's worker."""
+    stages = {}
+    for name, release in wanted.items():
+        stage = config.stage[name]
+        stages[name] = StageStart(
+            path=release.path if release else None,
+            digest=release.digest if release else None,
+            threads=config.threads,
+            delegate=stage.delegate,
+            crops_of=stage.crops_of,
+            crops=stage.crops,
+        )
+    return Start(
+        pipeline,
+        config.source,
+        stages,
+        preview=next((sink for sink in config.sinks if isinstance(sink, PreviewSink)), None),
+        keeps_pictures=any(trigger.snapshot for trigger in config.triggers),
+    )
 
 
 def read_pss_bytes(pid: int) -> int | None:

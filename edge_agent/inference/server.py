@@ -1,15 +1,16 @@
-"""Keeps one pipeline's worker serving the release it is told to serve, through crashes.
+"""Keeps one pipeline's worker serving the releases it is told to serve, through crashes.
 
-The updater says which release (`serve`) and watches a trial (`trial`); between trials a worker that dies is started
-again here, with back-off. Whether a release is kept is left to `update`; what the words mean to telemetry and the
-sinks, to whoever listens.
+Each stage's updater says which release (`serve`) and watches a trial (`trial`), through the `stage_server` it is given;
+between trials a worker that dies is started again here, with back-off. All stages share the worker: a crash while one
+is on trial is that one's; while several are, it counts against each. Whether a release is kept is left to `update`;
+what the words mean to telemetry and the sinks, to whoever listens.
 """
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Condition, Thread
@@ -18,25 +19,24 @@ from typing import Self
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config.pipeline import PipelineConfig
-from edge_agent.errors import ModelError, WorkerCrashedError, describe_exit
-from edge_agent.inference.ipc import Load, LoadFailed, Result, Serving, Start, Unload, Word
-from edge_agent.inference.process import WorkerProcess
+from edge_agent.errors import ModelError, WorkerCrashedError
+from edge_agent.inference.ipc import (
+    Figures,
+    FrameFailed,
+    Load,
+    LoadFailed,
+    Order,
+    Result,
+    Serving,
+    Unload,
+    Word,
+)
+from edge_agent.inference.process import ReleaseToServe, WorkerProcess, start_order
+from edge_agent.inference.stage_server import StageServer, TrialWords, WorkerExited
 
 _log = logging.getLogger(__name__)
 _STOPPING = "the agent is stopping"
 _MAX_HEARD = 1000  # words kept for a trial that begins late; one a second and the failures
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
-    """The worker is gone. `restart_s`: until it is started again, None where nobody but the updater will."""
-
-    code: int
-    restart_s: float | None = None
-
-    @property
-    def detail(self) -> str:
-        return f"the worker ended with {describe_exit(self.code)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,21 @@ class ServerTimes:
 Listener = Callable[[Word | WorkerExited], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Release:
-    digest: str
-    path: str
+@dataclass(slots=True, eq=False)
+class _Stage:
+    """What is known of one stage. Guarded by the server's condition."""
+
+    wanted: ReleaseToServe | None = None
+    told: ReleaseToServe | None = None  # the worker that lives now
+    answer: Serving | LoadFailed | WorkerExited | None = None
+    asking: bool = False  # somebody waits for the answer
+    lost: bool = False  # a worker that was started again could not load what served
+    heard: "deque[Word | WorkerExited]" = field(default_factory=lambda: deque(maxlen=_MAX_HEARD))
+    watched: bool = False  # by the updater: then a dead worker is its business
 
 
 class PipelineServer:
-    """One pipeline's worker. `listen` is called on the thread that reads from it and must not call back.
-
-    `serve` and `trial` belong to one thread, the updater's.
-    """
+    """One pipeline's worker. `listen` is called on the thread that reads from it and must not call back."""
 
     def __init__(
         self,
@@ -84,12 +88,7 @@ class PipelineServer:
         self._started_s = 0.0
         self._heard_s = 0.0  # its last word
         self._crashes = 0
-        self._wanted: _Release | None = None
-        self._answer: Serving | LoadFailed | WorkerExited | None = None
-        self._asking = False  # somebody waits for the answer
-        self._lost = False  # a worker that was started again could not load what served
-        self._heard: deque[Word | WorkerExited] = deque(maxlen=_MAX_HEARD)
-        self._watched = False  # by the updater: then a dead worker is its business
+        self._stages = {name: _Stage() for name in config.order}
         self._restart_at_s: float | None = None
         self._closed = False
         self._keeper = Thread(target=self._keep, name=f"keeper-{pipeline}", daemon=True)
@@ -120,100 +119,117 @@ class PipelineServer:
         with self._changed:
             return self._worker.pid if self._worker else None
 
-    # --- what the updater asks ------------------------------------------------------------------------------
+    @property
+    def stages(self) -> Mapping[str, StageServer]:
+        """For each stage what its updater is given."""
+        return {name: StageServer(self, name) for name in self._stages}
 
-    def serve(self, digest: str | None, directory: Path | None) -> None:
-        """Make the worker answer frames with this release (None: with none), and wait until it does.
-
-        Raises:
-            ModelError: it cannot be loaded; what served before still does.
-            WorkerCrashedError: the worker ended or fell silent; it is started again after a while.
-        """
-        wanted = _Release(digest, str(directory)) if digest is not None else None
+    def send(self, order: Order) -> bool:
+        """Hand an order to the worker that lives now; says whether there is one."""
         with self._changed:
-            before, self._wanted = self._wanted, wanted
+            worker = self._worker
+        if worker is not None:
+            worker.send(order)
+        return worker is not None
+
+    # --- what a stage's updater asks ------------------------------------------------------------------------
+
+    def serve(self, name: str, digest: str | None, directory: Path | None) -> None:
+        """See `StageServer.serve`."""
+        stage = self._stages[name]
+        wanted = ReleaseToServe(digest, str(directory)) if digest is not None else None
+        with self._changed:
+            before, stage.wanted = stage.wanted, wanted
             self._restart_at_s = None
-            self._heard.clear()
-            answer = self._order(wanted)
+            stage.heard.clear()
+            answer = self._order(name, stage)
             if isinstance(answer, LoadFailed):
-                self._wanted = before
+                stage.wanted = before
                 raise ModelError(answer.detail, reason=answer.reason, hint=answer.hint)
             if isinstance(answer, WorkerExited):
                 raise WorkerCrashedError(answer.detail, hint="the lines of the worker above may say why")
 
-    @property
-    def lost(self) -> bool:
-        """Whether what `serve` last made it serve no longer does: a worker that was started again could not load it.
-
-        The release may have rotten since, or memory be short: serving it anew tells.
-        """
+    def is_lost(self, name: str) -> bool:
+        """See `StageServer.lost`."""
         with self._changed:
-            return self._lost
+            return self._stages[name].lost
 
     @contextmanager
-    def trial(self) -> "Iterator[TrialWords]":
-        """Hear what the worker says since `serve`. Within, a worker that dies stays dead and the words raise."""
+    def trial(self, name: str) -> "Iterator[TrialWords]":
+        """See `StageServer.trial`."""
+        stage = self._stages[name]
         with self._changed:
-            self._watched = True
+            stage.watched = True
             self._restart_at_s = None
         try:
-            yield TrialWords(self._next_heard)
+            yield TrialWords(partial(self._next_heard, stage))
         finally:
             with self._changed:
-                self._watched = False
-                if self._worker is None and self._wanted is not None and not self._closed:
+                stage.watched = False
+                dead = self._worker is None and any(each.wanted for each in self._stages.values())
+                if dead and not self._is_watched and not self._closed:
                     self._restart_at_s = self._clock.monotonic_s() + self._times.first_restart_s
                     self._changed.notify_all()
 
-    def _next_heard(self, timeout_s: float) -> Word | None:
+    @property
+    def _is_watched(self) -> bool:
+        return any(stage.watched for stage in self._stages.values())
+
+    def _next_heard(self, stage: _Stage, timeout_s: float) -> Word | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._heard or self._worker is None, timeout_s)
-            word = self._heard.popleft() if self._heard else None
+            self._changed.wait_for(lambda: stage.heard or self._worker is None, timeout_s)
+            word = stage.heard.popleft() if stage.heard else None
             if isinstance(word, WorkerExited):
                 raise WorkerCrashedError(word.detail)
             if word is None and self._worker is None:
                 raise WorkerCrashedError("the worker is not running")
             return word
 
-    def _order(self, wanted: _Release | None) -> Serving | LoadFailed | WorkerExited | None:
+    def _order(self, name: str, stage: _Stage) -> Serving | LoadFailed | WorkerExited | None:
         """Tell the worker, starting it where there is none, and wait for what comes of it."""
-        self._answer = None
-        self._lost = False
+        stage.answer = None
+        stage.lost = False
         if self._closed:
             raise WorkerCrashedError(_STOPPING)
-        self._asking = True
+        stage.asking = True
         try:
-            return self._ask(wanted)
+            return self._ask(name, stage)
         finally:
-            self._asking = False
+            stage.asking = False
 
-    def _ask(self, wanted: _Release | None) -> Serving | LoadFailed | WorkerExited | None:
-        if self._worker is not None:
-            self._worker.send(Load(wanted.path, wanted.digest) if wanted else Unload())
-        elif wanted is not None:
-            self._start(wanted)
-        else:
+    def _ask(self, name: str, stage: _Stage) -> Serving | LoadFailed | WorkerExited | None:
+        if self._worker is None:
+            if stage.wanted is None:
+                return None
+            self._start()
+        elif stage.told is not stage.wanted:  # else it was started with it a moment ago, for another stage
+            wanted = stage.told = stage.wanted
+            self._worker.send(Load(name, wanted.path, wanted.digest) if wanted else Unload(name))
+        elif stage.wanted is None:
             return None
-        if not self._is_answered(self._times.answer_s) and self._worker is not None:
+        if not self._is_answered(stage, self._times.answer_s) and self._worker is not None:
             _log.warning(
                 "%s: the worker has been silent for %g s, so it is ended", self._pipeline, self._times.answer_s
             )
             self._worker.kill()
-            self._is_answered(None)
+            self._is_answered(stage, None)
         if self._closed:
             raise WorkerCrashedError(_STOPPING)
-        return self._answer
+        return stage.answer
 
-    def _is_answered(self, timeout_s: float | None) -> bool:
-        return self._changed.wait_for(lambda: self._answer is not None or self._closed, timeout_s)
+    def _is_answered(self, stage: _Stage, timeout_s: float | None) -> bool:
+        return self._changed.wait_for(lambda: stage.answer is not None or self._closed, timeout_s)
 
     # --- what the worker does ---------------------------------------------------------------------------------
 
-    def _start(self, wanted: _Release) -> None:
+    def _start(self) -> None:
+        """A new worker, which is told what every stage wants."""
         self._life += 1
         self._started_s = self._heard_s = self._clock.monotonic_s()
         self._changed.notify_all()  # from now on it is listened for
-        start = Start(self._pipeline, self._config.source, self._config.threads, wanted.path, wanted.digest)
+        for stage in self._stages.values():
+            stage.told = stage.wanted
+        start = start_order(self._pipeline, self._config, {name: stage.wanted for name, stage in self._stages.items()})
         try:
             self._worker = WorkerProcess(start, partial(self._hear, self._life), partial(self._ended, self._life))
         except OSError as error:
@@ -229,23 +245,31 @@ class PipelineServer:
         with self._changed:
             if life != self._life:
                 return
-            self._heard.append(word)
-            wanted = self._wanted.digest if self._wanted else None
-            if isinstance(word, Serving | LoadFailed) and word.digest == wanted:
-                self._answer = word
-                self._lost = isinstance(word, LoadFailed) and not self._asking
+            for name, stage in self._stages.items():
+                if not isinstance(word, Serving | LoadFailed | Figures | FrameFailed) or word.stage == name:
+                    stage.heard.append(word)
+            if isinstance(word, Serving | LoadFailed) and word.stage in self._stages:
+                self._take_answer(self._stages[word.stage], word)
             self._changed.notify_all()
+
+    def _take_answer(self, stage: _Stage, word: Serving | LoadFailed) -> None:
+        wanted = stage.wanted.digest if stage.wanted else None
+        if word.digest == wanted:
+            stage.answer = word
+            stage.lost = isinstance(word, LoadFailed) and not stage.asking
 
     def _ended(self, life: int, code: int) -> None:
         with self._changed:
             if life != self._life:
                 return
             self._worker = None
-            exited = WorkerExited(code, None if self._watched or self._closed else self._back_off_s())
+            exited = WorkerExited(code, None if self._is_watched or self._closed else self._back_off_s())
             if exited.restart_s is not None:
                 self._restart_at_s = self._clock.monotonic_s() + exited.restart_s
-            self._answer = exited
-            self._heard.append(exited)
+            for stage in self._stages.values():
+                stage.told = None
+                stage.answer = exited
+                stage.heard.append(exited)
             self._changed.notify_all()
         if not self._closed:
             _log.warning("%s: %s", self._pipeline, exited.detail)
@@ -278,25 +302,10 @@ class PipelineServer:
                     self._restart()
 
     def _restart(self) -> None:
-        if self._worker is not None or self._wanted is None:
+        if self._worker is not None or not any(stage.wanted for stage in self._stages.values()):
             return
         try:
-            self._start(self._wanted)
+            self._start()
         except WorkerCrashedError as error:
             _log.warning("%s: %s", self._pipeline, error)
             self._restart_at_s = self._clock.monotonic_s() + self._back_off_s()
-
-
-class TrialWords:
-    """What a worker on trial says, in order, from the first word of the release on; results are left out."""
-
-    def __init__(self, next_heard: Callable[[float], Word | None]) -> None:
-        self._next_heard = next_heard
-
-    def next(self, timeout_s: float) -> Word | None:
-        """The next word, None when `timeout_s` goes by without one.
-
-        Raises:
-            WorkerCrashedError: the worker is gone.
-        """
-        return self._next_heard(timeout_s)

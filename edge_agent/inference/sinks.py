@@ -37,15 +37,16 @@ class Sink(Protocol):
 def result_tree(pipeline: str, result: Result, version: str | None = None) -> dict[str, object]:
     """The JSON object of one result, the same in a file and on the wire (docs/mqtt-interface.md)."""
     at = datetime.fromtimestamp(result.captured_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    release = {"digest": result.digest} if version is None else {"digest": result.digest, "version": version}
+    ((_, answer),) = list(result.answers.items())[:1]
+    release = {"digest": answer.digest} if version is None else {"digest": answer.digest, "version": version}
     return {
         "at": at,
         "pipeline": pipeline,
         **release,
         "input": result.input,
-        "task": result.task,
-        "results": list(result.results),
-        "latency_ms": result.latency_ms,
+        "task": answer.task,
+        "results": list(answer.results),
+        "latency_ms": {"capture": result.capture_ms, **answer.latency_ms},
     }
 
 
@@ -61,7 +62,7 @@ class JsonlSink:
         self.problem: str | None = None
 
     def take(self, result: Result) -> None:
-        tree = result_tree(self._pipeline, result, self._version_of(result.digest))
+        tree = result_tree(self._pipeline, result, self._version_of(next(iter(result.answers.values())).digest))
         try:
             self._write(json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         except OSError as error:
@@ -144,7 +145,7 @@ class MqttSink:
         self.flush()
 
     def _send(self, result: Result, now_s: float) -> None:
-        tree = result_tree(self._pipeline, result, self._version_of(result.digest))
+        tree = result_tree(self._pipeline, result, self._version_of(next(iter(result.answers.values())).digest))
         self._sent_s, self._held = now_s, None
         if self._publish(json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()):
             self._sent, self.problem = _gist(result), None
@@ -155,8 +156,11 @@ class MqttSink:
 
 def _gist(result: Result) -> object:
     """What has to differ for a result to count as changed: the best label; of a detection, the set of labels."""
-    labels = [_label(prediction) for prediction in result.results]
-    return (result.task, frozenset(labels) if result.task == "detection" else labels[:1])
+    gist = []
+    for answer in result.answers.values():
+        labels = [_label(prediction) for prediction in answer.results]
+        gist.append((answer.task, frozenset(labels) if answer.task == "detection" else tuple(labels[:1])))
+    return gist
 
 
 def _label(prediction: Mapping[str, object]) -> object:

@@ -1,38 +1,40 @@
-"""What a worker has done since it last said so. Every thread of the worker adds to it."""
+"""What one stage has done since it last said so. Every thread of the worker adds to it."""
 
 from collections.abc import Mapping
 from threading import Lock
 
 from edge_agent.histogram import Histogram
-from edge_agent.inference.ipc import STAGES, Figures
+from edge_agent.inference.ipc import STEPS, Figures
 
 
 class Tally:
-    def __init__(self) -> None:
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
         self._lock = Lock()
         self._digest: str | None = None
         self._begin()
 
-    def entered(self) -> None:
-        """A frame or window has come in."""
+    def entered(self, count: int = 1) -> None:
+        """A frame, window or crop has come in."""
         with self._lock:
-            self._entered += 1
+            self._entered += count
 
     def dropped(self) -> None:
         """One that had come in has made room for a newer one."""
         with self._lock:
             self._dropped += 1
 
-    def failed(self) -> None:
+    def failed(self, count: int = 1) -> None:
         """One that had come in cannot be used."""
         with self._lock:
-            self._failed += 1
+            self._failed += count
 
-    def finished(self, latency_ms: Mapping[str, float]) -> None:
+    def finished(self, latency_ms: Mapping[str, float], count: int = 1) -> None:
         with self._lock:
-            self._finished += 1
-            for stage, value_ms in latency_ms.items():
-                self._latency[stage].add(value_ms)
+            self._finished += count
+            for step, value_ms in latency_ms.items():
+                for _ in range(count):
+                    self._latency[step].add(value_ms)
 
     def take(self) -> Figures:
         """All since the last time, leaving nothing."""
@@ -48,12 +50,13 @@ class Tally:
 
     def _take(self) -> Figures:
         figures = Figures(
+            self._stage,
             self._entered,
             self._finished,
             self._dropped,
             self._failed,
-            {stage: histogram.to_json() for stage, histogram in self._latency.items() if histogram.count},
-            {stage: round(histogram.max_ms, 3) for stage, histogram in self._latency.items() if histogram.count},
+            {step: histogram.to_json() for step, histogram in self._latency.items() if histogram.count},
+            {step: round(histogram.max_ms, 3) for step, histogram in self._latency.items() if histogram.count},
             self._digest,
         )
         self._begin()
@@ -61,4 +64,4 @@ class Tally:
 
     def _begin(self) -> None:
         self._entered = self._finished = self._dropped = self._failed = 0
-        self._latency = {stage: Histogram() for stage in STAGES}
+        self._latency = {step: Histogram() for step in STEPS}

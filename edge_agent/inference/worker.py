@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,15 @@ from threading import Lock, Thread
 
 import numpy as np
 
-from edge_agent.clock import SystemClock
-from edge_agent.config.sources import CsvSource, SourceConfig
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
+from edge_agent.inference.fitness import check_input
 from edge_agent.inference.ipc import (
     Load,
     LoadFailed,
+    Notice,
     Order,
+    Result,
     SourceTrouble,
     Start,
     Stop,
@@ -40,10 +43,11 @@ from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model, open_release
 from edge_agent.inference.pipeline import Pipeline
 from edge_agent.inference.sources.source import new_source
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import ImageInput
 from edge_agent.transform.prepared import Prepared
-from edge_agent.transform.rows import parse_rows
 
+_IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
+_HELD_S = 0.02  # results are sent together for at most so long
 _SOFTWARE_ERROR = 70  # sysexits.h EX_SOFTWARE
 _SWITCH_INTERVAL_S = 0.0005  # of the GIL: with Python's 5 ms a busy thread doubles the latency of invoke
 
@@ -59,98 +63,83 @@ def main(arguments: list[str]) -> int:
 
 def run(connection: socket.socket) -> None:
     """Do what the supervisor says, until it says Stop or is gone."""
-    voice = _Voice(connection)
+    voice = _Voice(connection, SystemClock())
     orders: SimpleQueue[Order] = SimpleQueue()
     Thread(target=_listen, args=(connection, orders), name="listen", daemon=True).start()
     start = orders.get()
     if not isinstance(start, Start):
         return
-    clock = SystemClock()
-    open_source = partial(new_source, start.source, clock)
-    pipeline = Pipeline(start.source, open_source, voice.say, clock, released=_give_memory_back)
-    pipeline.start()
-    order: Order = start
-    feeding: Model | None = None  # what is served; closed by the pipeline, but its manifest stays
-    while not isinstance(order, Stop):
-        match order:
-            case Start(path=str(path), digest=str(digest)) | Load(path, digest):
-                loaded = _load(start, Path(path), digest, feeding, voice)
-                if loaded is not None:
-                    feeding = loaded
-                    pipeline.switch(Served(digest, loaded))
-            case Unload():
-                feeding = None
-                pipeline.switch(None)
-        order = orders.get()
-    pipeline.stop()
+    _Worker(start, voice).run(orders)
 
 
-def _load(start: Start, directory: Path, digest: str, feeding: Model | None, voice: "_Voice") -> Model | None:
-    """Load and warm up a release beside the one that is running; says so where it cannot be."""
-    try:
-        model = open_release(directory, start.threads)
+class _Worker:
+    """One pipeline, and the loading of releases for its stages."""
+
+    def __init__(self, start: Start, voice: "_Voice") -> None:
+        self._start = start
+        self._voice = voice
+        clock = SystemClock()
+        self._pipeline = Pipeline(
+            start.source,
+            partial(new_source, start.source, clock),
+            start.stages,
+            voice.say,
+            clock,
+            released=_give_memory_back,
+        )
+        voice.busy = lambda: self._pipeline.busy
+        self._feeding: dict[str, Model] = {}  # what is served; closed by the pipeline, but its manifest stays
+
+    def run(self, orders: "SimpleQueue[Order]") -> None:
+        self._pipeline.start()
+        for name, stage in self._start.stages.items():
+            if stage.path is not None and stage.digest is not None:
+                self._load(name, Path(stage.path), stage.digest)
+        while not isinstance(order := orders.get(), Stop):
+            match order:
+                case Load():
+                    self._load(order.stage, Path(order.path), order.digest)
+                case Unload():
+                    self._feeding.pop(order.stage, None)
+                    self._pipeline.switch(order.stage, None)
+        self._pipeline.stop()
+
+    def _load(self, stage: str, directory: Path, digest: str) -> None:
+        """Load and warm up a release beside the one that is running; says so where it cannot be."""
+        start = self._start.stages[stage]
+        self._pipeline.wait_idle(_IDLE_S)
         try:
-            trouble = check_input(model, start.source, feeding)
-        except ModelError:
-            model.close()
-            raise
-    except RejectionError as error:
-        voice.say(LoadFailed(digest, error.reason, str(error).replace(f"{directory}{os.sep}", ""), error.hint))
-    except ConfigError as error:  # no interpreter works here
-        voice.say(LoadFailed(digest, Reason.LOAD_FAILED, str(error), error.hint))
-    else:
+            model = open_release(directory, start.threads, delegate=start.delegate)
+            try:
+                trouble = self._check_input(stage, model)
+            except ModelError:
+                model.close()
+                raise
+        except RejectionError as error:
+            detail = str(error).replace(f"{directory}{os.sep}", "")
+            self._voice.say(LoadFailed(stage, digest, error.reason, detail, error.hint))
+            return
+        except ConfigError as error:  # no interpreter works here
+            self._voice.say(LoadFailed(stage, digest, Reason.LOAD_FAILED, str(error), error.hint))
+            return
         if trouble is not None:
-            voice.say(SourceTrouble(str(trouble), trouble.hint))
+            self._voice.say(SourceTrouble(str(trouble), trouble.hint))
+        self._pipeline.wait_idle(_IDLE_S)
         _warm_up(model)
-        return model
-    return None
+        self._feeding[stage] = model
+        self._pipeline.switch(stage, Served(digest, model, lambda told: self._voice.say(Notice(told, stage=stage))))
 
-
-def check_input(model: Model, source: SourceConfig, feeding: Model | None = None) -> SourceError | None:
-    """Whether this source can feed this model; gives what is wrong with the source where it cannot now.
-
-    Columns that do not fit are the release's fault only where the source feeds another one (`feeding`) well: a word
-    misspelled in the configuration must not get a good release refused for ever.
-
-    Raises:
-        ModelError: INCOMPATIBLE.
-    """
-    spec = model.manifest.input
-    if isinstance(spec, ImageInput) == isinstance(source, CsvSource):
-        takes = "pictures" if isinstance(spec, ImageInput) else "rows of numbers"
-        raise ModelError(
-            f"release {model.manifest.name} {model.manifest.version} takes {takes}; the source is a {source.kind}",
-            reason=Reason.INCOMPATIBLE,
-            hint="let this pipeline follow a model for its source, or change the source",
-        )
-    misfit = _misfit(model, source)
-    if misfit is not None and feeding is not None and _misfit(feeding, source) is None:
-        raise ModelError(str(misfit), reason=Reason.INCOMPATIBLE, hint=misfit.hint) from misfit
-    return misfit
-
-
-def _misfit(model: Model, source: SourceConfig) -> SourceError | None:
-    """What keeps the columns of this source from being those of the model; a file that cannot be read now may fit."""
-    spec = model.manifest.input
-    if not isinstance(source, CsvSource) or not isinstance(spec, SignalInput):
+    def _check_input(self, stage: str, model: Model) -> SourceError | None:
+        if self._start.stages[stage].crops_of is None:
+            return check_input(model, self._start.source, self._feeding.get(stage))
+        if not isinstance(model.manifest.input, ImageInput):
+            raise ModelError(
+                f"stage {stage} sees crops of pictures; release {model.manifest.name} {model.manifest.version} takes "
+                f"input kind {model.manifest.input.kind!r}",
+                reason=Reason.INCOMPATIBLE,
+                hint="let this stage follow a model that takes pictures",
+            )
         return None
-    title = f"release {model.manifest.name} {model.manifest.version} takes {model.channels}"
-    if source.columns and len(source.columns) != model.channels:
-        return SourceError(
-            f"the source gives {len(source.columns)} columns ({', '.join(source.columns)}); {title}",
-            hint="leave `columns` of the source out to have the model's own",
-        )
-    with suppress(OSError, UnicodeDecodeError, SourceError), source.path.open(encoding="utf-8-sig") as lines:
-        first = next(parse_rows(lines), None)
-        lines.seek(0)
-        try:
-            next(parse_rows(lines, source.columns or spec.channels, name=source.path.name), None)
-        except SourceError as error:
-            return error
-        found = len(first.values) if first is not None and first.values is not None else model.channels
-        if not (source.columns or spec.channels) and found != model.channels:
-            return SourceError(f"{source.path.name} has {found} columns; {title}", hint="name them with `columns`")
-    return None
 
 
 def _warm_up(model: Model) -> None:
@@ -161,17 +150,30 @@ def _warm_up(model: Model) -> None:
 
 
 class _Voice:
-    """Words to the supervisor, from any thread."""
+    """Words to the supervisor, from any thread, in order.
 
-    def __init__(self, connection: socket.socket) -> None:
+    While frames follow on each other's heels (`busy`) results are held for a moment and sent together: each sending wakes
+    the supervisor up, which then takes the core from the interpreter.
+    """
+
+    def __init__(self, connection: socket.socket, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
         self._lock = Lock()
+        self._held: list[bytes] = []
+        self._sent_s = 0.0
+        self.busy: Callable[[], bool] = lambda: False
 
     def say(self, word: Word) -> None:
         line = format_line(word)
         with self._lock:
+            self._held.append(line)
+            now_s = self._clock.monotonic_s()
+            if isinstance(word, Result) and now_s - self._sent_s < _HELD_S and self.busy():
+                return
+            lines, self._held, self._sent_s = b"".join(self._held), [], now_s
             try:
-                self._connection.sendall(line)
+                self._connection.sendall(lines)
             except OSError:
                 os._exit(0)  # the supervisor is gone
 

@@ -107,14 +107,25 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineTelemetry:
-    """What one pipeline did since the last telemetry."""
+class StageTelemetry:
+    """What one stage did since the last telemetry. Of a stage that sees crops, frames are crops."""
 
     digest: str | None = None
     frames: Mapping[str, int] = field(default_factory=dict)  # in, out, dropped, failed
-    latency_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # stage → count, p50, p95, p99, max
+    latency_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # step → count, p50, p95, p99, max
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineTelemetry:
+    """What one pipeline did since the last telemetry: its first stage, and all of them where there are several."""
+
+    digest: str | None = None
+    frames: Mapping[str, int] = field(default_factory=dict)
+    latency_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pss_bytes: int | None = None
     fps: float | None = None
+    stages: Mapping[str, StageTelemetry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

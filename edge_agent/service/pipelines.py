@@ -24,9 +24,9 @@ from edge_agent.inference.ipc import (
     SourceTrouble,
     Word,
 )
-from edge_agent.inference.server import WorkerExited
 from edge_agent.inference.sinks import JsonlSink, MqttSink, Sink
-from edge_agent.telemetry.report import PipelineFigures, PipelineReport
+from edge_agent.inference.stage_server import WorkerExited
+from edge_agent.telemetry.report import PipelineReport, Sum
 from edge_agent.update.status import Problem
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Heard:
 
 @dataclass(slots=True)
 class _Pipeline:
-    figures: PipelineFigures
+    figures: dict[str, Sum]  # by stage
     sinks: list[Sink]
     totals: Histogram = field(default_factory=Histogram)  # a frame's whole way, since the last telemetry
     p95_ms: float | None = None
@@ -65,7 +65,10 @@ class Pipelines:
         self._clock = clock
         self.library: str | None = None  # the interpreter in use, once a worker has said it
         self._all = {
-            name: _Pipeline(PipelineFigures(clock.monotonic_s()), _open_sinks(name, config, clock, publish, version_of))
+            name: _Pipeline(
+                {stage: Sum(clock.monotonic_s()) for stage in config.order},
+                _open_sinks(name, config, clock, publish, version_of),
+            )
             for name, config in configs.items()
         }
 
@@ -85,11 +88,12 @@ class Pipelines:
         pipeline = self._all[heard.pipeline]
         match heard.word:
             case Result() as result:
-                pipeline.totals.add(sum(result.latency_ms.values()))
+                steps_ms = (sum(answer.latency_ms.values()) for answer in result.answers.values())
+                pipeline.totals.add(result.capture_ms + sum(steps_ms))
                 for sink in pipeline.sinks:
                     sink.take(result)
             case Figures() as figures:
-                pipeline.figures.add(figures)
+                pipeline.figures[figures.stage].add(figures)
                 if figures.frames_out and pipeline.trouble is not None:
                     pipeline.trouble = None
                     pipeline.told.clear()
@@ -118,7 +122,12 @@ class Pipelines:
             for sink in pipeline.sinks:
                 if sink.problem:
                     _LOG.warning("%s: %d results lost so far: %s", name, sink.dropped, sink.problem)
-        return {name: pipeline.figures.take(now_s, pss_bytes.get(name)) for name, pipeline in self._all.items()}
+        return {
+            name: PipelineReport(
+                {stage: figures.take(now_s) for stage, figures in pipeline.figures.items()}, pss_bytes.get(name)
+            )
+            for name, pipeline in self._all.items()
+        }
 
     def close(self) -> None:
         for pipeline in self._all.values():

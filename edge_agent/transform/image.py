@@ -27,13 +27,13 @@ from edge_agent.transform.picture import (
 )
 from edge_agent.transform.placement import Box, Placement, letterboxed_px
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
-from edge_agent.transform.yuv import resize_yuv
+from edge_agent.transform.yuv import Resize, cut, resize_yuv
 
 LETTERBOX_GRAY = 114  # of 255; what YOLO letterboxes with (ultralytics/yolov5 utils/augmentations.py, letterbox)
 
 _ORIENTATION_TAG = 0x0112
-# Whole-factor averaging before the filter, as long as the picture stays at least as large as the target: with the factor
-# that a gap of 1.0 gives, half the time and 0.8 gray levels from the filter alone (lab/runtime.md §3).
+# Averaging over whole blocks before the filter, as long as the picture stays at least as large as the target: less than
+# half the time, and 0.8 gray levels from what the filter alone gives (lab/runtime.md §3).
 _REDUCING_GAP = 1.0
 
 
@@ -75,15 +75,21 @@ class ImageTransform:
             FrameError: the picture cannot be decoded.
         """
         if isinstance(picture, YuvPicture):
-            name, orientation = picture.name, 1
-            pixels, placement = self._place(picture, picture.size_px, turned(orientation, view.rotate_deg), view.roi)
-            return self._lut.apply(pixels), placement
-        image = picture.open() if isinstance(picture, EncodedPicture) else picture
-        name = picture.name if isinstance(picture, EncodedPicture) else getattr(image, "filename", "") or "the picture"
-        check_size(image.size, name)
+            return self._apply(picture, picture.size_px, turned(1, view.rotate_deg), view.roi)
+        if isinstance(picture, EncodedPicture):
+            with decoding(picture.name):
+                orientation = turned(picture.orientation, view.rotate_deg)
+                return self._apply(picture, picture.size_px, orientation, view.roi)
+        name = getattr(picture, "filename", "") or "the picture"
+        check_size(picture.size, name)
         with decoding(name):
-            orientation = turned(image.getexif().get(_ORIENTATION_TAG, 1), view.rotate_deg)
-            pixels, placement = self._place(picture, image.size, orientation, view.roi)
+            orientation = turned(picture.getexif().get(_ORIENTATION_TAG, 1), view.rotate_deg)
+            return self._apply(picture, picture.size, orientation, view.roi)
+
+    def _apply(
+        self, picture: Picture, stored_px: tuple[int, int], orientation: int, roi: Box | None
+    ) -> tuple[Array, Placement]:
+        pixels, placement = self._place(picture, stored_px, orientation, roi)
         return self._lut.apply(pixels), placement
 
     def _place(
@@ -113,15 +119,16 @@ class ImageTransform:
         """`box` (px of the picture as it is stored) at the size of `content_px`, in our mode."""
         gap = _REDUCING_GAP if self._spec.decode == "reduced" else None
         if isinstance(picture, YuvPicture):
-            return resize_yuv(picture, self._mode, content_px, box, self._filter, gap)
+            return resize_yuv(picture, self._mode, Resize(content_px, box, self._filter, gap))
         per_x = per_y = 1.0
         if isinstance(picture, EncodedPicture):
             needed_px = _needed_px(picture.size_px, content_px, box) if self._spec.decode == "reduced" else None
             image, (per_x, per_y) = picture.decoded(self._mode, needed_px)
         else:
             image = picture
-        stored = (box.left * per_x, box.top * per_y, box.right * per_x, box.bottom * per_y)
-        return _converted(image, self._mode).resize(content_px, self._filter, stored, gap)
+        scaled = Box(box.left * per_x, box.top * per_y, box.right * per_x, box.bottom * per_y)
+        part, inside = cut(image, scaled)
+        return _converted(part, self._mode).resize(content_px, self._filter, inside, gap)
 
 
 class _LookUpTable:

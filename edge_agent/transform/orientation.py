@@ -39,19 +39,6 @@ def stored_box(box: Box, orientation: int, stored_px: tuple[int, int]) -> Box:
 
 
 def _stored(x: float, y: float, orientation: int, width: int, height: int) -> tuple[float, float]:
-    match orientation:
-        case 2:
-            return width - x, y
-        case 3:
-            return width - x, height - y
-        case 4:
-            return x, height - y
-        case 5:
-            return y, x
-        case 6:
-            return y, height - x
-        case 7:
-            return width - y, height - x
-        case 8:
-            return width - y, x
-    return x, y
+    if lies_down(orientation):
+        x, y = y, x
+    return (width - x if orientation in (2, 3, 7, 8) else x), (height - y if orientation in (3, 4, 6, 7) else y)

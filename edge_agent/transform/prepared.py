@@ -1,4 +1,4 @@
-"""One frame, window or vector as the model takes it: what `prepare` hands to the engine, and a decoder may look back at."""
+"""One frame, window or vector as the model takes it: what goes into the engine, and a decoder may look back at."""
 
 from dataclasses import dataclass
 

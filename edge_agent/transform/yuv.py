@@ -5,6 +5,8 @@ of RGB, which clip later. Chroma is taken to lie in the middle of its pixels. So
 and BT.709-6 §3, in whole numbers of 1/65536.
 """
 
+import math
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -20,20 +22,23 @@ _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # weights of red a
 Table = NDArray[np.int32]
 
 
-def resize_yuv(
-    picture: YuvPicture,
-    mode: str,
-    size_px: tuple[int, int],
-    box: Box,
-    resample: Image.Resampling,
-    reducing_gap: float | None,
-) -> Image.Image:
-    """`box` (px of the picture) at `size_px`, as mode RGB or L."""
-    luma = _resized(picture.y, picture, size_px, box, resample, reducing_gap)
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """What is to become of a picture: `box` of it (px) at `size_px`."""
+
+    size_px: tuple[int, int]
+    box: Box
+    resample: Image.Resampling
+    reducing_gap: float | None  # see PIL.Image.Image.resize
+
+
+def resize_yuv(picture: YuvPicture, mode: str, how: Resize) -> Image.Image:
+    """The part and size that is wanted, as mode RGB or L."""
+    luma = _resized(picture.y, picture, how)
     tables = _tables(picture.matrix, picture.full_range)
     if mode == "L":
         return Image.fromarray(_to_bytes(np.take(tables[0], luma)))
-    u, v = (_resized(plane, picture, size_px, box, resample, reducing_gap) for plane in (picture.u, picture.v))
+    u, v = (_resized(plane, picture, how) for plane in (picture.u, picture.v))
     light = np.take(tables[0], luma)
     rgb = np.empty((*luma.shape, 3), np.uint8)
     rgb[..., 0] = _to_bytes(light + np.take(tables[1], v))
@@ -42,24 +47,26 @@ def resize_yuv(
     return Image.fromarray(rgb)
 
 
-def _resized(
-    plane: Plane,
-    picture: YuvPicture,
-    size_px: tuple[int, int],
-    box: Box,
-    resample: Image.Resampling,
-    reducing_gap: float | None,
-) -> Plane:
+def _resized(plane: Plane, picture: YuvPicture, how: Resize) -> Plane:
     height, width = plane.shape
     per_x = 1.0 if width == picture.y.shape[1] else 0.5
     per_y = 1.0 if height == picture.y.shape[0] else 0.5
+    box = how.box
     inside = Box(box.left * per_x, box.top * per_y, box.right * per_x, box.bottom * per_y).clipped(
         Box(0, 0, width, height)
     )
-    corners = (inside.left, inside.top, inside.right, inside.bottom)
-    image = Image.fromarray(np.ascontiguousarray(plane))
-    resized: Plane = np.asarray(image.resize(size_px, resample, corners, reducing_gap))
+    part, corners = cut(Image.fromarray(np.ascontiguousarray(plane)), inside)
+    resized: Plane = np.asarray(part.resize(how.size_px, how.resample, corners, how.reducing_gap))
     return resized
+
+
+def cut(image: Image.Image, box: Box) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """The pixels that `box` touches, and the box in them: nothing around it is to be averaged in."""
+    whole = (math.floor(box.left), math.floor(box.top), math.ceil(box.right), math.ceil(box.bottom))
+    left, top = max(0, whole[0]), max(0, whole[1])
+    right, bottom = min(image.width, whole[2]), min(image.height, whole[3])
+    part = image if (left, top, right, bottom) == (0, 0, *image.size) else image.crop((left, top, right, bottom))
+    return part, (box.left - left, box.top - top, min(box.right, right) - left, min(box.bottom, bottom) - top)
 
 
 @cache
@@ -86,4 +93,5 @@ def _tables(matrix: Literal["bt601", "bt709"], full_range: bool) -> tuple[Table,
 
 
 def _to_bytes(values: NDArray[np.int32]) -> Plane:
-    return np.clip(values >> _BITS, 0, 255).astype(np.uint8)
+    clipped: Plane = np.clip(values >> _BITS, 0, 255).astype(np.uint8)
+    return clipped

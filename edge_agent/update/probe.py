@@ -17,12 +17,22 @@ from pathlib import Path
 from typing import Literal
 
 from edge_agent import __version__, schema
+from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.errors import Reason, RejectionError, WorkerCrashedError, describe_exit
 from edge_agent.release.manifest import Manifest
 
 _TAIL = 600  # characters of the child's last words that go into a rejection
 # Idle BLAS and OpenMP threads are address space and context switches: the interpreter has threads of its own.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the child is told beside the release."""
+
+    threads: Threads = 1
+    delegate: Delegate | None = None
+    timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,17 @@ def format_answer(answer: Answer) -> str:
     return json.dumps(schema.dump(answer))
 
 
-def probe(directory: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float = 60.0) -> ProbeReport:
-    """Prove the unpacked release in `directory`; blocks for as long as that takes.
+def probe(
+    directory: Path,
+    manifest: Manifest,
+    *,
+    threads: Threads = 1,
+    delegate: Delegate | None = None,
+    timeout_s: float = 60.0,
+) -> ProbeReport:
+    """Prove the unpacked release in `directory`, with the threads and the delegate it will serve with.
+
+    Blocks for as long as that takes.
 
     Raises:
         RejectionError: it will not do on this device.
@@ -81,8 +100,7 @@ def probe(directory: Path, manifest: Manifest, *, threads: int = 1, timeout_s: f
         "-m",
         "edge_agent.update.probe_child",
         str(directory),
-        str(threads),
-        str(timeout_s),
+        json.dumps(schema.dump(Circumstances(threads, delegate, timeout_s))),
     ]
     try:
         child = subprocess.Popen(

@@ -1,9 +1,10 @@
-"""The child process of `probe`: `python -m edge_agent.update.probe_child DIRECTORY THREADS TIMEOUT_S`.
+"""The child process of `probe`: `python -m edge_agent.update.probe_child DIRECTORY CIRCUMSTANCES`.
 
 Limits itself first, then opens the release the way a worker does, runs its golden vectors and times it. Prints one JSON
 line, whatever the verdict; dying without one is a verdict too.
 """
 
+import json
 import math
 import os
 import resource
@@ -16,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_agent import schema
 from edge_agent.errors import EdgeError, Reason, RejectionError
 from edge_agent.inference.model import Model, open_release
 from edge_agent.release.golden import GoldenVectors, parse_golden
 from edge_agent.release.manifest import GOLDEN_FILE, MODEL_FILE
 from edge_agent.transform.tensor import Array
-from edge_agent.update.probe import Answer, ProbeReport, Refused, Unable, format_answer
+from edge_agent.update.probe import Answer, Circumstances, ProbeReport, Refused, Unable, format_answer
 
 _TIMED_INVOKES = 20
 _FEWEST_INVOKES = 3
@@ -44,11 +46,12 @@ class _Timing:
 
 
 def main(arguments: Sequence[str]) -> int:
-    directory, threads, timeout_s = Path(arguments[0]), int(arguments[1]), float(arguments[2])
-    _limit_ourselves(directory, threads, timeout_s)
+    directory = Path(arguments[0])
+    told = schema.parse(Circumstances, json.loads(arguments[1]), strict=True)
+    _limit_ourselves(directory, told)
     answer: Answer
     try:
-        answer = prove(directory, threads)
+        answer = prove(directory, told)
     except RejectionError as error:
         answer = Refused(error.reason, str(error).replace(f"{directory}{os.sep}", ""), error.hint)
     except EdgeError as error:
@@ -59,14 +62,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def prove(directory: Path, threads: int) -> ProbeReport:
+def prove(directory: Path, told: Circumstances) -> ProbeReport:
     """Run the release and hold it to its limits.
 
     Raises:
         RejectionError: it does not keep one of them, or cannot be run.
     """
     began_s = time.perf_counter()
-    with open_release(directory, threads) as model:
+    with open_release(directory, told.threads, delegate=told.delegate) as model:
         load_ms = (time.perf_counter() - began_s) * 1000
         golden = _read_golden(directory, model)
         worst = _check_answers(model, golden) if golden else None
@@ -146,17 +149,18 @@ def _check_limits(model: Model, timing: _Timing, memory_bytes: int) -> None:
         )
 
 
-def _limit_ourselves(directory: Path, threads: int, timeout_s: float) -> None:
+def _limit_ourselves(directory: Path, told: Circumstances) -> None:
     """Before anything of the release is read. Under a system call filter some of it is refused: then do without."""
     with suppress(OSError):
         os.nice(_NICE)  # never so much that the device's load makes a good release look slow
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # short of memory, we go first
+    threads = (os.cpu_count() or 1) if told.threads == "auto" else told.threads
     model_bytes = (directory / MODEL_FILE).stat().st_size if (directory / MODEL_FILE).is_file() else 0
     address_space = (
         _ADDRESS_SPACE_BYTES + threads * _ADDRESS_SPACE_PER_THREAD_BYTES + model_bytes * _ADDRESS_SPACE_PER_MODEL_BYTE
     )
-    cpu_s = math.ceil(timeout_s) * max(1, threads)
+    cpu_s = math.ceil(told.timeout_s) * max(1, threads)
     for what, limit in (
         (resource.RLIMIT_AS, address_space),
         (resource.RLIMIT_CPU, cpu_s),

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from edge_agent.inference.ipc import Word
-from edge_agent.inference.server import WorkerExited
+from edge_agent.inference.stage_server import WorkerExited
 from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput
 from edge_agent.release.outputs import OutputSpec
 from tests.sim.artifact import make_members, unpack

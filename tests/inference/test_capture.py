@@ -7,7 +7,7 @@ from threading import Event
 from edge_agent.config.sources import FolderSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.capture import Captured, capture
-from edge_agent.inference.frame import Unusable
+from edge_agent.inference.frame import Unusable, Wanted
 from tests.sim.clock import FakeClock
 from tests.sim.source import SimSource
 
@@ -25,8 +25,8 @@ class Told:
         self.stopped = Event()
         self.stop_after_troubles = 1_000_000
 
-    def channels(self) -> tuple[str, ...]:
-        return ("x",)
+    def asks_for(self) -> Wanted:
+        return Wanted(("x",))
 
     def received(self, captured: Captured) -> None:
         self.names.append(captured.taken.name)

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Semaphore
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_agent.clock import SystemClock
-from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig
+from edge_agent.config.pipeline import Crops
+from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig, WavSource
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Unusable
+from edge_agent.inference.frame import Frame, Sound, Unusable
 from edge_agent.inference.ipc import (
     Figures,
     FrameFailed,
@@ -22,18 +25,23 @@ from edge_agent.inference.ipc import (
     Serving,
     SourceEnded,
     SourceTrouble,
+    StageStart,
     Word,
 )
 from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model
 from edge_agent.inference.pipeline import Pipeline
-from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.inference.stage import pick_crops
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.release.manifest import Manifest
+from edge_agent.release.outputs import OutputSpec
+from edge_agent.tasks.prediction import Box, Prediction
 from edge_agent.transform.tensor import Array, TensorSpec
 from tests.sim.artifact import entry
 from tests.sim.engine import FakeEngine
 from tests.sim.source import Item, SimSource, picture, sample
 
+ONE_STAGE = {"main": StageStart()}
 FOLDER = FolderSource("folder", Path("/nowhere"))
 WAIT_S = 30.0
 WordT = TypeVar("WordT", bound=Word)
@@ -76,6 +84,10 @@ class Heard:
         )
 
 
+def digest_of(word: Result | Serving) -> str:
+    return word.answers["main"].digest if isinstance(word, Result) else str(word.digest)
+
+
 def says(index: int) -> Answer:
     """A model that always answers with this class."""
     return lambda _: [np.eye(3, dtype=np.float32)[index][None]]
@@ -107,7 +119,7 @@ def running(
     source: SimSource, config: SourceConfig = FOLDER, released: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[Pipeline, Heard]]:
     heard = Heard()
-    pipeline = Pipeline(config, lambda: source, heard.say, SystemClock(), released=released)
+    pipeline = Pipeline(config, lambda: source, ONE_STAGE, heard.say, SystemClock(), released=released)
     pipeline.start()
     try:
         yield pipeline, heard
@@ -118,14 +130,14 @@ def running(
 def test_every_frame_is_answered_in_order_and_then_the_end_is_told() -> None:
     names = [f"{number}.jpg" for number in range(50)]
     with running(SimSource(names)) as (pipeline, heard):
-        pipeline.switch(Served("one", model(says(1))))
+        pipeline.switch("main", Served("one", model(says(1))))
         (ended,) = heard.until(SourceEnded)
     results = heard.of(Result)
     assert [result.input for result in results] == names
     assert [result.seq for result in results] == list(range(1, 51))
-    assert {result.digest for result in results} == {"one"}
-    assert results[0].results[0]["index"] == 1
-    assert list(results[0].latency_ms) == ["capture", "preprocess", "invoke", "postprocess"]
+    assert {digest_of(result) for result in results} == {"one"}
+    assert results[0].answers["main"].results[0]["index"] == 1
+    assert list(results[0].answers["main"].latency_ms) == ["preprocess", "invoke", "postprocess"]
     assert ended.frames == 50
     assert heard.totals() == (50, 50, 0, 0)
     assert heard.all.index(ended) == len(heard.all) - 1  # all figures come before: a trial judges by them
@@ -136,7 +148,7 @@ def test_no_frame_is_taken_before_there_is_a_release() -> None:
     with running(source) as (pipeline, heard):
         heard.until(Figures)  # a second has gone by
         assert (source.opened, source.taken) == (0, 0)
-        pipeline.switch(Served("one", model(says(0))))
+        pipeline.switch("main", Served("one", model(says(0))))
         heard.until(SourceEnded)
     assert [result.input for result in heard.of(Result)] == ["a", "b"]
 
@@ -147,18 +159,18 @@ def test_a_switch_loses_no_frame_and_every_result_names_the_release_that_gave_it
     old, new = Served("old", model(says(0))), Served("new", model(says(2)))
     closed = Event()
     with running(SimSource(names, gate), released=closed.set) as (pipeline, heard):
-        pipeline.switch(old)
+        pipeline.switch("main", old)
         gate.release(100)
         heard.until(Result, count=40)  # frames of the old one are still on their way
-        pipeline.switch(new)
+        pipeline.switch("main", new)
         gate.release(200)
         heard.until(SourceEnded)
         assert closed.wait(WAIT_S)
     results = heard.of(Result)
     assert [result.input for result in results] == names
     by_digest = {"old": 0, "new": 2}
-    assert all(result.results[0]["index"] == by_digest[result.digest] for result in results)
-    digests = [word.digest for word in heard.all if isinstance(word, Result | Serving)]
+    assert all(result.answers["main"].results[0]["index"] == by_digest[digest_of(result)] for result in results)
+    digests = [digest_of(word) for word in heard.all if isinstance(word, Result | Serving)]
     assert digests == sorted(
         digests, key=lambda digest: digest != "old"
     )  # no result of the old one after the new one serves
@@ -173,8 +185,8 @@ def test_the_release_that_serves_is_not_closed_by_a_switch() -> None:
     gate = Semaphore(0)
     new = Served("new", model(says(0)))
     with running(SimSource(["a"], gate)) as (pipeline, heard):
-        pipeline.switch(Served("old", model(says(0))))
-        pipeline.switch(new)
+        pipeline.switch("main", Served("old", model(says(0))))
+        pipeline.switch("main", new)
         heard.until(Serving, count=2)
         assert not engine_of(new).closed
         gate.release()
@@ -185,33 +197,38 @@ def test_the_release_that_serves_is_not_closed_by_a_switch() -> None:
 def test_without_a_release_again_frames_wait_until_there_is_one() -> None:
     gate = Semaphore(0)
     with running(SimSource(["a", "b", "c"], gate)) as (pipeline, heard):
-        pipeline.switch(Served("one", model(says(0))))
+        pipeline.switch("main", Served("one", model(says(0))))
         gate.release()
         heard.until(Result)
-        pipeline.switch(None)
-        assert heard.until(Serving)[-1] == Serving(None)
+        pipeline.switch("main", None)
+        assert heard.until(Serving)[-1] == Serving("main", None)
         gate.release(2)
         heard.until(Figures, count=2)
         assert len(heard.of(Result)) == 1
-        pipeline.switch(Served("two", model(says(0))))
+        pipeline.switch("main", Served("two", model(says(0))))
         heard.until(SourceEnded)
-    assert [(result.input, result.digest) for result in heard.of(Result)] == [("a", "one"), ("b", "two"), ("c", "two")]
+    assert [(result.input, digest_of(result)) for result in heard.of(Result)] == [
+        ("a", "one"),
+        ("b", "two"),
+        ("c", "two"),
+    ]
 
 
 def test_a_release_that_comes_after_the_source_has_ended_is_told_so() -> None:
     with running(SimSource(["a"])) as (pipeline, heard):
-        pipeline.switch(Served("one", model(says(0))))
+        pipeline.switch("main", Served("one", model(says(0))))
         heard.until(SourceEnded)
-        pipeline.switch(Served("two", model(says(0))))
+        pipeline.switch("main", Served("two", model(says(0))))
         assert heard.until(Serving)[-1].digest == "two"
         assert heard.until(SourceEnded) == [SourceEnded(1)]
 
 
 def test_what_is_no_picture_is_told_as_the_frame_s_fault_and_the_next_one_is_answered() -> None:
     broken = picture("b")
-    broken.image.close()  # decoding it fails
+    assert isinstance(broken.picture, Image.Image)
+    broken.picture.close()  # decoding it fails
     with running(SimSource(["a", broken, Unusable("c", "c is not a picture"), "d"])) as (pipeline, heard):
-        pipeline.switch(Served("one", model(says(0))))
+        pipeline.switch("main", Served("one", model(says(0))))
         heard.until(SourceEnded)
     failed = heard.of(FrameFailed)
     assert {(each.input, each.of_model, each.digest) for each in failed} == {("b", False, "one"), ("c", False, "one")}
@@ -221,7 +238,7 @@ def test_what_is_no_picture_is_told_as_the_frame_s_fault_and_the_next_one_is_ans
 
 def test_a_model_that_fails_is_told_as_the_model_s_fault_each_time() -> None:
     with running(SimSource([str(number) for number in range(25)])) as (pipeline, heard):
-        pipeline.switch(Served("bad", model(lambda _: None)))
+        pipeline.switch("main", Served("bad", model(lambda _: None)))
         (ended,) = heard.until(SourceEnded)
     failed = heard.of(FrameFailed)
     assert len(failed) == 25
@@ -233,7 +250,7 @@ def test_a_model_that_fails_is_told_as_the_model_s_fault_each_time() -> None:
 def test_a_folder_of_bad_pictures_is_counted_in_full_and_told_in_part() -> None:
     bad = [Unusable(str(number), "not a picture") for number in range(500)]
     with running(SimSource(bad)) as (pipeline, heard):
-        pipeline.switch(Served("one", model(says(0))))
+        pipeline.switch("main", Served("one", model(says(0))))
         heard.until(SourceEnded)
     assert heard.totals() == (500, 0, 0, 500)
     assert 10 <= len(heard.of(FrameFailed)) < 100
@@ -255,13 +272,13 @@ class BusyModel:
 def test_frames_that_wait_when_a_release_comes_are_answered_by_the_one_they_were_prepared_for() -> None:
     busy = BusyModel()
     with running(SimSource([str(number) for number in range(10)])) as (pipeline, heard):
-        pipeline.switch(Served("old", model(busy)))
+        pipeline.switch("main", Served("old", model(busy)))
         assert busy.entered.acquire(timeout=WAIT_S)
         heard.until(Figures, count=2)  # one when the old release began to serve, one a while later: the queues are full
-        pipeline.switch(Served("new", model(says(0))))
+        pipeline.switch("main", Served("new", model(says(0))))
         busy.go_on.release(10)
         heard.until(SourceEnded)
-    said = [f"{type(word).__name__} {word.digest}" for word in heard.all if isinstance(word, Serving | Result)]
+    said = [f"{type(word).__name__} {digest_of(word)}" for word in heard.all if isinstance(word, Serving | Result)]
     old_results = said.count("Result old")
     assert 2 <= old_results <= 5
     assert said == [
@@ -276,7 +293,7 @@ def test_a_live_source_that_is_too_fast_loses_its_oldest_frames_and_never_the_la
     busy = BusyModel()
     source = SimSource([str(number) for number in range(30)])
     with running(source, FolderSource("folder", Path("/nowhere"), max_fps=1000.0)) as (pipeline, heard):
-        pipeline.switch(Served("slow", model(busy)))
+        pipeline.switch("main", Served("slow", model(busy)))
         assert busy.entered.acquire(timeout=WAIT_S)
         while source.taken < 30:  # the camera goes on while the first frame is invoked
             heard.until(Figures)
@@ -294,7 +311,7 @@ def test_a_source_that_is_not_live_waits_for_the_model_and_loses_nothing() -> No
     busy = BusyModel()
     source = SimSource([str(number) for number in range(30)])
     with running(source) as (pipeline, heard):
-        pipeline.switch(Served("slow", model(busy)))
+        pipeline.switch("main", Served("slow", model(busy)))
         assert busy.entered.acquire(timeout=WAIT_S)
         heard.until(Figures)
         assert source.taken < 10
@@ -323,7 +340,7 @@ def test_rows_become_windows_and_each_window_is_answered_once() -> None:
 
     source = SimSource(rows(22))
     with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
-        pipeline.switch(Served("one", rows_model(answer)))
+        pipeline.switch("main", Served("one", rows_model(answer)))
         (ended,) = heard.until(SourceEnded)
     assert seen == [0.0, 4.0, 8.0, 12.0, 16.0]
     assert [result.input for result in heard.of(Result)] == ["3", "7", "11", "15", "19"]
@@ -344,7 +361,7 @@ def test_a_live_sensor_that_is_too_fast_loses_whole_windows_and_no_single_rows()
 
     source = SimSource(rows(400))
     with running(source, CsvSource("csv", Path("/nowhere"), rate_hz=5000.0)) as (pipeline, heard):
-        pipeline.switch(Served("slow", rows_model(answer)))
+        pipeline.switch("main", Served("slow", rows_model(answer)))
         assert busy.entered.acquire(timeout=WAIT_S)
         while source.taken < 400:
             heard.until(Figures)
@@ -368,10 +385,10 @@ def test_a_model_that_wants_other_columns_never_sees_those_of_the_one_before() -
     wider = SignalInput(channels=("x", "y", "z"), window=4, stride=4)
     source = SimSource([*old_rows, *rows(2), *new_rows], gate)
     with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
-        pipeline.switch(Served("old", rows_model(answer)))
+        pipeline.switch("main", Served("old", rows_model(answer)))
         gate.release(8)
         heard.until(Result, count=2)
-        pipeline.switch(Served("new", rows_model(answer, wider)))
+        pipeline.switch("main", Served("new", rows_model(answer, wider)))
         heard.until(Serving)
         gate.release(10)
         heard.until(SourceEnded)
@@ -385,19 +402,19 @@ def test_rows_of_plain_numbers_are_answered_one_by_one() -> None:
 
     source = SimSource([sample(0, 0.5, 2.0), sample(1, 3.0, 1.0)])
     with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
-        pipeline.switch(Served("one", model(answer, TensorInput(), (1, 2))))
+        pipeline.switch("main", Served("one", model(answer, TensorInput(), (1, 2))))
         heard.until(SourceEnded)
-    assert [result.results[0]["score"] for result in heard.of(Result)] == [0.5, 3.0]
+    assert [result.answers["main"].results[0]["value"] for result in heard.of(Result)] == [0.5, 3.0]
 
 
 def test_a_source_in_trouble_is_told_and_a_release_can_be_switched_meanwhile() -> None:
     source = SimSource([SourceError("the folder is empty", hint="fill it")])
     config = FolderSource("folder", Path("/nowhere"), repeat=True)
     with running(source, config) as (pipeline, heard):
-        pipeline.switch(Served("one", model(says(0))))
+        pipeline.switch("main", Served("one", model(says(0))))
         heard.until(Serving)
         assert heard.until(SourceTrouble) == [SourceTrouble("the folder is empty", "fill it")]
-        pipeline.switch(Served("two", model(says(0))))
+        pipeline.switch("main", Served("two", model(says(0))))
         assert heard.until(Serving)[-1].digest == "two"
     assert heard.of(LoadFailed) == []
 
@@ -407,9 +424,9 @@ def test_a_model_that_never_comes_back_is_a_crash(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("threading.excepthook", lambda failed: crashes.put(str(failed.exc_value)))
     busy = BusyModel()
     heard = Heard()
-    pipeline = Pipeline(FOLDER, lambda: SimSource(["a"]), heard.say, SystemClock(), longest_invoke_s=0.5)
+    pipeline = Pipeline(FOLDER, lambda: SimSource(["a"]), ONE_STAGE, heard.say, SystemClock(), longest_invoke_s=0.5)
     pipeline.start()
-    pipeline.switch(Served("hanging", model(busy)))
+    pipeline.switch("main", Served("hanging", model(busy)))
     assert "running for" in crashes.get(timeout=WAIT_S)
     busy.go_on.release()
     pipeline.stop()
@@ -420,8 +437,209 @@ def test_a_pipeline_stops_while_all_its_threads_are_busy(live: bool) -> None:  #
     busy = BusyModel()
     config = FolderSource("folder", Path("/nowhere"), repeat=True, max_fps=1000.0 if live else None)
     with running(SimSource([str(number) for number in range(10_000)]), config) as (pipeline, _):
-        pipeline.switch(Served("slow", model(busy)))
+        pipeline.switch("main", Served("slow", model(busy)))
         assert busy.entered.acquire(timeout=WAIT_S)
         busy.go_on.release(1)  # the frame that is being invoked is waited for, the others are not
         assert busy.entered.acquire(timeout=WAIT_S)
         busy.go_on.release(3)
+
+
+# --- several stages -------------------------------------------------------------------------------------------
+
+
+def finds(*boxes: tuple[float, float, float, float]) -> Model:
+    """A detector that always finds these objects, of class 0, 1, ...: left, top, right, bottom as shares."""
+    operator = tuple(
+        TensorSpec(name, shape, np.dtype(np.float32))
+        for name, shape in (("boxes", (1, 4, 4)), ("classes", (1, 4)), ("scores", (1, 4)), ("count", (1,)))
+    )
+    corners = np.zeros((1, 4, 4), np.float32)
+    for position, (left, top, right, bottom) in enumerate(boxes):
+        corners[0, position] = (top, left, bottom, right)
+    answer = [
+        corners,
+        np.arange(4, dtype=np.float32)[None],
+        np.array([[0.9, 0.8, 0.7, 0.6]], np.float32),
+        np.array([len(boxes)], np.float32),
+    ]
+    manifest = replace(model(says(0)).manifest, task="detection", output=OutputSpec(decoder="ssd_postprocess"))
+    given = TensorSpec("input", (1, 4, 4, 1), np.dtype(np.float32))
+    return Model(manifest, ("bird", "cat", "dog", "fox"), FakeEngine([given], operator, lambda _: answer))
+
+
+@contextmanager
+def running_stages(
+    source: SimSource, stages: dict[str, StageStart], config: SourceConfig = FOLDER
+) -> Iterator[tuple[Pipeline, Heard]]:
+    heard = Heard()
+    pipeline = Pipeline(config, lambda: source, stages, heard.say, SystemClock())
+    pipeline.start()
+    try:
+        yield pipeline, heard
+    finally:
+        pipeline.stop()
+
+
+CASCADE = {"find": StageStart(), "name": StageStart(crops_of="find", crops=Crops(labels=("bird", "cat")))}
+
+
+def halves() -> Frame:
+    """Dark on the left, bright on the right."""
+    image = Image.new("L", (40, 20), 10)
+    image.paste(200, (20, 0, 40, 20))
+    return Frame("halves", 1_750_000_000.0, image)
+
+
+def brightness(seen: list[float]) -> Answer:
+    """Answers class 2 to what is bright, else class 1."""
+
+    def answer(inputs: Sequence[Array]) -> Sequence[Array]:
+        seen.append(float(inputs[0].mean()))
+        return [np.eye(3, dtype=np.float32)[2 if seen[-1] > 100 else 1][None]]
+
+    return answer
+
+
+def test_a_cascade_sees_the_crops_and_its_answers_hang_under_what_they_are_of() -> None:
+    seen: list[float] = []
+    with running_stages(SimSource([halves()]), CASCADE) as (pipeline, heard):
+        pipeline.switch("name", Served("namer", model(brightness(seen))))
+        pipeline.switch("find", Served("finder", finds((0, 0, 0.5, 1), (0.5, 0, 1, 1), (0, 0, 1, 1))))
+        heard.until(SourceEnded)
+    assert seen == [10.0, 200.0]  # the third is a dog, which nobody wants named
+    (result,) = heard.of(Result)
+    find, name = result.answers["find"], result.answers["name"]
+    assert [each["label"] for each in find.results] == ["bird", "cat", "dog"]
+    stages: list[Any] = [each.get("stages") for each in find.results]
+    assert [stage["name"][0]["index"] for stage in stages[:2]] == [1, 2]
+    assert stages[2] is None
+    assert [each["index"] for each in name.results if each["score"] == 1.0] == [1, 2]
+    assert set(name.latency_ms) == {"preprocess", "invoke", "postprocess"}
+    by_stage = {name: [each for each in heard.of(Figures) if each.stage == name] for name in CASCADE}
+    assert [sum(each.frames_out for each in figures) for figures in by_stage.values()] == [1, 2]
+
+
+def test_where_nothing_is_found_a_cascade_says_nothing_and_nothing_fails() -> None:
+    with running_stages(SimSource(["a", "b"]), CASCADE) as (pipeline, heard):
+        pipeline.switch("name", Served("namer", model(says(0))))
+        pipeline.switch("find", Served("finder", finds()))
+        heard.until(SourceEnded)
+    assert [list(result.answers) for result in heard.of(Result)] == [["find"], ["find"]]
+    assert heard.of(FrameFailed) == []
+
+
+def test_a_cascade_without_a_release_of_its_own_lets_the_other_go_on() -> None:
+    with running_stages(SimSource([halves()]), CASCADE) as (pipeline, heard):
+        pipeline.switch("find", Served("finder", finds((0, 0, 1, 1))))
+        heard.until(SourceEnded)
+    (result,) = heard.of(Result)
+    assert list(result.answers) == ["find"]
+
+
+def test_no_frame_is_taken_for_a_cascade_alone() -> None:
+    source = SimSource([halves()])
+    with running_stages(source, CASCADE) as (pipeline, heard):
+        pipeline.switch("name", Served("namer", model(says(0))))
+        assert heard.until(Serving)[-1].stage == "name"
+        heard.until(Figures, count=4)
+        assert source.taken == 0
+
+
+def test_stages_side_by_side_see_the_same_frame_and_are_switched_one_by_one() -> None:
+    gate = Semaphore(0)
+    names = [str(number) for number in range(60)]
+    stages = {"one": StageStart(), "two": StageStart()}
+    with running_stages(SimSource(names, gate), stages) as (pipeline, heard):
+        pipeline.switch("one", Served("a", model(says(0))))
+        pipeline.switch("two", Served("b", model(says(1))))
+        heard.until(Serving, count=2)
+        gate.release(30)
+        heard.until(Result, count=20)
+        pipeline.switch("two", Served("c", model(says(2))))
+        gate.release(30)
+        heard.until(SourceEnded)
+    results = heard.of(Result)
+    assert [result.input for result in results] == names
+    assert {result.answers["one"].digest for result in results} == {"a"}
+    digests = [result.answers["two"].digest for result in results]
+    assert digests == sorted(digests)
+    assert set(digests) == {"b", "c"}
+    by_digest = {"b": 1, "c": 2}
+    assert all(each.answers["two"].results[0]["index"] == by_digest[each.answers["two"].digest] for each in results)
+    out = {name: sum(each.frames_out for each in heard.of(Figures) if each.stage == name) for name in stages}
+    assert out == {"one": 60, "two": 60}
+
+
+def test_a_stage_that_fails_takes_nothing_from_the_other() -> None:
+    stages = {"good": StageStart(), "bad": StageStart()}
+    gate = Semaphore(0)
+    with running_stages(SimSource(["a", "b"], gate), stages) as (pipeline, heard):
+        pipeline.switch("bad", Served("x", model(lambda _: None)))
+        pipeline.switch("good", Served("y", model(says(0))))
+        heard.until(Serving, count=2)
+        gate.release(2)
+        heard.until(SourceEnded)
+    assert [list(result.answers) for result in heard.of(Result)] == [["good"], ["good"]]
+    assert {(each.stage, each.of_model) for each in heard.of(FrameFailed)} == {("bad", True)}
+
+
+@pytest.mark.parametrize(
+    ("crops", "expected"),
+    [
+        (Crops(), [(0, Box(10, 20, 30, 80)), (2, Box(0, 0, 4, 4))]),
+        (Crops(at_most=1), [(0, Box(10, 20, 30, 80))]),
+        (Crops(min_score=0.6), [(0, Box(10, 20, 30, 80))]),
+        (Crops(labels=("dog",)), [(2, Box(0, 0, 4, 4))]),
+        (Crops(at_most=1, margin=0.5), [(0, Box(0, -10, 40, 110))]),
+        (Crops(at_most=1, square=True), [(0, Box(-10, 20, 50, 80))]),
+    ],
+)
+def test_which_crops_are_looked_at_is_configured(crops: Crops, expected: list[tuple[int, Box]]) -> None:
+    predictions = [
+        Prediction(0, 0.9, "cat", Box(10, 20, 30, 80)),
+        Prediction(1, 0.8, "cat"),
+        Prediction(2, 0.5, "dog", Box(0, 0, 4, 4)),
+    ]
+    assert pick_crops(predictions, crops) == expected
+
+
+# --- sound ----------------------------------------------------------------------------------------------------
+
+
+def test_sound_becomes_windows_and_each_is_answered_once() -> None:
+    spec = AudioInput(sample_rate_hz=8000, window=100, stride=50, low_hz=20, high_hz=4000)
+    seen: list[float] = []
+
+    def answer(inputs: Sequence[Array]) -> Sequence[Array]:
+        seen.append(float(inputs[0][0, 0]))
+        return [np.eye(3, dtype=np.float32)[:1]]
+
+    blocks: list[Item] = [
+        Sound(f"w#{start}", 100.0 + start / 8000, (np.arange(start, start + 80) / 1000).astype(np.float32), 8000)
+        for start in range(0, 400, 80)
+    ]
+    config = WavSource("wav", Path("/nowhere"))
+    with running(SimSource(blocks), config) as (pipeline, heard):
+        pipeline.switch("main", Served("one", model(answer, spec, (1, 100))))
+        heard.until(SourceEnded)
+    assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3], abs=1e-6)
+    assert heard.totals() == (7, 7, 0, 0)
+
+
+def test_several_models_of_rows_each_get_their_own_columns_and_windows() -> None:
+    answer = says(0)
+    source = SimSource([sample(number, 1.0, 2.0, 3.0, channels=("a", "b", "c")) for number in range(12)])
+    stages = {"slow": StageStart(), "fast": StageStart()}
+    gate = Semaphore(0)
+    source._gate = gate
+    with running_stages(source, stages, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
+        pipeline.switch("slow", Served("s", rows_model(answer, SignalInput(channels=("a", "b"), window=4, stride=4))))
+        pipeline.switch("fast", Served("f", rows_model(answer, SignalInput(channels=("c",), window=3, stride=3))))
+        heard.until(Serving, count=2)
+        gate.release(12)
+        heard.until(SourceEnded)
+    assert source.asked_for[-1] == ("a", "b", "c")
+    answered = [list(result.answers) for result in heard.of(Result)]
+    assert answered.count(["slow", "fast"]) == 1  # at row 12
+    assert sum("slow" in each for each in answered) in (2, 3)  # rows may have been read ahead for fewer columns
+    assert sum("fast" in each for each in answered) in (3, 4)

@@ -24,6 +24,7 @@ from edge_agent.inference.ipc import (
     Serving,
     SourceEnded,
     SourceTrouble,
+    StageStart,
     Start,
     Unload,
     format_line,
@@ -53,7 +54,7 @@ class Worker:
     process: WorkerProcess | None = None
 
     def start(self, source: SourceConfig, release: Path | None = None, digest: str = A) -> "Worker":
-        start = Start("birds", source, 1, str(release) if release else None, digest if release else None)
+        start = Start("birds", source, {"main": StageStart(str(release), digest) if release else StageStart()})
         self.process = WorkerProcess(start, self.words.say, self.exits.append)
         return self
 
@@ -82,10 +83,12 @@ def test_a_folder_is_answered_picture_by_picture(worker: Worker, tmp_path: Path)
     assert worker.stop() == 0
     results = worker.words.of(Result)
     assert [result.input for result in results] == [f"{number:03}.jpg" for number in range(5)]
-    assert all(result.digest == A and result.task == "classification" for result in results)
-    assert results[0].results[0]["label"] in [str(digit) for digit in range(10)]
-    assert len(results[0].results) == 3
-    assert set(results[0].latency_ms) == {"capture", "preprocess", "invoke", "postprocess"}
+    assert all(list(result.answers) == ["main"] for result in results)
+    answers = [result.answers["main"] for result in results]
+    assert all(answer.digest == A and answer.task == "classification" for answer in answers)
+    assert answers[0].results[0]["label"] in [str(digit) for digit in range(10)]
+    assert len(answers[0].results) == 3
+    assert set(answers[0].latency_ms) == {"preprocess", "invoke", "postprocess"}
     (serving,) = worker.words.of(Serving)
     assert serving.digest == A
     assert serving.library is not None
@@ -106,13 +109,13 @@ def test_a_worker_waits_for_its_first_release_and_switches_to_the_next(worker: W
     worker.start(FolderSource("folder", pictures, repeat=True))
     worker.words.until(Figures)
     assert worker.words.of(Result) == []
-    worker.send(Load(str(digits_release(tmp_path / A)), A))
+    worker.send(Load("main", str(digits_release(tmp_path / A)), A))
     worker.words.until(Result, count=5)
-    worker.send(Load(str(digits_release(tmp_path / B, model="digits_v2.tflite")), B))
+    worker.send(Load("main", str(digits_release(tmp_path / B, model="digits_v2.tflite")), B))
     assert worker.words.until(Serving).digest == B
     worker.words.until(Result, count=5)
-    worker.send(Unload())
-    assert worker.words.until(Serving) == Serving(None)
+    worker.send(Unload("main"))
+    assert worker.words.until(Serving) == Serving("main", None)
     worker.words.until(Figures, count=2)
     results = worker.words.of(Result)
     assert [result.seq for result in results] == list(range(1, len(results) + 1))
@@ -153,12 +156,12 @@ def test_a_release_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(
     worker.words.until(Result)
     bad = digits_release(tmp_path / B)
     spoil(bad)
-    worker.send(Load(str(bad), B))
+    worker.send(Load("main", str(bad), B))
     failed = worker.words.until(LoadFailed)
     assert (failed.digest, failed.reason) == (B, reason)
     assert failed.detail
     result = [worker.words.until(Result) for _ in range(10)][-1]
-    assert result.digest == A
+    assert result.answers["main"].digest == A
     assert len(worker.words.of(Serving)) == 1
 
 
@@ -182,7 +185,7 @@ def test_columns_that_the_source_has_not_are_its_trouble_until_they_are_there(wo
     assert trouble.hint
     assert worker.words.until(Serving).digest == A
     lines.write_text(lines.read_text().replace("diode_0", "diod_0", 1))
-    assert worker.words.until(Result).digest == A
+    assert worker.words.until(Result).answers["main"].digest == A
     assert worker.words.of(LoadFailed) == []
 
 
@@ -190,12 +193,12 @@ def test_columns_that_only_the_new_release_misses_are_its_fault(worker: Worker, 
     lines = write_lines(tmp_path / "lines.csv", 80)
     worker.start(CsvSource("csv", lines, repeat=True), linescan_release(tmp_path / A))
     worker.words.until(Result)
-    worker.send(Load(str(linescan_release(tmp_path / B, source=MISSPELLED)), B))
+    worker.send(Load("main", str(linescan_release(tmp_path / B, source=MISSPELLED)), B))
     failed = worker.words.until(LoadFailed)
     assert (failed.digest, failed.reason) == (B, Reason.INCOMPATIBLE)
     assert "diod_0" in failed.detail
     assert "diode_0" in failed.detail
-    assert worker.words.until(Result).digest == A
+    assert worker.words.until(Result).answers["main"].digest == A
     assert worker.words.of(SourceTrouble) == []
 
 
@@ -216,7 +219,7 @@ def test_columns_that_fit_no_release_are_trouble_of_the_source(
     worker.start(CsvSource("csv", lines, columns=columns, repeat=True), linescan_release(tmp_path / A, source=unnamed))
     assert expected in worker.words.until(SourceTrouble).detail
     assert worker.words.until(Serving).digest == A
-    worker.send(Load(str(linescan_release(tmp_path / B, source=unnamed)), B))
+    worker.send(Load("main", str(linescan_release(tmp_path / B, source=unnamed)), B))
     while worker.words.until(Serving).digest != B:
         pass
     assert worker.words.of(LoadFailed) == []
@@ -253,7 +256,7 @@ def test_a_worker_that_crashes_says_how(worker: Worker, tmp_path: Path) -> None:
     assert worker.stop() == -signal.SIGSEGV
     assert worker.exits == [-signal.SIGSEGV]
     assert describe_exit(worker.exits[0]) == "signal SIGSEGV"
-    worker.send(Unload())  # to nobody: not an error
+    worker.send(Unload("main"))  # to nobody: not an error
     assert worker.process.pss_bytes is None
 
 
@@ -264,12 +267,12 @@ def test_no_worker_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 import sys, threading
 from pathlib import Path
 from edge_agent.config.sources import FolderSource
-from edge_agent.inference.ipc import Result, Start
+from edge_agent.inference.ipc import Result, StageStart, Start
 from edge_agent.inference.process import WorkerProcess
 answered = threading.Event()
 source = FolderSource("folder", Path({str(pictures)!r}), repeat=True)
 hear = lambda word: answered.set() if isinstance(word, Result) else None
-worker = WorkerProcess(Start("birds", source, 1, {str(release)!r}, "a" * 64), hear, lambda code: None)
+worker = WorkerProcess(Start("birds", source, {{"main": StageStart({str(release)!r}, "a" * 64)}}), hear, lambda code: None)
 assert answered.wait(60)
 print(worker.pid, flush=True)
 threading.Event().wait()
@@ -291,7 +294,7 @@ def test_a_worker_ends_when_it_is_spoken_to_by_nobody(tmp_path: Path) -> None:
     with theirs:
         command = [sys.executable, "-m", "edge_agent.inference.worker", str(theirs.fileno())]
         child = subprocess.Popen(command, pass_fds=[theirs.fileno()])
-    ours.sendall(format_line(Start("birds", FolderSource("folder", tmp_path), 1)))
+    ours.sendall(format_line(Start("birds", FolderSource("folder", tmp_path), {"main": StageStart()})))
     ours.close()
     assert child.wait(WAIT_S) == 0
 

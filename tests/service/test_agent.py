@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import ConfigError, EdgeError, InputError, LinkError, Reason, StorageError, TrustError
-from edge_agent.inference.ipc import Figures, Result, Serving, SourceEnded, SourceTrouble
+from edge_agent.inference.ipc import Answer, Figures, Result, Serving, SourceEnded, SourceTrouble
 from edge_agent.link.device import Ack, ReleaseDocument, SubscriptionRefused
 from edge_agent.link.events import Connected, Disconnected, Failed
 from edge_agent.link.messages import EventReport, Telemetry, format_ack, parse_event, parse_telemetry
@@ -82,7 +82,7 @@ def test_changes_that_come_together_are_one_message(sim: AgentSim) -> None:
 
 def test_results_that_never_stop_do_not_hold_up_what_is_reported(sim: AgentSim) -> None:
     sim.happen(CONNECTED, RESTING)
-    flood = Heard("birds", Result(OLD, 1, 0.0, "a.png", "classification", (), {"invoke": 1.0}))
+    flood = Heard("birds", Result(1, 0.0, "a.png", {"main": Answer(OLD, "classification", (), {"invoke": 1.0})}, 0.0))
     sim.clock.advance(2.0)
     sim.inbox.put(TRYING)
     sim.happen(*[flood] * 3, Quit(), flood)
@@ -130,7 +130,7 @@ def test_a_broker_that_cannot_be_reached_is_told_on_the_device_until_it_can(
 
 def test_events_and_telemetry_are_messages_of_the_wire_protocol(sim: AgentSim) -> None:
     sim.happen(CONNECTED, RESTING, COMMITTED)
-    sim.happen(Heard("birds", Figures(9, 8, 1, 0, {"invoke": {"10": 8}}, {"invoke": 2.0}, NEW)))
+    sim.happen(Heard("birds", Figures("main", 9, 8, 1, 0, {"invoke": {"10": 8}}, {"invoke": 2.0}, NEW)))
     sim.advance(30.0)
 
     (event,), (telemetry,) = sim.broker.of("event"), sim.broker.of("telemetry")
@@ -224,7 +224,7 @@ def test_trouble_of_a_source_is_reported_and_gone_when_frames_flow_again(sim: Ag
     assert sim.stage.problem is not None
     assert (sim.stage.problem.reason, sim.stage.problem.hint) == ("source", "put some there")
 
-    sim.happen(Heard("birds", Figures(5, 5, 0, 0, {}, {}, OLD)))
+    sim.happen(Heard("birds", Figures("main", 5, 5, 0, 0, {}, {}, OLD)))
     assert sim.stage.problem is None
 
 

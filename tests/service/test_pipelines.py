@@ -11,6 +11,7 @@ from edge_agent.config.agent import parse_config
 from edge_agent.errors import Reason
 from edge_agent.histogram import Histogram
 from edge_agent.inference.ipc import (
+    Answer,
     Figures,
     FrameFailed,
     LoadFailed,
@@ -20,7 +21,7 @@ from edge_agent.inference.ipc import (
     SourceTrouble,
     Word,
 )
-from edge_agent.inference.server import WorkerExited
+from edge_agent.inference.stage_server import WorkerExited
 from edge_agent.service.pipelines import Heard, Pipelines
 from edge_agent.update.status import Problem
 from tests.sim.clock import FakeClock
@@ -65,15 +66,16 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def result(label: str, invoke_ms: float = 2.0) -> Result:
-    latency_ms = {"capture": 1.0, "preprocess": 1.0, "invoke": invoke_ms, "postprocess": 1.0}
-    return Result(OLD, 1, 1_750_000_000.0, "a.png", "classification", ({"label": label, "score": 0.9},), latency_ms)
+    latency_ms = {"preprocess": 1.0, "invoke": invoke_ms, "postprocess": 1.0}
+    answer = Answer(OLD, "classification", ({"label": label, "score": 0.9},), latency_ms)
+    return Result(1, 1_750_000_000.0, "a.png", {"main": answer}, 1.0)
 
 
 def figures(frames: int = 5, digest: str = OLD) -> Figures:
     invoke = Histogram()
     for _ in range(frames):
         invoke.add(4.0)
-    return Figures(frames, frames, 0, 0, {"invoke": invoke.to_json()}, {"invoke": 4.0}, digest)
+    return Figures("main", frames, frames, 0, 0, {"invoke": invoke.to_json()}, {"invoke": 4.0}, digest)
 
 
 # --- sinks --------------------------------------------------------------------------------------------------
@@ -117,12 +119,21 @@ def test_a_sink_that_cannot_write_is_told_in_the_log_and_stops_nothing(
 
 
 def test_a_folder_of_bad_pictures_is_one_event_until_another_release_serves(bench: Bench) -> None:
-    bad = [FrameFailed(OLD, f"{name}.png", of_model=False, detail=f"{name}.png is no picture") for name in "abc"]
+    bad = [
+        FrameFailed("main", OLD, f"{name}.png", of_model=False, detail=f"{name}.png is no picture") for name in "abc"
+    ]
     assert [event["detail"] for event in bench.hear(*bad, *bad)] == ["a.png is no picture"]
 
-    of_model = FrameFailed(OLD, "a.png", of_model=True, detail="no answer")
+    of_model = FrameFailed("main", OLD, "a.png", of_model=True, detail="no answer")
     assert len(bench.hear(of_model, bad[0], of_model)) == 1
-    assert len(bench.hear(Serving(NEW), *[FrameFailed(NEW, "a.png", of_model=False, detail="no picture")] * 2)) == 1
+    assert (
+        len(
+            bench.hear(
+                Serving("main", NEW), *[FrameFailed("main", NEW, "a.png", of_model=False, detail="no picture")] * 2
+            )
+        )
+        == 1
+    )
 
 
 def test_the_same_trouble_after_frames_have_flowed_is_another_event(bench: Bench) -> None:
@@ -136,7 +147,7 @@ def test_the_same_trouble_after_frames_have_flowed_is_another_event(bench: Bench
 
 
 def test_every_end_of_a_worker_and_every_failed_load_is_an_event(bench: Bench) -> None:
-    exited, failed = WorkerExited(-11, 1.0), LoadFailed(NEW, Reason.LOAD_FAILED, "no memory")
+    exited, failed = WorkerExited(-11, 1.0), LoadFailed("main", NEW, Reason.LOAD_FAILED, "no memory")
     events = bench.hear(exited, exited, failed, failed)
 
     assert [event["kind"] for event in events] == ["worker_exit"] * 2 + ["load_failed"] * 2
@@ -156,7 +167,7 @@ def test_all_has_ended_when_every_source_has_and_no_longer_when_another_release_
     ended = [bench.pipelines.all_ended]
     bench.hear(SourceEnded(9), pipeline="motion")
     ended.append(bench.pipelines.all_ended)
-    bench.hear(Serving(NEW))
+    bench.hear(Serving("main", NEW))
     ended.append(bench.pipelines.all_ended)
     assert ended == [False, True, False]
 
@@ -169,10 +180,11 @@ def test_figures_are_those_since_they_were_last_taken(bench: Bench) -> None:
     bench.clock.advance(4.0)
     report = bench.pipelines.take_figures({"birds": 7})["birds"]
 
-    assert (report.frames_out, report.digest, report.seconds, report.pss_bytes) == (8, NEW, 4.0, 7)
-    assert report.latency["invoke"].count == 8
+    stage = report.stages["main"]
+    assert (stage.frames_out, stage.digest, stage.seconds, report.pss_bytes) == (8, NEW, 4.0, 7)
+    assert stage.latency["invoke"].count == 8
     again = bench.pipelines.take_figures({})["birds"]
-    assert (again.frames_out, again.digest, again.pss_bytes) == (0, NEW, None)
+    assert (again.stages["main"].frames_out, again.stages["main"].digest, again.pss_bytes) == (0, NEW, None)
 
 
 def test_the_p95_is_of_a_frames_whole_way_and_is_kept_while_nothing_comes(bench: Bench) -> None:
@@ -186,5 +198,5 @@ def test_the_p95_is_of_a_frames_whole_way_and_is_kept_while_nothing_comes(bench:
 
 
 def test_the_interpreter_in_use_is_remembered(bench: Bench) -> None:
-    bench.hear(Serving(OLD, "ai-edge-litert 2.3.0"), Serving(None))
+    bench.hear(Serving("main", OLD, "ai-edge-litert 2.3.0"), Serving("main"))
     assert bench.pipelines.library == "ai-edge-litert 2.3.0"

@@ -49,11 +49,11 @@ class SimServer:
         if self.serving in self.crashing_later:
             self._crash()
         if self.serving in self.erring:
-            return FrameFailed(self.serving or "", "frame", of_model=True, detail="no answer")
+            return FrameFailed("main", self.serving or "", "frame", of_model=True, detail="no answer")
         if self.source_ended:
             return SourceEnded(0)
         frames = self.frames_per_word
-        return Figures(frames, frames, 0, 0, {"invoke": {"10": frames}}, {"invoke": 2.0}, self.serving)
+        return Figures("main", frames, frames, 0, 0, {"invoke": {"10": frames}}, {"invoke": 2.0}, self.serving)
 
     def _crash(self) -> None:
         self.serving, self.running = None, False

@@ -238,7 +238,7 @@ def test_a_device_without_an_interpreter_says_nothing_of_the_release(
 def test_the_child_may_not_take_all_the_memory_and_goes_first_when_it_is_short(tmp_path: Path) -> None:
     script = (
         "import pathlib, resource, edge_agent.update.probe_child as child\n"
-        f"child._limit_ourselves(pathlib.Path({str(tmp_path)!r}), 1, 10.0)\n"
+        f"child._limit_ourselves(pathlib.Path({str(tmp_path)!r}), child.Circumstances(1, None, 10.0))\n"
         "try:\n bytearray(4 << 30)\nexcept MemoryError:\n print('refused')\n"
         "print(resource.getrlimit(resource.RLIMIT_CPU)[0], open('/proc/self/oom_score_adj').read().strip())\n"
     )

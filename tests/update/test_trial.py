@@ -17,11 +17,11 @@ def _figures(frames: int, invoke_ms: float = 5.0, digest: str | None = "new") ->
     histogram = Histogram()
     for _ in range(frames):
         histogram.add(invoke_ms)
-    return Figures(frames, frames, 0, 0, {"invoke": histogram.to_json()}, {"invoke": invoke_ms}, digest)
+    return Figures("main", frames, frames, 0, 0, {"invoke": histogram.to_json()}, {"invoke": invoke_ms}, digest)
 
 
 def _failed(*, of_model: bool = True, digest: str = "new") -> FrameFailed:
-    return FrameFailed(digest, "7.jpg", of_model, "no answer")
+    return FrameFailed("main", digest, "7.jpg", of_model, "no answer")
 
 
 @pytest.fixture

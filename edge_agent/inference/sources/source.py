@@ -9,12 +9,14 @@ from edge_agent.config.sources import (
     FolderSource,
     I2cSource,
     IioSource,
+    MicrophoneSource,
     RowSource,
     SerialSource,
     SourceConfig,
     StdinSource,
     TopicSource,
     VideoSource,
+    WavSource,
 )
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Nothing, Taken, Unusable, Wanted
@@ -53,6 +55,14 @@ def new_source(config: SourceConfig, clock: Clock, mailbox: Mailbox | None = Non
         return Video(config, clock)
     if isinstance(config, RowSource):
         return _new_row_source(config, clock, mailbox)
+    if isinstance(config, WavSource):
+        from edge_agent.inference.sources.wav import WavFiles
+
+        return WavFiles(config, clock)
+    if isinstance(config, MicrophoneSource):
+        from edge_agent.inference.sources.microphone import Microphone
+
+        return Microphone(config, clock)
     raise SourceError(f"this agent has no source of kind {config.kind}", hint="update edge-deploy")
 
 
