@@ -24,6 +24,8 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
 from edge_agent.inference.fitness import check_input
 from edge_agent.inference.ipc import (
+    Feed,
+    FeedTrouble,
     Load,
     LoadFailed,
     Notice,
@@ -40,6 +42,7 @@ from edge_agent.inference.ipc import (
 from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model, open_release
 from edge_agent.inference.pipeline import Pipeline
+from edge_agent.inference.sources.mailbox import Mailbox
 from edge_agent.inference.sources.source import new_source
 from edge_agent.release.inputs import ImageInput
 
@@ -60,25 +63,26 @@ def main(arguments: list[str]) -> int:
 
 def run(connection: socket.socket) -> None:
     """Do what the supervisor says, until it says Stop or is gone."""
-    voice = _Voice(connection, SystemClock())
+    clock = SystemClock()
+    voice = _Voice(connection, clock)
     orders: SimpleQueue[Order] = SimpleQueue()
-    Thread(target=_listen, args=(connection, orders), name="listen", daemon=True).start()
+    mailbox = Mailbox(clock)
+    Thread(target=_listen, args=(connection, orders, mailbox), name="listen", daemon=True).start()
     start = orders.get()
     if not isinstance(start, Start):
         return
-    _Worker(start, voice).run(orders)
+    _Worker(start, voice, clock, mailbox).run(orders)
 
 
 class _Worker:
     """One pipeline, and the loading of releases for its stages."""
 
-    def __init__(self, start: Start, voice: "_Voice") -> None:
+    def __init__(self, start: Start, voice: "_Voice", clock: Clock, mailbox: Mailbox) -> None:
         self._start = start
         self._voice = voice
-        clock = SystemClock()
         self._pipeline = Pipeline(
             start.source,
-            partial(new_source, start.source, clock),
+            partial(new_source, start.source, clock, mailbox),
             start.stages,
             voice.say,
             clock,
@@ -171,10 +175,13 @@ class _Voice:
                 os._exit(0)  # the supervisor is gone
 
 
-def _listen(connection: socket.socket, orders: "SimpleQueue[Order]") -> None:
+def _listen(connection: socket.socket, orders: "SimpleQueue[Order]", mailbox: Mailbox) -> None:
     with suppress(OSError), connection.makefile("rb") as lines:
         for line in lines:
             order = parse_order(line)
+            if isinstance(order, Feed | FeedTrouble):
+                mailbox.feed(order)  # not behind the loading of a release
+                continue
             orders.put(order)
             if isinstance(order, Stop):
                 return

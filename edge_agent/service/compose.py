@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config.agent import Config
+from edge_agent.config.sources import TopicSource
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
 from edge_agent.errors import ConfigError, FetchError, Reason
@@ -28,6 +29,7 @@ from edge_agent.service.parts import Parts
 from edge_agent.service.pipelines import Heard, Pipelines
 from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
+from edge_agent.service.topics import heard_topic
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
 from edge_agent.update.fetch import ChunkTransport, fetch_release
@@ -78,6 +80,9 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         stack.enter_context(link)
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
     workers = {name: _open_worker(name, config, inbox, stack) for name in config.pipeline}
+    for pipeline, worker in workers.items():
+        if isinstance(config.pipeline[pipeline].source, TopicSource):
+            stack.enter_context(heard_topic(config, pipeline, worker.send))
     updaters = _open_updaters(config, store, link, workers, inbox)
     if documents is not None:
         for name, stage in stages_of(config).items():
