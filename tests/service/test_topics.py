@@ -12,7 +12,7 @@ WAIT_S = 30.0
 def test_what_is_put_is_handed_on_in_order() -> None:
     handed: SimpleQueue[object] = SimpleQueue()
     forwarder = Forwarder(handed.put)
-    sent = [Feed("t", "1"), FeedTrouble("refused"), Feed("t", "2", retained=True)]
+    sent: list[Feed | FeedTrouble] = [Feed("t", "1"), FeedTrouble("refused"), Feed("t", "2", retained=True)]
     for message in sent:
         forwarder.put(message)
     assert [handed.get(timeout=WAIT_S) for _ in sent] == sent
