@@ -34,6 +34,8 @@ ONLY_IN = {
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
     "securesystemslib": ("converter/publish/",),
     "av": ("edge_agent/inference/sources/video.py",),
+    "serial": ("edge_agent/inference/sources/serial_lines.py",),
+    "smbus2": ("edge_agent/inference/sources/i2c.py",),
     "psutil": ("edge_agent/telemetry/resources.py",),
     "sqlite3": ("edge_agent/telemetry/outbox.py",),
     "cryptography": ("converter/publish/keys.py",),
@@ -44,6 +46,7 @@ ONLY_IN = {
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
         "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
+        "edge_agent/inference/sources/i2c.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py
@@ -140,7 +143,7 @@ def test_the_document_names_modules_that_there_are() -> None:
 
 def test_every_dependency_is_imported_somewhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {"pillow": "PIL", "paho_mqtt": "paho", "scikit_learn": "sklearn"}
+    named = {"pillow": "PIL", "paho_mqtt": "paho", "scikit_learn": "sklearn", "pyserial": "serial"}
     extras = [lines for extra, lines in project["optional-dependencies"].items() if extra != "dev"]
     listed = [line for lines in (project["dependencies"], *extras) for line in lines]
     distributions = {re.split(r"[^\w-]", line)[0].replace("-", "_").lower() for line in listed} - {"edge_deploy"}

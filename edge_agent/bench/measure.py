@@ -16,7 +16,7 @@ from edge_agent.config.sources import SourceConfig
 from edge_agent.errors import FrameError, ModelError, SourceError, WorkerCrashedError, describe_exit
 from edge_agent.inference.capture import Captured
 from edge_agent.inference.engine import EngineReport
-from edge_agent.inference.frame import Taken, Unusable
+from edge_agent.inference.frame import Nothing, Taken, Unusable
 from edge_agent.inference.ipc import (
     FrameFailed,
     LoadFailed,
@@ -180,6 +180,8 @@ def _frames(served: Served, config: SourceConfig) -> Iterator[tuple[Taken | Unus
             taken = source.take(served.wants)
             if taken is None:
                 return
+            if isinstance(taken, Nothing):
+                continue
             yield taken, time.monotonic() - began_s
 
 

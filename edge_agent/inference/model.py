@@ -266,6 +266,13 @@ def open_release(
         ModelError: the engine cannot load the model, or manifest and model disagree.
     """
     manifest = parse_manifest(_read(directory / MANIFEST_FILE))
+    if manifest.runtime.delegate is not None and delegate is None:
+        raise ModelError(
+            f"release {manifest.name} {manifest.version} was made for delegate {manifest.runtime.delegate!r}, and this "
+            "stage has none",
+            reason=Reason.MISSING_DELEGATE,
+            hint="give the stage `delegate = { library = ... }`, or publish a release for the CPU",
+        )
     labels = release_labels(_read(directory / LABELS_FILE) if LABELS_FILE in manifest.files else None)
     path, signature = directory / MODEL_FILE, manifest.signature
     engine = cast("Engine", open_engine(path, threads, delegate=delegate, signature=signature, cores=cores))

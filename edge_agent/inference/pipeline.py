@@ -206,7 +206,7 @@ class Pipeline:
             for number, ready in enumerate(self._fed(stage, served, captured, wanted)):
                 if number == len(jobs):
                     jobs.append(Job(ready.name, ready.captured_s, served.capture_ms, frame, {}))
-                jobs[number].turns[stage] = Turn(served, ready.prepare)
+                jobs[number].turns[stage] = Turn(served, ready.prepare, began_anew=ready.began_anew)
                 if self._windows:
                     self._tallies[stage].entered()
         return jobs
@@ -355,7 +355,9 @@ def _serving(stage: str, served: Served | None) -> Serving:
     if served is None:
         return Serving(stage)
     report = served.model.engine.report
-    return Serving(stage, served.digest, report.library, report.delegated, report.threads)
+    return Serving(
+        stage, served.digest, report.library, report.delegated, report.threads, report.delegate, report.fell_back
+    )
 
 
 def _until_closed(body: Callable[[], None]) -> None:

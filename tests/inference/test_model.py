@@ -10,11 +10,12 @@ from PIL import Image
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.model import Model, assemble, open_release
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
-from edge_agent.release.manifest import parse_manifest
+from edge_agent.release.manifest import Runtime, parse_manifest
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Quantization, TensorSpec
+from tests.inference.releases import digits_release
 from tests.sim.artifact import make_members, unpack
 from tests.sim.engine import FakeEngine
 
@@ -300,3 +301,11 @@ def test_a_batch_that_turns_out_closed_is_invoked_one_by_one(tmp_path: Path) -> 
         for _ in range(2):
             assert [outputs[0].tolist() for outputs in subject.invoke_batch(several)] == [[[0, 0]], [[1, 0]], [[2, 0]]]
             assert not subject.engine.dynamic_batch
+
+
+def test_a_release_made_for_a_delegate_is_not_run_without_one(tmp_path: Path) -> None:
+    release = digits_release(tmp_path / "release", runtime=Runtime(delegate="edgetpu"))
+    with pytest.raises(ModelError, match="made for delegate 'edgetpu'") as caught:
+        open_release(release)
+    assert caught.value.reason is Reason.MISSING_DELEGATE
+    assert caught.value.hint
