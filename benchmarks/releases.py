@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from edge_agent.release.archive import format_archive
 from edge_agent.release.inputs import ImageInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, FileEntry, Manifest, format_manifest
 
@@ -40,3 +41,41 @@ def full_hd_pictures(folder: Path) -> Path:
         with Image.open(SHARED_DATA / "images" / name) as picture:
             picture.convert("RGB").resize(_FULL_HD_PX).save((folder / name).with_suffix(".jpg"), quality=90)
     return folder
+
+
+def mixed_pictures(folder: Path, count: int = 60) -> Path:
+    """Real pictures as JPEG files between 512 and 1920 px wide, in turn."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    widths_px = (512, 640, 800, 1280, 1600, 1920)
+    for number in range(count):
+        with Image.open(SHARED_DATA / "images" / _PICTURES[number % len(_PICTURES)]) as picture:
+            width = widths_px[number % len(widths_px)]
+            height = round(picture.height * width / picture.width)
+            picture.convert("RGB").resize((width, height)).save(folder / f"{number:02}.jpg", quality=90)
+    return folder
+
+
+def hd_video(path: Path, frames: int = 300) -> Path:
+    """The shared video as 1280 x 720 px H.264."""
+    import av
+
+    with av.open(str(SHARED_DATA / "video/bottle-detection.mp4")) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for number, frame in enumerate(source.decode(video=0)):
+            if number == frames:
+                break
+            scaled = frame.reformat(1280, 720, "yuv420p")
+            scaled.pts = None
+            target.mux(stream.encode(scaled))
+        target.mux(stream.encode(None))
+    return path
+
+
+def artifact_of(release: Path, path: Path) -> Path:
+    """The `.edge` file of an unpacked release."""
+    members = {file.name: file.read_bytes() for file in release.iterdir()}
+    path.write_bytes(format_archive(members))
+    return path

@@ -24,6 +24,7 @@ from converter.source import Source, open_source
 from converter.tflite_schema import float_operators, read_graph
 from edge_agent import __version__
 from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.tasks.anomaly import samples_needed
 from edge_agent.tasks.labels import parse_labels
 
 # Packages whose version may change the bytes of an artifact.
@@ -157,16 +158,18 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
         data=_data(job),
         golden_vectors=recipe.golden_vectors,
         tolerance_floor=recipe.golden_tolerance_floor,
+        false_alarm_share=recipe.false_alarm_share,
     )
     comparison = compare(task, build_manifest(parts, {MODEL_FILE: parts.model}), job.folder)
     left = float_operators(read_graph(parts.model), activations=recipe.scheme == "int8")
     fidelity = Fidelity(recipe.scheme, comparison, dict(left) if recipe.scheme in _QUANTIZED else {})
-    all_notes = (*notes, *_notes(recipe, comparison))
+    all_notes = (*notes, *_notes(recipe, comparison), *_threshold_notes(recipe, comparison))
     check_gate(recipe, fidelity, all_notes)
     return replace(
         parts,
         golden=(job.folder / GOLDEN_NAME).read_bytes() if comparison.golden_vectors else None,
         golden_tolerance=comparison.golden_tolerance,
+        anomaly_threshold=comparison.anomaly_threshold,
         fidelity=fidelity,
         notes=all_notes,
     )
@@ -240,3 +243,18 @@ def _notes(recipe: Recipe, comparison: Comparison) -> list[str]:
     if comparison.converted.partitions == 0:
         notes.append("XNNPACK took no part of the converted model: it runs on slow kernels")
     return notes
+
+
+def _threshold_notes(recipe: Recipe, comparison: Comparison) -> list[str]:
+    if recipe.task != "anomaly" or recipe.output.threshold is not None:
+        return []
+    threshold, share = comparison.anomaly_threshold, recipe.false_alarm_share
+    if threshold is None:
+        return ["no threshold: only errors are told; --calibrate with normal data makes one, or state output.threshold"]
+    needed = samples_needed(share)
+    made_of = f"exceeded by {share:.2%} of normal samples, told from {comparison.samples}"
+    if comparison.samples < needed:
+        made_of = (
+            f"1.5 x the largest error: {comparison.samples} samples cannot tell what {share:.2%} exceed, {needed} can"
+        )
+    return [f"threshold {threshold:g}: {made_of}"]

@@ -66,6 +66,7 @@ class Comparison:
     outputs: tuple[OutputError, ...] = ()
     golden_vectors: int = 0
     golden_tolerance: float | None = None  # twice what noise of one pixel step does, within bounds
+    anomaly_threshold: float | None = None  # made from the data, where the manifest has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Task:
     data: Data | None
     golden_vectors: int
     tolerance_floor: float
+    false_alarm_share: float = 0.005  # of normal samples; what an anomaly's threshold is made for
 
 
 def describe(

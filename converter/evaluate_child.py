@@ -21,6 +21,7 @@ from converter.errors import ConversionError
 from converter.evaluate import CHILD, GOLDEN_NAME, Comparison, Data, Measured, OutputError, Task, format_spec
 from converter.samples import Dataset, Seeded, spread
 from converter.tflite_schema import count_partitions
+from converter.threshold import calibrated_threshold
 from edge_agent import schema
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.guess import guess
@@ -103,6 +104,12 @@ def _compare(task: Task, manifest: Manifest, folder: Path) -> Comparison:
         converted = load(task.converted)
         original = load(task.float_model) if task.float_model else None
         data = _open_data(task.data, manifest, (original or converted).engine.inputs)
+        threshold = None
+        if manifest.task == "anomaly" and manifest.output.threshold is None and task.data is not None:
+            threshold = calibrated_threshold(converted, data, task.false_alarm_share)
+            manifest = replace(manifest, output=replace(manifest.output, threshold=threshold))
+            converted = assemble(manifest, task.labels, converted.engine)
+            original = assemble(manifest, task.labels, original.engine) if original else None
         found = _answers(converted, data, "the converted model")
         expected = _answers(original, data, "the float model") if original else None
         golden = _golden(converted, data, found, _affordable(converted, task))
@@ -118,6 +125,7 @@ def _compare(task: Task, manifest: Manifest, folder: Path) -> Comparison:
             converted=measured,
             golden_vectors=len(golden) if golden else 0,
             golden_tolerance=_tolerance(converted, golden, task.tolerance_floor) if golden else None,
+            anomaly_threshold=threshold,
         )
         if original is None or expected is None or task.float_model is None:
             return common

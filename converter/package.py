@@ -35,7 +35,7 @@ from edge_agent.release.manifest import (
     Manifest,
     format_manifest,
 )
-from edge_agent.release.outputs import TaskName
+from edge_agent.release.outputs import OutputSpec, TaskName
 from edge_agent.tasks.labels import format_labels
 
 SUFFIX = ".edge"
@@ -58,6 +58,7 @@ class Parts:
     # What is known once the model has been run and judged:
     golden: bytes | None = None
     golden_tolerance: float | None = None
+    anomaly_threshold: float | None = None
     fidelity: Fidelity | None = None
     notes: tuple[str, ...] = ()
 
@@ -99,7 +100,7 @@ def build_manifest(parts: Parts, members: Mapping[str, bytes]) -> Manifest:
         version=parts.version,
         task=parts.task,
         input=parts.input,
-        output=parts.recipe.output,
+        output=_output(parts),
         files=entries,
         created=created(),
         runtime=parts.recipe.runtime,
@@ -152,6 +153,12 @@ def _provenance(parts: Parts) -> dict[str, Any]:
     recipe.pop("labels", None)  # a path of the laptop; the labels themselves are a member
     fidelity = {"fidelity": parts.fidelity.to_json(latency=False)} if parts.fidelity else {}
     return {**parts.provenance, "recipe": recipe, **fidelity}
+
+
+def _output(parts: Parts) -> OutputSpec:
+    if parts.anomaly_threshold is None:
+        return parts.recipe.output
+    return dataclasses.replace(parts.recipe.output, threshold=parts.anomaly_threshold)
 
 
 def _limits(device: DeviceLimits, golden_tolerance: float | None) -> Limits:

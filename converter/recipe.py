@@ -77,12 +77,15 @@ class Recipe:
     calibration_samples: int = 200  # at most; spread evenly over what was given
     golden_vectors: int = 4  # 0: none
     golden_tolerance_floor: float = 0.05
+    false_alarm_share: float = 0.005  # of normal samples: what the threshold of an anomaly is made for
 
     def __post_init__(self) -> None:
         if self.calibration_samples < 1:
             raise ValueError(f"calibration_samples must be at least 1, found {self.calibration_samples}")
         if not 0 <= self.golden_vectors <= 64:
             raise ValueError(f"golden_vectors must be 0 to 64, found {self.golden_vectors}")
+        if not 0 < self.false_alarm_share < 1:
+            raise ValueError(f"false_alarm_share is a share between 0 and 1, found {self.false_alarm_share}")
 
 
 def shipped_recipe(scheme: str) -> Tree:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from edge_agent.clock import SystemClock
+from edge_agent.config.pipeline import ONLY_STAGE
 from edge_agent.control import NotRunningError, ask
 
 PATIENCE_S = 60.0  # for anything that is waited for; what takes longer has failed
@@ -69,28 +70,28 @@ class AgentProcess:
         self._process.wait()
         self._process = None
 
-    def stage(self, pipeline: str) -> dict[str, Any]:
-        """What `edge-agent status` says of the pipeline's only stage; empty while it says nothing."""
-        return dict(self._pipelines().get(pipeline, {}).get("main", {}))
+    def stage(self, pipeline: str, stage: str = ONLY_STAGE) -> dict[str, Any]:
+        """What `edge-agent status` says of a stage; empty while it says nothing."""
+        return dict(self._pipelines().get(pipeline, {}).get(stage, {}))
 
-    def version(self, pipeline: str) -> str | None:
+    def version(self, pipeline: str, stage: str = ONLY_STAGE) -> str | None:
         """Version of the committed release."""
-        current = self.stage(pipeline).get("current")
+        current = self.stage(pipeline, stage).get("current")
         return str(current["version"]) if current else None
 
-    def last(self, pipeline: str) -> dict[str, Any]:
+    def last(self, pipeline: str, stage: str = ONLY_STAGE) -> dict[str, Any]:
         """How its last update ended."""
-        return dict(self.stage(pipeline).get("last") or {})
+        return dict(self.stage(pipeline, stage).get("last") or {})
 
-    def wait_committed(self, pipeline: str, version: str) -> None:
+    def wait_committed(self, pipeline: str, version: str, stage: str = ONLY_STAGE) -> None:
         """Until `version` is committed; an outcome of another kind for it ends the wait at once."""
 
         def is_committed() -> bool:
-            last = self.last(pipeline)
+            last = self.last(pipeline, stage)
             if last.get("version") == version and last["result"] != "committed":
                 why = f"{last.get('reason')}: {last.get('detail')}"
                 raise WaitedTooLongError(f"{pipeline}: {version} was {last['result']}: {why}")
-            return self.version(pipeline) == version and self.stage(pipeline).get("phase") == "idle"
+            return self.version(pipeline, stage) == version and self.stage(pipeline, stage).get("phase") == "idle"
 
         self.wait(f"{pipeline} to commit {version}", is_committed)
 

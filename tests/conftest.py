@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.sim.broker import Mosquitto, run_mosquitto
+
+# How long an example takes says more of what else runs on the machine than of the code.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 

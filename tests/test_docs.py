@@ -12,7 +12,7 @@ from converter.cli import cli as edgectl
 from edge_agent.cli import cli as edge_agent
 from edge_agent.errors import Reason
 from edge_agent.link.topics import Topics
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import Limits, Manifest, Runtime
 from edge_agent.release.outputs import OutputSpec
 
@@ -49,7 +49,7 @@ def test_every_topic_is_in_the_wire_protocol() -> None:
 
 def test_every_key_of_the_manifest_is_described() -> None:
     text = (ROOT / "docs" / "artifact-format.md").read_text(encoding="utf-8")
-    kinds = (Manifest, ImageInput, SignalInput, OutputSpec, Runtime, Limits)
+    kinds = (Manifest, ImageInput, SignalInput, AudioInput, OutputSpec, Runtime, Limits)
     names = {field.name for kind in kinds for field in fields(kind)}
     assert sorted(name for name in names if not re.search(rf"`[^`]*\b{name}\b", text)) == []
 

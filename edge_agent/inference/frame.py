@@ -48,7 +48,8 @@ class Sound:
     captured_s: float  # wall time of the first sample
     samples: NDArray[np.float32]
     sample_rate_hz: int
-    after_gap: bool = False
+    after_gap: bool = False  # what came before does not belong to it: a window begins here
+    ends: bool = False  # nothing follows that belongs to it: a file is over
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from functools import partial
 
 from edge_agent.errors import FrameError, ModelError
 from edge_agent.inference.capture import Captured
-from edge_agent.inference.frame import Frame, Sample, Taken, Wanted
+from edge_agent.inference.frame import Frame, Sample, Sound, Taken, Wanted
 from edge_agent.inference.model import Model
-from edge_agent.release.inputs import SignalInput, TensorInput
+from edge_agent.inference.sound import SoundFeed
+from edge_agent.release.inputs import AudioInput, SignalInput, TensorInput
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array
@@ -20,22 +21,40 @@ from edge_agent.transform.tensor import Array
 Prepare = Callable[[], Prepared]
 
 
-class Served:
-    """A loaded release of one stage, with the window that is being filled for it. Closed by its pipeline."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """One picture, window or vector that can be prepared."""
 
-    def __init__(self, digest: str, model: Model) -> None:
+    name: str
+    captured_s: float
+    prepare: Prepare
+
+
+class Served:
+    """A loaded release of one stage, with the window that is being filled for it. Closed by its pipeline.
+
+    `say` is told what the operator is to know of the input: that sound is resampled, say.
+    """
+
+    def __init__(self, digest: str, model: Model, say: Callable[[str], None] = lambda _: None) -> None:
         self.digest = digest
         self.model = model
         spec = model.manifest.input
-        self.wants = Wanted(spec.channels if isinstance(spec, SignalInput | TensorInput) else ())
+        channels = spec.channels if isinstance(spec, SignalInput | TensorInput) else ()
+        self.wants = Wanted(channels, model.sample_rate_hz)
         self._windower = model.windower() if isinstance(spec, SignalInput) else None
+        self._sound = SoundFeed(model, say) if isinstance(spec, AudioInput) else None
         self._capture_ms = 0.0  # of the window that is being filled
         self.capture_ms = 0.0  # of what `feed` gave last
 
-    def feed(self, captured: Captured, wanted: Wanted) -> list[Prepare]:
+    def feed(self, captured: Captured, wanted: Wanted) -> list[Ready]:
         """What can be prepared now that this has come in: a picture, or each window that it completes.
 
         `wanted` is what the source has been asked for. A row without a window is the model's whole input.
+
+        Raises:
+            FrameError: it lacks what the model wants.
+            SourceError: all that this source gives does.
         """
         self._capture_ms += captured.capture_ms
         ready = self._feed(captured.taken, wanted)
@@ -43,19 +62,26 @@ class Served:
             self.capture_ms, self._capture_ms = self._capture_ms, 0.0
         return ready
 
-    def _feed(self, taken: Taken, wanted: Wanted) -> list[Prepare]:
+    def _feed(self, taken: Taken, wanted: Wanted) -> list[Ready]:
         if isinstance(taken, Frame):
-            return [partial(self.model.prepare_image, taken.picture, taken.view)]
-        assert isinstance(taken, Sample)
+            return [Ready(taken.name, taken.captured_s, partial(self.model.prepare_image, taken.picture, taken.view))]
+        if isinstance(taken, Sound):
+            windows = self._sound.push(taken) if self._sound is not None else []
+            prepare = self.model.prepare_sound
+            return [Ready(each.name, each.captured_s, partial(prepare, each.samples)) for each in windows]
         if taken.channels != wanted.channels:
             return []  # a few rows were read ahead for the columns of the model before
-        values = _picked(taken, self.wants.channels)
+        prepared = self._row(taken)
+        return [] if prepared is None else [Ready(taken.name, taken.captured_s, prepared)]
+
+    def _row(self, sample: Sample) -> Prepare | None:
+        values = _picked(sample, self.wants.channels)
         if self._windower is None:
-            return [partial(self.model.prepare_tensors, [values])]
-        if taken.after_gap:
+            return partial(self.model.prepare_row, values)
+        if sample.after_gap:
             self._windower.clear()
         rows = self._windower.push(values)
-        return [] if rows is None else [partial(self.model.prepare_rows, rows)]
+        return None if rows is None else partial(self.model.prepare_rows, rows)
 
 
 @dataclass(slots=True, eq=False)

@@ -17,12 +17,13 @@ from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.tflite import open_engine
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
 from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
 from edge_agent.tasks.decoder import build_decoder
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
+from edge_agent.transform.audio import AudioTransform, AudioWindower, Samples
 from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.picture import WHOLE, Picture, View
 from edge_agent.transform.prepared import Prepared
@@ -42,7 +43,7 @@ class Model:
         spec = manifest.input
         if not isinstance(spec, ImageInput | SignalInput) and manifest.task == "detection":
             raise ModelError("task detection needs pictures as its input", reason=Reason.INCOMPATIBLE)
-        if isinstance(spec, ImageInput | SignalInput) and len(engine.inputs) != 1:
+        if isinstance(spec, ImageInput | SignalInput | AudioInput) and len(engine.inputs) != 1:
             found = ", ".join(tensor.label for tensor in engine.inputs) or "none"
             raise ModelError(
                 f"input kind {spec.kind!r} needs a model with one input; this one takes {found}",
@@ -51,6 +52,7 @@ class Model:
             )
         self._image = ImageTransform(spec, engine.inputs[0]) if isinstance(spec, ImageInput) else None
         self._signal = SignalTransform(spec, engine.inputs[0]) if isinstance(spec, SignalInput) else None
+        self._audio = AudioTransform(spec, engine.inputs[0]) if isinstance(spec, AudioInput) else None
         self._decoder = build_decoder(manifest.task, manifest.output, engine.outputs, labels, engine.inputs)
 
     # --- one frame ------------------------------------------------------------------------------------------
@@ -75,6 +77,28 @@ class Model:
         if self._signal is None:
             raise self._takes_no("windows of rows")
         return Prepared((self._signal.apply(rows),))
+
+    def prepare_sound(self, samples: Samples) -> Prepared:
+        """A window [context + window] of mono sound, -1..1, at `sample_rate_hz`, as `sound_windower` cuts it.
+
+        Raises:
+            FrameError: it has another length or is not finite, or this model takes no sound.
+        """
+        if self._audio is None:
+            raise self._takes_no("sound")
+        return Prepared((self._audio.apply(samples),))
+
+    def prepare_row(self, values: Sequence[float]) -> Prepared:
+        """One row of plain numbers, dealt out to the inputs in their order.
+
+        Raises:
+            FrameError: another number of values than all inputs take together.
+        """
+        sizes = [int(np.prod(tensor.shape)) for tensor in self.engine.inputs]
+        if len(values) != sum(sizes):
+            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}")
+        row = np.asarray(values, np.float64)
+        return self.prepare_tensors(np.split(row, np.cumsum(sizes)[:-1]))
 
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
         """Real values for each input, in any shape that has the right number of them.
@@ -129,14 +153,15 @@ class Model:
 
     def disagreements(self, expected: Sequence[Sequence[Real]], found: Sequence[Sequence[Real]]) -> list[float]:
         """`tasks.agreement.disagreement` of each vector; raw values by their range over all of `expected`."""
-        spec, outputs = self.manifest.output, self.engine.outputs
+        spec, outputs, inputs = self.manifest.output, self.engine.outputs, self.engine.inputs
         ranges = output_ranges(expected) if expected else None
         pairs = zip(expected, found, strict=True)
-        return [disagreement(self.manifest.task, a, b, spec=spec, outputs=outputs, ranges=ranges) for a, b in pairs]
+        task = self.manifest.task
+        return [disagreement(task, a, b, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs) for a, b in pairs]
 
     def top1_agrees(self, expected: Sequence[Real], found: Sequence[Real]) -> bool:
-        spec, outputs = self.manifest.output, self.engine.outputs
-        return top1_agrees(self.manifest.task, expected, found, spec=spec, outputs=outputs)
+        spec, outputs, inputs = self.manifest.output, self.engine.outputs, self.engine.inputs
+        return top1_agrees(self.manifest.task, expected, found, spec=spec, outputs=outputs, inputs=inputs)
 
     # --- windows --------------------------------------------------------------------------------------------
 
@@ -155,6 +180,22 @@ class Model:
             raise self._takes_no("windows of rows")
         return Windower(self.manifest.input.window, self.manifest.input.stride)
 
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """Of the sound it takes; None of a model that takes none."""
+        spec = self.manifest.input
+        return spec.sample_rate_hz if isinstance(spec, AudioInput) else None
+
+    def sound_windower(self) -> AudioWindower:
+        """A new cutter of sound as this model takes it.
+
+        Raises:
+            FrameError: it takes none.
+        """
+        if not isinstance(self.manifest.input, AudioInput):
+            raise self._takes_no("sound")
+        return AudioWindower(self.manifest.input)
+
     # --- life -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -170,7 +211,10 @@ class Model:
 
     def _takes_no(self, what: str) -> FrameError:
         kind = self.manifest.input.kind
-        hint = {"image": "give it pictures", "signal": "give it rows of a sensor", "tensor": "give it plain numbers"}
+        hint = {
+            "image": "give it pictures", "signal": "give it rows of a sensor", "audio": "give it sound",
+            "tensor": "give it plain numbers",
+        }  # fmt: skip
         return FrameError(f"model {self.manifest.name} takes no {what}: its input kind is {kind!r}", hint=hint[kind])
 
 

@@ -1,13 +1,15 @@
-"""Inside a worker: capture, prepare, invoke and emit, each on its own thread, so that they overlap.
+"""Inside a worker: capturing, preparing and each stage on its own thread, so that they overlap.
 
-`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). A switch to
-another release is an order that travels between the frames: what was prepared for the old model is answered by it,
-and no frame is lost. Loading a model is left to `worker`; what a stage does with a frame, to `stage`; what the words
+`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). The last stage's
+thread also tells the answers: waking up another one for each frame cost more than it gained. A switch to another
+release is an order that travels between the frames: what was prepared for the old model is answered by it, and no frame
+is lost. Loading a model is left to `worker`; what a stage does with a frame, to `stage`; what the words
 become, to the supervisor.
 """
 
 import itertools
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Protocol
 
@@ -18,7 +20,7 @@ from edge_agent.inference.answers import tell
 from edge_agent.inference.capture import Captured, capture
 from edge_agent.inference.frame import Frame, Unusable, Wanted
 from edge_agent.inference.ipc import FrameFailed, Result, Serving, SourceEnded, SourceTrouble, StageStart, Word
-from edge_agent.inference.job import Ended, Job, Served, Switch, Turn
+from edge_agent.inference.job import Ended, Job, Ready, Served, Switch, Turn
 from edge_agent.inference.slots import ClosedError, Slots
 from edge_agent.inference.sources.source import Source
 from edge_agent.inference.stage import Stage
@@ -76,25 +78,30 @@ class Pipeline:
         self._live = is_live(config)
         waiting = _WAITING_ROWS if self._windows else 1 if self._live else _WAITING_FRAMES
         self._captured: Slots[_Item] = Slots(waiting, _is_order)
-        # Before each stage, and behind the last one.
+        # Before each stage.
         self._between: list[Slots[_Item]] = [
             Slots(1 if self._live and position == 0 else _WAITING_FRAMES, _is_order)
-            for position in range(len(self._stages) + 1)
+            for position in range(len(self._stages))
         ]
+        self._emitted = 0
+        self._source_ended = False
         self._longest_invoke_s = longest_invoke_s
         self._tallies = {stage.name: Tally(stage.name) for stage in self._stages}
         self._numbers = itertools.count(1)
         self._failures_told = 0
         self._answering: dict[str, Served] = {}  # what the preparing thread prepares for
         self._loaded: dict[str, Served] = {}  # what is to be closed in the end
+        self._outdated: SimpleQueue[Served | None] = SimpleQueue()
+        self._idle = Event()  # the last frame has been answered and no other waits
+        self._idle.set()
         self._wanted = Event()
         self._stopped = Event()
         bodies: list[tuple[str, Callable[[], None]]] = [
             ("capture", self._capture),
             ("prepare", self._prepare),
             *((stage.name, self._stage_body(position)) for position, stage in enumerate(self._stages)),
-            ("emit", self._emit),
             ("figures", self._tell_figures),
+            ("close", self._close_outdated),
         ]
         self._threads = [Thread(target=_until_closed, args=(body,), name=name, daemon=True) for name, body in bodies]
 
@@ -106,12 +113,23 @@ class Pipeline:
         """Answer with `new`, which is told by `Serving` once the last frame of the old release has been answered."""
         self._captured.put_urgent(Switch(stage, new))
 
+    @property
+    def busy(self) -> bool:
+        """Whether another frame is on its way already."""
+        return not self._idle.is_set()
+
+    def wait_idle(self, timeout_s: float) -> None:
+        """Until a frame has just been answered and none waits: the time to do what holds up a frame. Or not at all."""
+        if not self._idle.is_set():
+            self._clock.wait(self._idle, timeout_s)
+
     def stop(self) -> None:
         """End without working off what waits, and close the models."""
         self._stopped.set()
         self._wanted.set()
         for slots in (self._captured, *self._between):
             slots.close()
+        self._outdated.put(None)
         for thread in self._threads:
             thread.join()
         for tally in self._tallies.values():
@@ -128,7 +146,7 @@ class Pipeline:
         wants = [served.wants for stage, served in list(self._answering.items()) if stage in self._roots]
         every = all(want.channels for want in wants)
         channels = tuple(dict.fromkeys(name for want in wants for name in want.channels)) if every else ()
-        return Wanted(channels, next((want.sample_rate_hz for want in wants if want.sample_rate_hz), None))
+        return Wanted(channels, max((want.sample_rate_hz for want in wants if want.sample_rate_hz), default=None))
 
     def received(self, captured: Captured) -> None:
         if self._windows:
@@ -185,15 +203,26 @@ class Pipeline:
             served = self._answering.get(stage)
             if served is None:
                 continue
-            for number, prepare in enumerate(served.feed(captured, wanted)):
+            for number, ready in enumerate(self._fed(stage, served, captured, wanted)):
                 if number == len(jobs):
-                    jobs.append(Job(taken.name, taken.captured_s, served.capture_ms, frame, {}))
-                jobs[number].turns[stage] = Turn(served, prepare)
+                    jobs.append(Job(ready.name, ready.captured_s, served.capture_ms, frame, {}))
+                jobs[number].turns[stage] = Turn(served, ready.prepare)
                 if self._windows:
                     self._tallies[stage].entered()
         return jobs
 
+    def _fed(self, stage: str, served: Served, captured: Captured, wanted: Wanted) -> list[Ready]:
+        try:
+            return served.feed(captured, wanted)
+        except FrameError as error:
+            self._tallies[stage].entered()
+            self._failed(Unusable(captured.taken.name, str(error)), stage)
+        except SourceError as error:
+            self.trouble(error)
+        return []
+
     def _prepare_one(self, job: Job) -> None:
+        self._idle.clear()
         for stage, turn in list(job.turns.items()):
             assert turn.prepare is not None, "a frame is prepared once"
             began_s = self._clock.monotonic_s()
@@ -206,6 +235,7 @@ class Pipeline:
             turn.prepare = None  # and lets go of the picture
             turn.latency_ms["preprocess"] = (self._clock.monotonic_s() - began_s) * 1000
         if not job.turns:
+            self._rest()
             return
         job.seq = next(self._numbers)
         if not (self._windows and self._live):
@@ -219,38 +249,43 @@ class Pipeline:
     # --- invoke ---------------------------------------------------------------------------------------------
 
     def _stage_body(self, position: int) -> Callable[[], None]:
+        stage, source = self._stages[position], self._between[position]
+        last = position + 1 == len(self._stages)
+        pass_job = self._emit if last else self._between[position + 1].put
+        pass_order = self._emit if last else self._between[position + 1].put_order
+
         def run() -> None:
-            stage, source, sink = self._stages[position], self._between[position], self._between[position + 1]
             while True:
                 item = source.get()
                 if isinstance(item, Job):
                     stage.run(item)
-                    sink.put(item)
+                    pass_job(item)
                     continue
                 if isinstance(item, Switch) and item.stage == stage.name:
                     stage.switch(item.new)
-                sink.put_order(item)
+                pass_order(item)
 
         return run
 
-    # --- emit -----------------------------------------------------------------------------------------------
+    # --- emit, on the last stage's thread -------------------------------------------------------------------
 
-    def _emit(self) -> None:
-        emitted = 0
-        ended = False
-        while True:
-            item = self._between[-1].get()
-            if isinstance(item, Job):
-                emitted += self._emit_one(item)
-                continue
-            if isinstance(item, Switch):
-                self._hand_over(item)
-            else:
-                ended = True
-            if ended:  # said again to each release that will see no frame
-                for tally in self._tallies.values():
-                    self._say(tally.take())
-                self._say(SourceEnded(emitted))
+    def _emit(self, item: _Item) -> None:
+        if isinstance(item, Job):
+            self._rest()  # before it is told: what is told last is not held for what comes next
+            self._emitted += self._emit_one(item)
+            return
+        if isinstance(item, Switch):
+            self._hand_over(item)
+        else:
+            self._source_ended = True
+        if self._source_ended:  # said again to each release that will see no frame
+            for tally in self._tallies.values():
+                self._say(tally.take())
+            self._say(SourceEnded(self._emitted))
+
+    def _rest(self) -> None:
+        if not self._captured and not any(self._between):
+            self._idle.set()
 
     def _emit_one(self, job: Job) -> bool:
         """Say what became of it, and whether it was answered."""
@@ -271,7 +306,12 @@ class Pipeline:
         if new is not None:
             self._loaded[stage] = new
         if old is not None:
-            old.model.close()
+            self._outdated.put(old)
+
+    def _close_outdated(self) -> None:
+        """Not on a thread that frames wait for: giving memory back takes milliseconds."""
+        while (served := self._outdated.get()) is not None:
+            served.model.close()
             self._released()
 
     # --- all of them ------------------------------------------------------------------------------------------

@@ -65,6 +65,10 @@ class Slots(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def __len__(self) -> int:
+        """How many items wait, orders included."""
+        return len(self._items) + len(self._urgent)
+
     def close(self) -> None:
         with self._changed:
             self._closed = True

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,15 @@ from threading import Lock, Thread
 
 import numpy as np
 
-from edge_agent.clock import SystemClock
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
 from edge_agent.inference.fitness import check_input
 from edge_agent.inference.ipc import (
     Load,
     LoadFailed,
+    Notice,
     Order,
+    Result,
     SourceTrouble,
     Start,
     Stop,
@@ -43,6 +46,8 @@ from edge_agent.inference.sources.source import new_source
 from edge_agent.release.inputs import ImageInput
 from edge_agent.transform.prepared import Prepared
 
+_IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
+_HELD_S = 0.02  # results are sent together for at most so long
 _SOFTWARE_ERROR = 70  # sysexits.h EX_SOFTWARE
 _SWITCH_INTERVAL_S = 0.0005  # of the GIL: with Python's 5 ms a busy thread doubles the latency of invoke
 
@@ -58,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 def run(connection: socket.socket) -> None:
     """Do what the supervisor says, until it says Stop or is gone."""
-    voice = _Voice(connection)
+    voice = _Voice(connection, SystemClock())
     orders: SimpleQueue[Order] = SimpleQueue()
     Thread(target=_listen, args=(connection, orders), name="listen", daemon=True).start()
     start = orders.get()
@@ -82,6 +87,7 @@ class _Worker:
             clock,
             released=_give_memory_back,
         )
+        voice.busy = lambda: self._pipeline.busy
         self._feeding: dict[str, Model] = {}  # what is served; closed by the pipeline, but its manifest stays
 
     def run(self, orders: "SimpleQueue[Order]") -> None:
@@ -101,6 +107,7 @@ class _Worker:
     def _load(self, stage: str, directory: Path, digest: str) -> None:
         """Load and warm up a release beside the one that is running; says so where it cannot be."""
         start = self._start.stages[stage]
+        self._pipeline.wait_idle(_IDLE_S)
         try:
             model = open_release(directory, start.threads, delegate=start.delegate)
             try:
@@ -117,9 +124,10 @@ class _Worker:
             return
         if trouble is not None:
             self._voice.say(SourceTrouble(str(trouble), trouble.hint))
+        self._pipeline.wait_idle(_IDLE_S)
         _warm_up(model)
         self._feeding[stage] = model
-        self._pipeline.switch(stage, Served(digest, model))
+        self._pipeline.switch(stage, Served(digest, model, lambda told: self._voice.say(Notice(told, stage=stage))))
 
     def _check_input(self, stage: str, model: Model) -> SourceError | None:
         if self._start.stages[stage].crops_of is None:
@@ -142,17 +150,30 @@ def _warm_up(model: Model) -> None:
 
 
 class _Voice:
-    """Words to the supervisor, from any thread."""
+    """Words to the supervisor, from any thread, in order.
 
-    def __init__(self, connection: socket.socket) -> None:
+    While frames follow on each other's heels (`busy`) results are held for a moment and sent together: each sending wakes
+    the supervisor up, which then takes the core from the interpreter.
+    """
+
+    def __init__(self, connection: socket.socket, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
         self._lock = Lock()
+        self._held: list[bytes] = []
+        self._sent_s = 0.0
+        self.busy: Callable[[], bool] = lambda: False
 
     def say(self, word: Word) -> None:
         line = format_line(word)
         with self._lock:
+            self._held.append(line)
+            now_s = self._clock.monotonic_s()
+            if isinstance(word, Result) and now_s - self._sent_s < _HELD_S and self.busy():
+                return
+            lines, self._held, self._sent_s = b"".join(self._held), [], now_s
             try:
-                self._connection.sendall(line)
+                self._connection.sendall(lines)
             except OSError:
                 os._exit(0)  # the supervisor is gone
 

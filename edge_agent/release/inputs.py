@@ -58,7 +58,7 @@ class AudioInput:
     """How sound becomes the input tensor: mono, windows of `window` samples, `stride` samples apart.
 
     `features` waveform takes the samples themselves; the others cut the window into frames first, each `frame` samples
-    long and `hop` samples after the one before, and give [frames, bins] (`transform.audio` says what each computes).
+    long and `hop` samples after the one before, and give [frames, bins] (`transform.audio_features` says what each is).
     """
 
     kind: Literal["audio"] = "audio"
@@ -66,7 +66,8 @@ class AudioInput:
     window: int = 16_000  # samples
     stride: int = 8_000  # samples
     features: Literal["waveform", "spectrogram", "log_mel", "mfcc", "micro_frontend"] = "waveform"
-    amplitude: Literal["unit", "int16"] = "unit"  # the largest sample is 1.0, or 32767.0
+    # unit: -1..1; int16: -32768..32767; peak: the window's largest positive sample is 1.0
+    amplitude: Literal["unit", "int16", "peak"] = "unit"
     frame: int = 480
     hop: int = 320
     fft: int = 512
@@ -74,9 +75,10 @@ class AudioInput:
     mel_bins: int = 40  # of mfcc: the mel bins that the coefficients are made of
     low_hz: float = 20.0
     high_hz: float = 4000.0
+    log_offset: float = 1e-6  # of log_mel and mfcc: added before the logarithm
     mean: tuple[float, ...] | None = None  # real value = (feature - mean) / std, one each or one per bin
     std: tuple[float, ...] | None = None
-    context: int = 0  # samples of the window before that are put in front of this one
+    context: int = 0  # so many samples before the window are put in front of it; silence at the beginning
     tensor: str | None = None
 
     def __post_init__(self) -> None:
@@ -86,12 +88,17 @@ class AudioInput:
             raise ValueError(f"{', '.join(wrong)} must be at least 1")
         if self.context < 0:
             raise ValueError("context must not be negative")
+        if not (0 < self.log_offset < math.inf):
+            raise ValueError("log_offset must be more than 0")
         if self.features != "waveform" and self.frame > self.window:
             raise ValueError(f"a frame of {self.frame} samples is longer than the window of {self.window}")
         if self.features != "waveform" and self.frame > self.fft:
             raise ValueError(f"fft must be at least the {self.frame} samples of a frame")
-        if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
+        banded = self.features not in ("waveform", "spectrogram")
+        if banded and not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ValueError("low_hz and high_hz must be 0 <= low_hz < high_hz <= sample_rate_hz / 2")
+        if self.features == "mfcc" and self.bins > self.mel_bins:
+            raise ValueError(f"mfcc keeps {self.bins} coefficients of {self.mel_bins} mel bins; it must be fewer")
         _check_normalization(self.mean, self.std)
 
 

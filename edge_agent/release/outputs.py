@@ -1,5 +1,6 @@
 """The manifest's `output`: what the decoder of a task needs beside the tensors. Which key is whose: `tasks`."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,7 +47,9 @@ class OutputSpec:
     top_k: int | None = None  # at most so many predictions; None: 5 classes, every object
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     score_threshold: float = 0.0
-    background_class: int | None = None  # a class that stands for "nothing" and is not told
+    # a class that stands for "nothing" and is not told; None: the decoder's usual one (0 of ssd_anchors and ultraface,
+    # else none); -1: none
+    background_class: int | None = None
     # positions among the outputs; None: told apart by shape and name. What each place means is the decoder's:
     # ssd_postprocess boxes, classes, scores, count; ssd_anchors, blazeface, ultraface boxes, scores
     output_order: tuple[int, ...] | None = None
@@ -55,7 +58,8 @@ class OutputSpec:
     iou_threshold: float = 0.45  # two boxes of a class that overlap more are one object
     class_agnostic: bool = False  # of any class
     max_objects: int = 100
-    box_units: Literal["normalized", "pixels"] | None = None  # of the model's boxes; None: the decoder's usual one
+    # of the model's boxes; None: the decoder's usual one, of the YOLO heads told by their values
+    box_units: Literal["normalized", "pixels"] | None = None
     anchors: Anchors | None = None
     # pose, and detectors with landmarks
     keypoints: tuple[str, ...] = ()  # their names, in order
@@ -80,3 +84,7 @@ class OutputSpec:
             raise ValueError("max_objects must be at least 1")
         if any(position < 0 for position in self.output_order or ()):
             raise ValueError("output_order must hold positions from 0")
+        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):  # JSON written by Python may hold NaN
+            raise ValueError("scale and offset must be finite")
+        if self.threshold is not None and not 0 < self.threshold < math.inf:
+            raise ValueError(f"threshold must be more than 0, found {self.threshold}")

@@ -1,141 +1,153 @@
-"""Objects with boxes, from models that end in the SSD post-processing operator (its decoding and NMS are inside).
+"""Objects with boxes. What each family of heads makes of a model's outputs is left to `heads`; here is the rest.
 
-The operator's four outputs: tensorflow/lite/kernels/detection_postprocess.cc, kOutputTensorDetectionBoxes ff.:
-boxes [1, n, 4] as ymin, xmin, ymax, xmax in 0..1, classes [1, n], scores [1, n], count [1]; all float32.
+Threshold, suppression of what overlaps (`nms`), the way back into the picture, and labels are the same for all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec
-from edge_agent.tasks.prediction import Box, Prediction
+from edge_agent.tasks.heads.blazeface import BlazefaceHead
+from edge_agent.tasks.heads.fastestdet import FastestdetHead
+from edge_agent.tasks.heads.head import Head, Objects, Output, Real, not_numbers
+from edge_agent.tasks.heads.ssd_anchors import SsdAnchorsHead
+from edge_agent.tasks.heads.ssd_postprocess import OutputOrder, SsdPostprocessHead, objects, output_order
+from edge_agent.tasks.heads.ultraface import UltrafaceHead
+from edge_agent.tasks.heads.yolov5 import Yolov5Head
+from edge_agent.tasks.heads.yolov8 import Yolov8Head
+from edge_agent.tasks.keypoints import usual_names
+from edge_agent.tasks.nms import suppress
+from edge_agent.tasks.prediction import Box, Keypoint, Prediction
 from edge_agent.transform.placement import Placement
 from edge_agent.transform.prepared import Prepared
-from edge_agent.transform.tensor import Array, TensorSpec, dequantize
+from edge_agent.transform.tensor import Array, TensorSpec
+
+__all__ = ["DetectionDecoder", "Objects", "OutputOrder", "guess_decoder", "objects", "output_order"]
+
+Outputs = tuple[TensorSpec, ...]
+
+# In the order in which they are thought of: a head that asks more of the shapes comes first.
+_HEADS: dict[str, tuple[Callable[[OutputSpec, Outputs, Outputs], Head], Callable[[Outputs, Outputs], bool]]] = {
+    "ssd_postprocess": (SsdPostprocessHead.build, SsdPostprocessHead.is_likely),
+    "blazeface": (BlazefaceHead.build, BlazefaceHead.is_likely),
+    "ultraface": (UltrafaceHead.build, UltrafaceHead.is_likely),
+    "ssd_anchors": (SsdAnchorsHead.build, SsdAnchorsHead.is_likely),
+    "yolov5": (Yolov5Head.build, Yolov5Head.is_likely),
+    "yolov8": (Yolov8Head.build, Yolov8Head.is_likely),
+    "fastestdet": (FastestdetHead.build, FastestdetHead.is_likely),
+}
 
 
-class OutputOrder(NamedTuple):
-    """Positions among the model's outputs."""
-
-    boxes: int
-    classes: int
-    scores: int
-    number: int
+def guess_decoder(outputs: Outputs, inputs: Outputs) -> str | None:
+    """The decoder whose outputs have these shapes at this input (`OutputSpec.decoder`); None: not a known one."""
+    return next((name for name, (_, is_likely) in _HEADS.items() if is_likely(outputs, inputs)), None)
 
 
-class Objects(NamedTuple):
-    """What the operator found: n objects, real values."""
-
-    boxes: NDArray[np.float32]  # [n, 4] ymin, xmin, ymax, xmax, normalized
-    classes: NDArray[np.intp]  # [n]
-    scores: NDArray[np.float32]  # [n]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DetectionDecoder:
     """A class index beyond the labels has no label: label files of sparse data sets (COCO) often end early."""
 
     spec: OutputSpec
-    tensors: tuple[TensorSpec, ...]
+    tensors: Outputs
     labels: tuple[str, ...]
-    order: OutputOrder
+    head: Head
 
     @classmethod
-    def build(cls, spec: OutputSpec, outputs: tuple[TensorSpec, ...], labels: tuple[str, ...]) -> "DetectionDecoder":
-        """Find the four outputs.
+    def build(
+        cls, spec: OutputSpec, outputs: Outputs, labels: tuple[str, ...], inputs: Outputs = ()
+    ) -> "DetectionDecoder":
+        """Find the head's outputs, of the decoder that the manifest names, else of one guessed by their shapes.
 
         Raises:
-            ModelError: INCOMPATIBLE, they are not those of the operator.
+            ModelError: INCOMPATIBLE, they are not those of the decoder; LABELS_MISMATCH, there are more labels than
+                the model has classes.
         """
-        return cls(spec, outputs, labels, output_order(spec, outputs))
+        name = spec.decoder or guess_decoder(outputs, inputs) or "ssd_postprocess"
+        if name not in _HEADS:
+            raise ModelError(
+                f"output.decoder {name!r} does not find objects",
+                reason=Reason.INCOMPATIBLE,
+                hint=f"task detection has {', '.join(_HEADS)}",
+            )
+        head = _HEADS[name][0](spec, outputs, inputs)
+        if head.classes is not None and len(labels) > head.classes:
+            raise ModelError(
+                f"the model has {head.classes} classes; there are {len(labels)} labels",
+                reason=Reason.LABELS_MISMATCH,
+                hint="use the label file this model was trained with: one label a line",
+            )
+        return cls(spec, outputs, labels or head.usual_labels, head)
+
+    @property
+    def capacity(self) -> int:
+        """The most objects that `objects` may give: where it does, weaker ones were left out."""
+        return self.head.thinned or self.spec.max_objects
 
     def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:
-        """Objects at or above the threshold, the best first, boxes in source px.
+        """Objects at or above the threshold, the best first, boxes and keypoints in source px.
 
-        Without a placement boxes stay normalized, 0..1 of the model's input.
+        Without a placement they stay normalized, 0..1 of the model's input.
         """
-        real = [dequantize(stored, tensor) for stored, tensor in zip(outputs, self.tensors, strict=True)]
-        boxes, classes, score = objects(real, self.order)
-        if not (np.isfinite(score).all() and np.isfinite(boxes).all()):
-            raise ModelError("the model gave boxes or scores that are not numbers", reason=Reason.TRIAL_ERRORS)
+        stored = [Output(array, tensor) for array, tensor in zip(outputs, self.tensors, strict=True)]
+        found = self._found(stored, self.spec.score_threshold)
         placement = prepared.placement or Placement.fit("stretch", (1, 1), (1, 1))
-        found: list[Prediction] = []
-        for position in np.argsort(-score, kind="stable"):
-            if score[position] < self.spec.score_threshold:
-                break
-            top, left, bottom, right = (float(value) for value in boxes[position])
+        predictions: list[Prediction] = []
+        for position in range(len(found.scores)):
+            top, left, bottom, right = (float(value) for value in found.boxes[position])
             box = placement.to_source(Box(left, top, right, bottom))
             if box.left < box.right and box.top < box.bottom:  # else wholly outside of the picture, in a letterbox bar
-                index = int(classes[position])
-                label = self.labels[index] if 0 <= index < len(self.labels) else None
-                found.append(Prediction(index, float(score[position]), label, box))
-        return found[: self.spec.top_k]
+                index, score = int(found.classes[position]), float(found.scores[position])
+                keypoints = self._keypoints(found, position, placement)
+                predictions.append(Prediction(index, score, self._label(index), box, keypoints))
+        return predictions[: self.spec.top_k]
 
+    def objects(self, real_outputs: Sequence[Real]) -> Objects:
+        """What `decode` sees of real outputs, the best first, before it goes back into the picture.
 
-def objects(real: Sequence[NDArray[np.float32]], order: OutputOrder) -> Objects:
-    """The outputs cut to the number of objects that they hold."""
-    boxes, classes, score = (real[position] for position in order[:3])
-    told = float(real[order.number].reshape(-1)[0])
-    count = int(min(max(told, 0.0), score.size)) if np.isfinite(told) else score.size
-    indices = np.nan_to_num(classes.reshape(-1)[:count], nan=-1.0, posinf=-1.0, neginf=-1.0)
-    return Objects(boxes.reshape(-1, 4)[:count], np.rint(indices).astype(np.intp), score.reshape(-1)[:count])
+        Objects down to half the threshold are in it too, so that one that is just below it can be judged.
 
+        Raises:
+            ModelError: TRIAL_ERRORS, they are not numbers.
+        """
+        outputs = [Output.of_real(real, tensor) for real, tensor in zip(real_outputs, self.tensors, strict=True)]
+        floor = 0.0 if self.head.thinned else self.spec.score_threshold / 2
+        return self._found(outputs, floor)
 
-def output_order(spec: OutputSpec, outputs: tuple[TensorSpec, ...]) -> OutputOrder:
-    """Which output is which: as the manifest says, else boxes and count by shape, classes and scores by name.
-
-    Raises:
-        ModelError: INCOMPATIBLE.
-    """
-    order = OutputOrder(*spec.output_order) if spec.output_order is not None else _guessed(outputs)
-    if order is None or sorted(order) != [0, 1, 2, 3] or len(outputs) != 4 or not _fits(order, outputs):
-        found = ", ".join(tensor.label for tensor in outputs)
-        raise ModelError(
-            "detection needs four outputs, boxes [1, n, 4], classes [1, n], scores [1, n] and count [1]"
-            f"{f' in the order {spec.output_order}' if spec.output_order else ''}; this model gives {found}",
-            reason=Reason.INCOMPATIBLE,
-            hint="use a model that ends in TFLite_Detection_PostProcess, or task 'raw'",
+    def _found(self, outputs: Sequence[Output], floor: float) -> Objects:
+        with np.errstate(over="ignore", invalid="ignore"):  # of absurd numbers; what becomes of them is seen here
+            found = self.head.candidates(outputs, floor)
+        if not all(np.isfinite(part).all() for part in found if part is not None):
+            raise not_numbers()
+        if self.head.thinned is not None:
+            return found.picked(np.argsort(-found.scores, kind="stable"))
+        has_area = (found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1])
+        found = found.picked(has_area)
+        kept = suppress(
+            found.boxes,
+            found.scores,
+            None if self.spec.class_agnostic else found.classes,
+            iou_threshold=self.spec.iou_threshold,
+            max_objects=self.spec.max_objects,
         )
-    return order
+        return found.picked(kept)
 
+    def _label(self, index: int) -> str | None:
+        """Labels may leave the background out: they are one fewer than the classes then."""
+        background, classes = self.head.background, self.head.classes
+        if classes is not None and 0 <= background < classes and len(self.labels) == classes - 1:
+            index -= index > background
+        return self.labels[index] if 0 <= index < len(self.labels) else None
 
-def _fits(order: OutputOrder, outputs: tuple[TensorSpec, ...]) -> bool:
-    boxes, classes, score, count = (outputs[position] for position in order)
-    elements = [int(np.prod(tensor.shape)) for tensor in (boxes, classes, score, count)]
-    numbers = all(tensor.dtype.kind in "uif" for tensor in outputs)
-    return numbers and boxes.shape[-1:] == (4,) and elements == [elements[1] * 4, elements[1], elements[1], 1]
-
-
-def _guessed(outputs: tuple[TensorSpec, ...]) -> OutputOrder | None:
-    boxes = [position for position, tensor in enumerate(outputs) if len(tensor.shape) == 3 and tensor.shape[-1] == 4]
-    count = [position for position, tensor in enumerate(outputs) if len(tensor.shape) < 2]
-    rest = [position for position in range(len(outputs)) if position not in (*boxes, *count)]
-    if len(boxes) != 1 or len(count) != 1 or len(rest) != 2:
-        return None
-    first, second = rest
-    if _names_scores_first(outputs[first].name, outputs[second].name):
-        first, second = second, first
-    return OutputOrder(boxes[0], first, second, count[0])
-
-
-def _names_scores_first(first: str, second: str) -> bool:
-    """Whether of two outputs [1, n] the first one holds the scores.
-
-    The operator names them `…:1` (classes) and `…:2` (scores). The TensorFlow 2 detection exporter
-    (models/research/object_detection/export_tflite_graph_lib_tf2.py, and its notebook's signature) names
-    `StatefulPartitionedCall:1` (scores) and `:2` (classes), in whatever order. Others use words.
-    """
-    if "score" in first.lower() or "class" in second.lower() or "category" in second.lower():
-        return True
-    if "score" in second.lower() or "class" in first.lower() or "category" in first.lower():
-        return False
-    numbers = [name.rpartition(":")[2] for name in (first, second)]
-    if all(number.isdecimal() for number in numbers):
-        descending = int(numbers[0]) > int(numbers[1])
-        return not descending if first.startswith("StatefulPartitionedCall") else descending
-    return False
+    def _keypoints(self, found: Objects, position: int, placement: Placement) -> tuple[Keypoint, ...]:
+        if found.keypoints is None:
+            return ()
+        rows = found.keypoints[position]
+        names = self.spec.keypoints or usual_names(len(rows))
+        points = [(placement.point_to_source(float(x), float(y)), float(score)) for x, y, score in rows]
+        return tuple(
+            Keypoint(x, y, score, names[index] if index < len(names) else None)
+            for index, ((x, y), score) in enumerate(points)
+        )

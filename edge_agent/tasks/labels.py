@@ -1,6 +1,8 @@
-"""Label files: one label a line, the line's number being the class index."""
+"""Label files: one label a line, the line's number being the class index; and whether they fit a model's classes."""
 
 import re
+
+from edge_agent.errors import ModelError, Reason
 
 _NUMBERED = re.compile(r"(\d+)[ \t:,]+(\S.*)")
 
@@ -33,3 +35,28 @@ def parse_labels(content: bytes) -> tuple[str, ...]:
 
 def format_labels(labels: tuple[str, ...]) -> bytes:
     return "".join(f"{label}\n" for label in labels).encode()
+
+
+def check_labels(labels: tuple[str, ...], classes: int) -> None:
+    """No labels at all, or one for each class.
+
+    Raises:
+        ModelError: LABELS_MISMATCH, with both numbers.
+    """
+    if not labels or len(labels) == classes:
+        return
+    hint = "use the label file this model was trained with: one label a line, a background class too"
+    if classes == 1:
+        hint = "a model with one score takes one label: that of a score near 1"
+    elif len(labels) == classes - 1:
+        hint = (
+            "one class more than labels: the model most likely has a background class. Put a line for it where the "
+            "model has it (mostly first), and state output.background_class"
+        )
+    elif len(labels) == classes + 1:
+        hint = (
+            "one label more than classes: most likely the label of a background class (mostly the first line) that "
+            "this model does not have. Take that line out"
+        )
+    has = f"{classes} classes" if classes != 1 else "one score"
+    raise ModelError(f"the model has {has}; there are {len(labels)} labels", reason=Reason.LABELS_MISMATCH, hint=hint)

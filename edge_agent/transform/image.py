@@ -75,15 +75,21 @@ class ImageTransform:
             FrameError: the picture cannot be decoded.
         """
         if isinstance(picture, YuvPicture):
-            name, orientation = picture.name, 1
-            pixels, placement = self._place(picture, picture.size_px, turned(orientation, view.rotate_deg), view.roi)
-            return self._lut.apply(pixels), placement
-        image = picture.open() if isinstance(picture, EncodedPicture) else picture
-        name = picture.name if isinstance(picture, EncodedPicture) else getattr(image, "filename", "") or "the picture"
-        check_size(image.size, name)
+            return self._apply(picture, picture.size_px, turned(1, view.rotate_deg), view.roi)
+        if isinstance(picture, EncodedPicture):
+            with decoding(picture.name):
+                orientation = turned(picture.orientation, view.rotate_deg)
+                return self._apply(picture, picture.size_px, orientation, view.roi)
+        name = getattr(picture, "filename", "") or "the picture"
+        check_size(picture.size, name)
         with decoding(name):
-            orientation = turned(image.getexif().get(_ORIENTATION_TAG, 1), view.rotate_deg)
-            pixels, placement = self._place(picture, image.size, orientation, view.roi)
+            orientation = turned(picture.getexif().get(_ORIENTATION_TAG, 1), view.rotate_deg)
+            return self._apply(picture, picture.size, orientation, view.roi)
+
+    def _apply(
+        self, picture: Picture, stored_px: tuple[int, int], orientation: int, roi: Box | None
+    ) -> tuple[Array, Placement]:
+        pixels, placement = self._place(picture, stored_px, orientation, roi)
         return self._lut.apply(pixels), placement
 
     def _place(

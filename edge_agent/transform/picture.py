@@ -27,6 +27,7 @@ _DECODING_ERRORS = (
     NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 
+_ORIENTATION_TAG = 0x0112
 Rotation = Literal[0, 90, 180, 270]
 Plane = NDArray[np.uint8]
 
@@ -50,6 +51,9 @@ class EncodedPicture:
     name: str
     size_px: tuple[int, int]  # as stored: a camera's JPEG may be meant to be turned
     _decoded: dict[tuple[str, tuple[int, int]], Image.Image] = field(default_factory=dict, repr=False)
+    _opened: list[Image.Image] = field(
+        default_factory=list, repr=False
+    )  # whose header has been read, for the first use
 
     def decoded(self, mode: str, at_least_px: tuple[int, int] | None = None) -> tuple[Image.Image, tuple[float, float]]:
         """The pixels, of a JPEG at the largest reduction that leaves `at_least_px`; and its px for each px of width and
@@ -60,24 +64,32 @@ class EncodedPicture:
         Raises:
             OSError, ValueError, ...: as pillow does; see `decoding`.
         """
-        image = self.open()
+        image = self._take()
         drafted = image.draft(mode, at_least_px) if at_least_px is not None else None
         key = (image.mode, image.size)
         known = self._decoded.get(key)
         if known is None:
+            image.decodermaxblock = len(self.content)  # type: ignore[attr-defined]  # all at once: each block is a call
             image.load()
             known = self._decoded[key] = image
         # The last row and column of a reduced JPEG may be covered partly: `draft` tells the true extent.
         extent = (drafted[1][2], drafted[1][3]) if drafted is not None else self.size_px
         return known, (extent[0] / self.size_px[0], extent[1] / self.size_px[1])
 
-    def open(self) -> Image.Image:
-        """A new, lazy Image: decoding it (maybe at reduced size) changes no other.
+    @property
+    def orientation(self) -> int:
+        """As EXIF has it (1 to 8); 1, upright, where it says nothing."""
+        image = self._take()
+        found = image.getexif().get(_ORIENTATION_TAG, 1)
+        self._opened.append(image)
+        return int(found) if isinstance(found, int) else 1
 
-        Raises:
-            FrameError: it cannot be opened.
-        """
-        return _open(self.content, self.name)
+    def _take(self) -> Image.Image:
+        """A lazy Image that is nobody else's: decoding it at reduced size changes no other."""
+        try:
+            return self._opened.pop()
+        except IndexError:
+            return _open(self.content, self.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +130,8 @@ def open_picture(content: bytes, name: str) -> EncodedPicture:
     Raises:
         FrameError: not a picture, or one too large to be decoded.
     """
-    return EncodedPicture(content, name, _open(content, name).size)
+    image = _open(content, name)
+    return EncodedPicture(content, name, image.size, _opened=[image])
 
 
 def check_size(size_px: tuple[int, int], name: str) -> None:

@@ -14,9 +14,9 @@ from PIL import Image
 
 from edge_agent.clock import SystemClock
 from edge_agent.config.pipeline import Crops
-from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig
+from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig, WavSource
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Frame, Unusable
+from edge_agent.inference.frame import Frame, Sound, Unusable
 from edge_agent.inference.ipc import (
     Figures,
     FrameFailed,
@@ -32,7 +32,7 @@ from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model
 from edge_agent.inference.pipeline import Pipeline
 from edge_agent.inference.stage import pick_crops
-from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.release.manifest import Manifest
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Box, Prediction
@@ -404,7 +404,7 @@ def test_rows_of_plain_numbers_are_answered_one_by_one() -> None:
     with running(source, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
         pipeline.switch("main", Served("one", model(answer, TensorInput(), (1, 2))))
         heard.until(SourceEnded)
-    assert [result.answers["main"].results[0]["score"] for result in heard.of(Result)] == [0.5, 3.0]
+    assert [result.answers["main"].results[0]["value"] for result in heard.of(Result)] == [0.5, 3.0]
 
 
 def test_a_source_in_trouble_is_told_and_a_release_can_be_switched_meanwhile() -> None:
@@ -572,11 +572,14 @@ def test_stages_side_by_side_see_the_same_frame_and_are_switched_one_by_one() ->
 
 def test_a_stage_that_fails_takes_nothing_from_the_other() -> None:
     stages = {"good": StageStart(), "bad": StageStart()}
-    with running_stages(SimSource(["a", "b"]), stages) as (pipeline, heard):
+    gate = Semaphore(0)
+    with running_stages(SimSource(["a", "b"], gate), stages) as (pipeline, heard):
         pipeline.switch("bad", Served("x", model(lambda _: None)))
         pipeline.switch("good", Served("y", model(says(0))))
+        heard.until(Serving, count=2)
+        gate.release(2)
         heard.until(SourceEnded)
-    assert [list(result.answers) for result in heard.of(Result)][-1] == ["good"]
+    assert [list(result.answers) for result in heard.of(Result)] == [["good"], ["good"]]
     assert {(each.stage, each.of_model) for each in heard.of(FrameFailed)} == {("bad", True)}
 
 
@@ -598,3 +601,45 @@ def test_which_crops_are_looked_at_is_configured(crops: Crops, expected: list[tu
         Prediction(2, 0.5, "dog", Box(0, 0, 4, 4)),
     ]
     assert pick_crops(predictions, crops) == expected
+
+
+# --- sound ----------------------------------------------------------------------------------------------------
+
+
+def test_sound_becomes_windows_and_each_is_answered_once() -> None:
+    spec = AudioInput(sample_rate_hz=8000, window=100, stride=50, low_hz=20, high_hz=4000)
+    seen: list[float] = []
+
+    def answer(inputs: Sequence[Array]) -> Sequence[Array]:
+        seen.append(float(inputs[0][0, 0]))
+        return [np.eye(3, dtype=np.float32)[:1]]
+
+    blocks: list[Item] = [
+        Sound(f"w#{start}", 100.0 + start / 8000, (np.arange(start, start + 80) / 1000).astype(np.float32), 8000)
+        for start in range(0, 400, 80)
+    ]
+    config = WavSource("wav", Path("/nowhere"))
+    with running(SimSource(blocks), config) as (pipeline, heard):
+        pipeline.switch("main", Served("one", model(answer, spec, (1, 100))))
+        heard.until(SourceEnded)
+    assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3], abs=1e-6)
+    assert heard.totals() == (7, 7, 0, 0)
+
+
+def test_several_models_of_rows_each_get_their_own_columns_and_windows() -> None:
+    answer = says(0)
+    source = SimSource([sample(number, 1.0, 2.0, 3.0, channels=("a", "b", "c")) for number in range(12)])
+    stages = {"slow": StageStart(), "fast": StageStart()}
+    gate = Semaphore(0)
+    source._gate = gate
+    with running_stages(source, stages, CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
+        pipeline.switch("slow", Served("s", rows_model(answer, SignalInput(channels=("a", "b"), window=4, stride=4))))
+        pipeline.switch("fast", Served("f", rows_model(answer, SignalInput(channels=("c",), window=3, stride=3))))
+        heard.until(Serving, count=2)
+        gate.release(12)
+        heard.until(SourceEnded)
+    assert source.asked_for[-1] == ("a", "b", "c")
+    answered = [list(result.answers) for result in heard.of(Result)]
+    assert answered.count(["slow", "fast"]) == 1  # at row 12
+    assert sum("slow" in each for each in answered) in (2, 3)  # rows may have been read ahead for fewer columns
+    assert sum("fast" in each for each in answered) in (3, 4)

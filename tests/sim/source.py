@@ -8,9 +8,9 @@ from typing import Self
 from PIL import Image
 
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Frame, Sample, Unusable, Wanted
+from edge_agent.inference.frame import Frame, Sample, Sound, Unusable, Wanted
 
-Item = Frame | Sample | Unusable | SourceError
+Item = Frame | Sample | Sound | Unusable | SourceError
 
 
 class SimSource:
@@ -26,7 +26,7 @@ class SimSource:
         self.opened = 0
         self.asked_for: list[tuple[str, ...]] = []  # the channels of each call
 
-    def take(self, wanted: Wanted) -> Frame | Sample | Unusable | None:
+    def take(self, wanted: Wanted) -> Frame | Sample | Sound | Unusable | None:
         if self.taken == len(self._script):
             return None
         if self._gate is not None:

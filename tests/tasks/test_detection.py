@@ -8,7 +8,7 @@ import pytest
 from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.decoder import build_decoder
-from edge_agent.tasks.detection import OutputOrder, output_order
+from edge_agent.tasks.detection import DetectionDecoder, OutputOrder, output_order
 from edge_agent.tasks.prediction import Box, Prediction
 from edge_agent.transform.placement import Placement
 from edge_agent.transform.prepared import Prepared
@@ -143,3 +143,41 @@ def test_other_outputs_are_incompatible(few: tuple[TensorSpec, ...]) -> None:
         build_decoder("detection", OutputSpec(), few, LABELS)
     assert caught.value.reason is Reason.INCOMPATIBLE
     assert caught.value.hint
+
+
+def test_a_class_that_stands_for_nothing_is_not_told() -> None:
+    decoder = build_decoder("detection", OutputSpec(background_class=0), OPERATOR, LABELS)
+    assert [found.index for found in decoder.decode(outputs(ONE, OTHER), Prepared())] == [1]
+
+
+def test_boxes_in_px_of_the_input_are_divided_by_its_size() -> None:
+    px = ((30.0, 20.0, 150.0, 60.0), 1.0, 0.75)
+    inputs = (TensorSpec("image", (1, 300, 100, 3), np.dtype(np.float32)),)
+    decoder = build_decoder("detection", OutputSpec(box_units="pixels"), OPERATOR, LABELS, inputs)
+    found = decoder.decode(outputs(px), Prepared(placement=PICTURE))
+    assert found[0].box is not None
+    corners = (found[0].box.left, found[0].box.top, found[0].box.right, found[0].box.bottom)
+    assert corners == pytest.approx((40, 10, 120, 50), abs=1e-4)
+
+
+def test_a_decoder_of_another_task_finds_no_objects() -> None:
+    with pytest.raises(ModelError, match="'movenet' does not find objects") as caught:
+        build_decoder("detection", OutputSpec(decoder="movenet"), OPERATOR, LABELS)
+    assert caught.value.reason is Reason.INCOMPATIBLE
+    assert caught.value.hint is not None
+    assert "yolov8" in caught.value.hint
+
+
+def test_what_may_be_judged_reaches_down_to_half_the_threshold() -> None:
+    """Of heads that are read here; the operator has chosen by itself."""
+    inputs = (TensorSpec("image", (1, 64, 64, 3), np.dtype(np.float32)),)
+    head = (TensorSpec("head", (1, 5, 84), np.dtype(np.float32)),)
+    numbers = np.zeros((1, 5, 84), np.float32)
+    numbers[0, :, :3] = ((0.2, 0.5, 0.8), (0.5, 0.5, 0.5), (0.1, 0.1, 0.1), (0.1, 0.1, 0.1), (0.7, 0.35, 0.2))
+    decoder = DetectionDecoder.build(OutputSpec(decoder="yolov8", score_threshold=0.5), head, (), inputs)
+    assert [found.score for found in decoder.decode([numbers], Prepared())] == pytest.approx([0.7])
+    assert decoder.objects([numbers]).scores.tolist() == pytest.approx([0.7, 0.35])
+    assert decoder.capacity == 100
+    operator = DetectionDecoder.build(OutputSpec(score_threshold=0.6), OPERATOR, ())
+    assert operator.objects(outputs(OTHER, ONE)).scores.tolist() == [0.75, 0.5]
+    assert operator.capacity == 3

@@ -4,7 +4,14 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from edge_agent.clock import Clock
-from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig, VideoSource
+from edge_agent.config.sources import (
+    CsvSource,
+    FolderSource,
+    MicrophoneSource,
+    SourceConfig,
+    VideoSource,
+    WavSource,
+)
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Taken, Unusable, Wanted
 
@@ -42,4 +49,12 @@ def new_source(config: SourceConfig, clock: Clock) -> Source:
         from edge_agent.inference.sources.csv_rows import CsvRows
 
         return CsvRows(config, clock)
+    if isinstance(config, WavSource):
+        from edge_agent.inference.sources.wav import WavFiles
+
+        return WavFiles(config, clock)
+    if isinstance(config, MicrophoneSource):
+        from edge_agent.inference.sources.microphone import Microphone
+
+        return Microphone(config, clock)
     raise SourceError(f"this agent has no source of kind {config.kind}", hint="update edge-deploy")
