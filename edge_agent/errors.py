@@ -75,6 +75,10 @@ class WorkerCrashedError(EdgeError):
     """The worker process ended, or never answered, while something was expected of it."""
 
 
+class TriggerError(EdgeError):
+    """What a trigger was to do could not be done; the next time it may be."""
+
+
 class LinkError(EdgeError):
     """The broker cannot be reached, or refuses us."""
 

@@ -14,8 +14,9 @@ PACKAGES = ("edge_agent", "converter")
 
 # Each imports only what stands to its left (a package may import itself).
 DEVICE = (
-    "errors", "schema", "clock", "histogram", "disk", "config", "plugins", "release", "transform", "tasks", "inference",
-    "update", "telemetry", "link", "notify", "control", "console", "service", "bench", "doctor", "commands", "cli",
+    "errors", "schema", "clock", "histogram", "disk", "database", "config", "plugins", "release", "transform", "tasks",
+    "inference", "update", "telemetry", "link", "notify", "control", "console", "service", "bench", "doctor", "commands",
+    "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
@@ -37,7 +38,8 @@ ONLY_IN = {
     "serial": ("edge_agent/inference/sources/serial_lines.py",),
     "smbus2": ("edge_agent/inference/sources/i2c.py",),
     "psutil": ("edge_agent/telemetry/resources.py",),
-    "sqlite3": ("edge_agent/telemetry/outbox.py",),
+    "sqlite3": ("edge_agent/database.py",),
+    "gpiod": ("edge_agent/inference/triggers/gpio.py",),
     "cryptography": ("converter/publish/keys.py",),
     "flatbuffers": ("converter/tflite_schema.py",),
     "click": (

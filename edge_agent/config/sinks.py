@@ -1,9 +1,11 @@
 """Where results go, and what they set off: `sinks = [{ kind = ... }]` and `[[pipeline.NAME.triggers]]`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from edge_agent.config.checks import check_identifier, check_not_negative, check_positive, check_share
 
@@ -50,8 +52,7 @@ class WebhookSink:
     def __post_init__(self) -> None:
         check_positive(timeout_s=self.timeout_s, waiting=self.waiting, retry_s=self.retry_s)
         check_not_negative(min_interval_s=self.min_interval_s)
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url {self.url!r} must begin with http:// or https://")
+        _check_url(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,23 @@ class PluginSink:
     options: Mapping[str, Any] = field(default_factory=dict)  # handed to it
 
 
+def _check_url(url: str) -> None:
+    """What can be asked for as it stands. What it is, no message tells: a webhook's path is a secret often."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("url must begin with http:// or https://")
+    if not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise ValueError("url must be printable ASCII: write everything else as %XX")
+    try:
+        parts = urlsplit(url)
+        known = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("url must name a host, and if a port then one of 1 to 65535")
+    if "@" in parts.netloc:
+        raise ValueError("url must not hold a user and password: put an Authorization line into the header_file")
+
+
 SinkConfig = MqttSink | JsonlSink | WebhookSink | SqliteSink | PreviewSink | PluginSink
 
 
@@ -116,6 +134,10 @@ class When:
         check_not_negative(for_s=self.for_s, gap_s=self.gap_s)
         if self.at_least < 1:
             raise ValueError("at_least must be at least 1")
+        if self.above is not None and self.below is not None and self.above >= self.below:
+            raise ValueError("above must be less than below: no value is both")
+        if self.roi is not None and (self.roi[0] >= self.roi[2] or self.roi[1] >= self.roi[3]):
+            raise ValueError("roi must be left, top, right, bottom with left < right and top < bottom")
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ class Topics:
     def result(self, device: str, pipeline: str) -> str:
         return f"{self.prefix}/device/{device}/result/{pipeline}"
 
+    def trigger(self, device: str, name: str) -> str:
+        return f"{self.prefix}/device/{device}/trigger/{name}"
+
     def echo(self, device: str) -> str:
         """The device's own barrier; a publisher uses it with an id of its own."""
         return f"{self.prefix}/device/{device}/echo"

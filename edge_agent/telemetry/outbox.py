@@ -1,22 +1,19 @@
-"""The durable spool of what is to be sent: a bounded ring of records in SQLite. The only place that imports it.
+"""The durable spool of what is to be sent: a bounded ring of records in SQLite.
 
 A record is freed by the collector's acknowledgement where one has ever come, because a PUBACK only says that the
 broker has it; where none ever has, nobody collects end to end, and the PUBACK frees it. When it is full the oldest
-records go. Formatting and sending are left to `report` and `link`.
+records go. Formatting and sending are left to `report` and `link`; what damage does, to `database`.
 """
 
-import contextlib
 import secrets
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Self, TypeVar
 
-from edge_agent.disk import open_disk
-from edge_agent.errors import Reason, StorageError
+from edge_agent.database import Connection, Database
 
 T = TypeVar("T")
 _TABLES = """
@@ -49,7 +46,6 @@ class Outbox:
     """
 
     def __init__(self, path: Path, *, capacity: int) -> None:
-        self._path = path
         self._capacity = capacity
         self._lock = RLock()
         self._run = secrets.token_hex(4)
@@ -57,9 +53,8 @@ class Outbox:
         self._sent_id = 0  # everything up to here has been handed out on this connection
         self._historical_id = 0
         self.lost = 0  # records that the ring has pushed out, unsent or unacknowledged, since the opening
-        self.set_aside: Path | None = None  # where a damaged database has gone
-        with _storage_errors(path):
-            self._database = self._open()
+        hint = "free some space; telemetry goes on by itself"
+        self._database = Database(path, _TABLES, began_anew=self._begin_anew, full_hint=hint)
         self.rewind()
 
     def __enter__(self) -> Self:
@@ -71,10 +66,15 @@ class Outbox:
         with self._lock:
             self._database.close()
 
+    @property
+    def set_aside(self) -> Path | None:
+        """Where a damaged database has gone."""
+        return self._database.set_aside
+
     def append(self, stream: str, payload: bytes) -> int:
         """Add a record to `stream`; returns its number there."""
 
-        def insert(database: sqlite3.Connection) -> tuple[int, int]:
+        def insert(database: Connection) -> tuple[int, int]:
             seq = self._next_seq.get(stream, 1)
             row = (f"{stream}-{self._run}", seq, payload)
             database.execute("INSERT INTO record (stream, seq, payload) VALUES (?, ?, ?)", row)
@@ -93,7 +93,7 @@ class Outbox:
     def unsent(self, limit: int) -> list[Record]:
         """The oldest records not yet handed out since `rewind`, which they now are."""
 
-        def select(database: sqlite3.Connection) -> list[Record]:
+        def select(database: Connection) -> list[Record]:
             rows = database.execute(
                 "SELECT id, stream, seq, payload FROM record WHERE id > ? ORDER BY id LIMIT ?", (self._sent_id, limit)
             ).fetchall()
@@ -106,7 +106,7 @@ class Outbox:
     def rewind(self) -> None:
         """A new connection: whatever was on its way may be lost, so all that is still here is unsent again."""
 
-        def newest(database: sqlite3.Connection) -> int:
+        def newest(database: Connection) -> int:
             return int(database.execute("SELECT coalesce(max(id), 0) FROM record").fetchone()[0])
 
         self._historical_id = self._do(newest)
@@ -123,7 +123,7 @@ class Outbox:
     def acknowledged(self, stream: str, seq: int) -> None:
         """A collector has everything of `stream` up to `seq`. From now on only its word frees."""
 
-        def free(database: sqlite3.Connection) -> None:
+        def free(database: Connection) -> None:
             database.execute("INSERT INTO collector SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM collector)")
             database.execute("DELETE FROM record WHERE stream = ? AND seq <= ?", (stream, seq))
 
@@ -133,66 +133,12 @@ class Outbox:
         """Records held."""
         return self._do(lambda database: int(database.execute("SELECT count(*) FROM record").fetchone()[0]))
 
-    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction; a database found damaged is set aside and the work done on a new one."""
-        with self._lock, _storage_errors(self._path):
-            try:
-                with self._database:
-                    return work(self._database)
-            except sqlite3.OperationalError:
-                raise  # full, read-only, locked: not damage
-            except sqlite3.DatabaseError:
-                self._database.close()
-                self._set_aside()
-                self._database = self._open()
-                with self._database:
-                    return work(self._database)
+    def _do(self, work: Callable[[Connection], T]) -> T:
+        with self._lock:
+            return self._database.do(work)
 
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return self._connect()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            self._set_aside()
-            return self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, check_same_thread=False)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA journal_size_limit = 4194304")
-            (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            database.executescript(_TABLES)
-        except sqlite3.Error:
-            database.close()
-            raise
-        return database
-
-    def _set_aside(self) -> None:
-        disk = open_disk(self._path.parent)
-        damaged = f"{self._path.name}.damaged"
-        for suffix in ("-wal", "-shm"):
-            disk.remove(self._path.name + suffix)
-        disk.remove(damaged)  # one is kept: the newest
-        disk.rename(self._path.name, damaged)
-        self.set_aside = self._path.with_name(damaged)
+    def _begin_anew(self) -> None:
+        """The database was damaged: what it held is lost, and so are the numbers."""
         self._next_seq.clear()
         self._run = secrets.token_hex(4)
         self._sent_id = self._historical_id = 0
-
-
-@contextlib.contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
-        raise StorageError(
-            f"{path}: {error}",
-            reason=Reason.DISK_FULL if full else Reason.DISK_FAILED,
-            hint="free some space; telemetry goes on by itself" if full else "the agent's user must own this file",
-        ) from error

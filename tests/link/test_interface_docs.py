@@ -7,10 +7,14 @@ from pathlib import Path
 
 from edge_agent.config.agent import MqttConfig
 from edge_agent.errors import Reason
+from edge_agent.inference.sinks.tree import ResultFormat
+from edge_agent.inference.triggers.firing import Firing
+from edge_agent.inference.triggers.snapshots import SnapshotFolder
 from edge_agent.link import download, messages
 from edge_agent.link.topics import Topics
 from edge_agent.release.chunks import CHUNK_BYTES
 from edge_agent.release.document import Custom
+from tests.sim.results import answer, found, staged
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 PAGE = (DOCS / "mqtt-interface.md").read_text(encoding="utf-8")
@@ -20,6 +24,7 @@ def test_every_topic_is_in_the_table_and_no_other() -> None:
     topics = Topics()
     made = {
         topics.release("<model>", "<channel>"), topics.blob("<sha256>"), topics.result("<id>", "<pipeline>"),
+        topics.trigger("<id>", "<name>"),
         *(make("<id>") for make in (
             topics.availability, topics.reported, topics.telemetry, topics.event, topics.echo, topics.need, topics.ack
         )),
@@ -35,7 +40,7 @@ def test_every_reason_is_listed() -> None:
 
 def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
     examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    custom, need, reported, telemetry, event, ack = examples
+    custom, need, reported, telemetry, event, _, _, _, ack = examples
     assert set(custom) == {field.name for field in fields(Custom)}
     assert set(need) == set(messages.decode(messages.format_need(())))
     encoded = [json.dumps(tree).encode() for tree in (reported, telemetry, event, ack)]
@@ -43,6 +48,23 @@ def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
     assert messages.decode(messages.format_telemetry(messages.parse_telemetry(encoded[1]))) == telemetry
     assert messages.decode(messages.format_event(messages.parse_event(encoded[2]))) == event
     assert messages.decode(messages.format_ack(messages.parse_ack(encoded[3]))) == ack
+
+
+def test_the_examples_of_results_are_what_the_code_makes_of_them() -> None:
+    flat, several, fired = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)][5:8]
+    inner = {"label": "tit", "index": 3, "score": 0.8}
+    version_of = {"<sha256>": "1.2.0"}.get
+    one = staged({"main": answer(found("bird"), task="detection", digest="<sha256>")})
+    assert ResultFormat("birds", ("main",), version_of).tree(one) == flat
+    both = {
+        "find": answer(found("bird", stages={"name": [inner]}), task="detection", digest="<sha256>"),
+        "name": answer(inner, digest="<sha256>"),
+    }
+    assert ResultFormat("birds", ("find", "name"), version_of).tree(staged(both)) == several
+    matches = ({"stage": "main", **found("person")},)
+    firing = Firing("visitor", "porch", staged(both, seq=5), 2.0, matches, Path(fired["snapshot"]))
+    assert json.loads(firing.text()) == fired
+    assert SnapshotFolder("visitor", Path(fired["snapshot"]).parent, 1).path_for(firing.result) == firing.snapshot
 
 
 def test_the_numbers_are_those_of_the_code() -> None:

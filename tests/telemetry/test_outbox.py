@@ -166,11 +166,11 @@ def test_a_full_disk_is_told_and_heals(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     with Outbox(path, capacity=1_000_000) as outbox:
         outbox.append("telemetry", b"first")
-        outbox._database.execute("PRAGMA max_page_count = 12")  # as a full disk does: SQLITE_FULL
+        outbox._do(lambda database: database.execute("PRAGMA max_page_count = 12"))  # as a full disk does: SQLITE_FULL
         with pytest.raises(StorageError) as caught:
             all(outbox.append("telemetry", b"x" * 1000) for _ in range(1000))
         assert caught.value.reason is Reason.DISK_FULL
         before = outbox.count()
-        outbox._database.execute("PRAGMA max_page_count = 100000")
+        outbox._do(lambda database: database.execute("PRAGMA max_page_count = 100000"))
         assert outbox.append("telemetry", b"again") == before + 1  # no number was lost on the way
         assert outbox.set_aside is None
