@@ -79,6 +79,9 @@ _PICTURE_OPTIONS = [
     click.option(
         "--every", type=click.IntRange(1), default=1, show_default=True, help="Use every n-th frame of a video."
     ),
+    click.option(
+        "--save", type=_PATH, metavar="DIR", help="Write pictures with what was found drawn in to this folder."
+    ),
 ]
 _INPUT_OPTIONS = [
     click.option(
@@ -137,6 +140,7 @@ def infer(  # noqa: PLR0917
     every: int,
     rotate_deg: Any,
     roi: Any,
+    save: Path | None,
     threads: Threads,
     delegate: str | None,
     delegate_options: dict[str, str],
@@ -150,6 +154,7 @@ def infer(  # noqa: PLR0917
     from edge_agent.inference.inputs import Reading
     from edge_agent.inference.oneshot import infer_all
     from edge_agent.inference.opening import Options, Running, open_any
+    from edge_agent.inference.saving import Saver
 
     if delegate_options and delegate is None:
         raise click.UsageError("--delegate-option is for a --delegate")
@@ -159,10 +164,13 @@ def infer(  # noqa: PLR0917
     with opened:
         for note in notes:
             _say(note)
+        saver = Saver(save, opened) if save is not None else None
         for shot in infer_all(opened, inputs, Reading(every, rotate_deg, roi), _say):
             click.echo(
                 json.dumps(shot.to_json(), ensure_ascii=False) if as_json or not sys.stdout.isatty() else str(shot)
             )
+            if saver is not None and (written := saver.save(shot)) is not None:
+                _say(f"{shot.input} drawn to {written}")
 
 
 def _say(note: str) -> None:

@@ -5,7 +5,7 @@ Printing is left to the command line, opening the model to `opening`, reading th
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from edge_agent.inference.inputs import Reading, Say, Shot, list_inputs, read_sh
 from edge_agent.inference.model import Model
 from edge_agent.release.outputs import TaskName
 from edge_agent.tasks.prediction import Prediction
+from edge_agent.transform.tensor import Array
 
 _STAGES = ("capture", "preprocess", "invoke", "postprocess")
 _AS_THEY_ARE = Reading()
@@ -28,6 +29,7 @@ class OneShot:
     results: tuple[Prediction, ...]
     latency_ms: dict[str, float]  # by stage
     shot: Shot  # what it is the result of
+    outputs: Sequence[Array]  # what the model gave
 
     def to_json(self) -> dict[str, object]:
         """`{"input", "task", "results": [...], "latency_ms": {stage: ms}}`."""
@@ -89,7 +91,7 @@ def infer(model: Model, path: Path, reading: Reading = _AS_THEY_ARE, say: Say = 
         marks = (started, shot.captured, ready, answered, time.perf_counter())
         spans = [1000 * (end - start) for start, end in itertools.pairwise(marks)]
         latency_ms = dict(zip(_STAGES, spans, strict=True))
-        yield OneShot(shot.name, model.manifest.task, tuple(results), latency_ms, shot)
+        yield OneShot(shot.name, model.manifest.task, tuple(results), latency_ms, shot, outputs)
 
 
 def _lines_of(prediction: Prediction) -> list[str]:

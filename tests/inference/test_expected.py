@@ -1,12 +1,9 @@
 """`edge-agent infer` gives what others measured: every check of the shared data's `expected.json`, or why not."""
 
-import itertools
 import json
-import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -255,27 +252,28 @@ def test_a_bad_model_is_refused_with_its_reason(
 
 @pytest.mark.parametrize("case", starting("nab:"))
 def test_the_rows_of_a_machine_are_read_as_they_are(shared_data: Path, case: dict[str, Any]) -> None:
-    """There is no model for them: what is read is checked, and that rows are named by their lines."""
+    """There is no model for them: values and gaps are checked, and that rows are named by their lines."""
     path = shared_data / case["data"]
     lines = path.read_text(encoding="utf-8").splitlines()
-    samples = list(rows(path))
+    samples = read_rows(path, max_gap_s=case["longest_gap_s"])
     values = [sample.values[0] for sample in samples]
     assert len(samples) == case["rows"]
     assert (min(values), max(values)) == pytest.approx((case["min"], case["max"]), abs=0.001)
     named = [lines[int(sample.name.rpartition(":")[2]) - 1].split(",") for sample in samples]
     assert [float(cells[1]) for cells in named] == values
-    times = [datetime.fromisoformat(cells[0]) for cells in named]
-    assert (str(times[0]), str(times[-1])) == (case["first"], case["last"])
-    steps_s = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]
-    assert sum(step <= 0 for step in steps_s) == case["non_increasing_timestamps"]
-    assert math.isclose(max(steps_s), case["longest_gap_s"])
+    assert (named[0][0], named[-1][0]) == (case["first"], case["last"])
+    assert sum(sample.after_gap for sample in samples) == case["non_increasing_timestamps"]  # a time that goes back
+    assert sum(sample.after_gap for sample in read_rows(path, max_gap_s=case["longest_gap_s"] - 1)) > len(samples) / 2
 
 
-def rows(path: Path) -> Iterator[Sample]:
-    with CsvRows(CsvSource("csv", path, columns=("value",)), SystemClock()) as source:
+def read_rows(path: Path, max_gap_s: float) -> list[Sample]:
+    config = CsvSource(kind="csv", path=path, columns=("value",), time_column="timestamp", max_gap_s=max_gap_s)
+    found: list[Sample] = []
+    with CsvRows(config, SystemClock()) as source:
         while (item := source.take(Wanted())) is not None:
             assert isinstance(item, Sample), item
-            yield item
+            found.append(item)
+    return found
 
 
 def test_a_real_process_answers_on_stdout_and_talks_on_stderr(shared_data: Path) -> None:
@@ -285,3 +283,30 @@ def test_a_real_process_answers_on_stdout_and_talks_on_stderr(shared_data: Path)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["results"][0]["index"] for line in lines] == [9]
     assert "note: input guessed from its shape: mfcc" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "picture"),
+    [
+        ("models/detection/coco_ssd_mobilenet_v1_metadata.tflite", "images/pets.jpg"),
+        ("models/pose/movenet_single_pose_lightning_ptq.tflite", "images/squat.bmp"),
+        ("models/segmentation/deeplabv3_mnv2_dm05_pascal_quant.tflite", "images/bird_segmentation.bmp"),
+    ],
+)
+def test_what_was_found_is_drawn_where_somebody_asks_for_it(
+    infer: Infer, shared_data: Path, tmp_path: Path, model: str, picture: str
+) -> None:
+    for number in (1, 2):
+        assert len(infer(Path(model), Path(picture), "--save", tmp_path / "drawn")) == 1
+        assert len(list((tmp_path / "drawn").iterdir())) == number  # nothing is written over
+    with Image.open(tmp_path / f"drawn/{Path(picture).stem}.jpg") as drawn, Image.open(shared_data / picture) as before:
+        assert drawn.size == before.size
+        changed = np.abs(np.asarray(drawn, np.int16) - np.asarray(before.convert("RGB"), np.int16)).max(axis=2) > 60
+    assert 0.002 < changed.mean() < 0.5
+
+
+def test_nothing_can_be_drawn_into_rows(infer: Infer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        infer(Path("models/sensor/sine_float.tflite"), tmp_path / "x.csv", "--save", tmp_path / "drawn")
+    assert (ended.value.code, (tmp_path / "drawn").exists()) == (1, False)
+    assert "this model takes input kind 'tensor'" in capsys.readouterr().err
