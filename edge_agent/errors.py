@@ -2,8 +2,8 @@
 
 The class is the policy: `RejectionError` (these bytes will never do), `FetchError` and `StorageError` (try
 again later), `LinkError` (keep trying to connect), `SourceError` (the input, not the model), `WorkerCrashedError`
-(start it again, but not for ever), `ConfigError` (stop for the operator). Foreign exceptions are wrapped where the
-foreign library is imported.
+(start it again, but not for ever), `ConfigError` and `PluginError` (stop for the operator). Foreign exceptions are
+wrapped where the foreign library is imported.
 """
 
 import signal
@@ -57,6 +57,10 @@ class ConfigError(EdgeError):
 
 class InputError(EdgeError):
     """A file given on the command line is not what it should be."""
+
+
+class PluginError(EdgeError):
+    """A source, task or sink of another distribution is not installed here, or cannot be used."""
 
 
 class SourceError(EdgeError):

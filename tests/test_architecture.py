@@ -14,7 +14,7 @@ PACKAGES = ("edge_agent", "converter")
 
 # Each imports only what stands to its left (a package may import itself).
 DEVICE = (
-    "errors", "schema", "clock", "histogram", "disk", "config", "release", "transform", "tasks", "inference",
+    "errors", "schema", "clock", "histogram", "disk", "config", "plugins", "release", "transform", "tasks", "inference",
     "update", "telemetry", "link", "notify", "control", "console", "service", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
@@ -40,7 +40,7 @@ ONLY_IN = {
     "click": ("edge_agent/console.py", "edge_agent/cli.py", "converter/cli.py", "converter/commands/"),
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "converter/frontends/keras.py", "converter/quantize.py",
-        "converter/convert.py", "converter/recipe.py",
+        "converter/convert.py", "converter/recipe.py", "edge_agent/plugins.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py
