@@ -1,26 +1,36 @@
 """The port behind which pictures and sensor rows come in, and what opens the one that is configured."""
 
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from edge_agent.clock import Clock
 from edge_agent.config.sources import (
+    CameraSource,
     CsvSource,
     FolderSource,
     I2cSource,
     IioSource,
     MicrophoneSource,
+    PictureOptions,
+    PictureSource,
+    PluginSource,
     RowSource,
     SerialSource,
     SourceConfig,
     StdinSource,
+    StillSource,
+    StreamSource,
+    SyntheticSource,
     TopicSource,
     VideoSource,
     WavSource,
 )
-from edge_agent.errors import SourceError
+from edge_agent.errors import PluginError, SourceError
 from edge_agent.inference.frame import Nothing, Taken, Unusable, Wanted
 from edge_agent.inference.sources.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from edge_agent.inference.sources.thinning import Thinning
 
 
 class Source(Protocol):
@@ -44,15 +54,13 @@ class Source(Protocol):
 
 
 def new_source(config: SourceConfig, clock: Clock, mailbox: Mailbox | None = None) -> Source:
-    """The source of `config`, not opened yet. Messages of a topic come in by way of the `mailbox`."""
-    if isinstance(config, FolderSource):
-        from edge_agent.inference.sources.folder import Folder
+    """The source of `config`, not opened yet. It may be entered again after it was left, and then goes on.
 
-        return Folder(config, clock)
-    if isinstance(config, VideoSource):
-        from edge_agent.inference.sources.video import Video
+    Messages of a topic come in by way of the `mailbox`.
 
-        return Video(config, clock)
+    Raises:
+        SourceError: a plugin is not installed.
+    """
     if isinstance(config, RowSource):
         return _new_row_source(config, clock, mailbox)
     if isinstance(config, WavSource):
@@ -63,6 +71,14 @@ def new_source(config: SourceConfig, clock: Clock, mailbox: Mailbox | None = Non
         from edge_agent.inference.sources.microphone import Microphone
 
         return Microphone(config, clock)
+    if isinstance(config, SyntheticSource):
+        from edge_agent.inference.sources.synthetic import Synthetic
+
+        return _picked(Synthetic(config, clock), config, clock)
+    if isinstance(config, PluginSource):
+        return _plugin(config, clock)
+    if isinstance(config, PictureOptions):
+        return _picked(_new_picture_source(config, clock), config, clock)
     raise SourceError(f"this agent has no source of kind {config.kind}", hint="update edge-deploy")
 
 
@@ -94,3 +110,52 @@ def _new_row_source(config: RowSource, clock: Clock, mailbox: Mailbox | None) ->
             if mailbox is None:
                 raise SourceError("a topic is heard by `edge-agent run`, not here", hint='use kind = "stdin" to try')
             return TopicRows(config, clock, mailbox)
+
+
+def _new_picture_source(config: PictureSource, clock: Clock) -> Source:
+    match config:
+        case FolderSource():
+            from edge_agent.inference.sources.folder import Folder
+
+            return Folder(config, clock)
+        case VideoSource():
+            from edge_agent.inference.sources.video import Video
+
+            return Video(config, clock)
+        case CameraSource() if config.device.partition(":")[0] == "csi":
+            from edge_agent.inference.sources.csi import PiCamera
+
+            return PiCamera(config, clock)
+        case CameraSource():
+            from edge_agent.inference.sources.camera import Camera
+
+            return Camera(config, clock)
+        case StreamSource():
+            from edge_agent.inference.sources.stream import Stream
+
+            return Stream(config, clock)
+        case StillSource():
+            from edge_agent.inference.sources.still import Still
+
+            return Still(config, clock)
+
+
+def _plugin(config: PluginSource, clock: Clock) -> Source:
+    """What the entry point gives for this configuration; of pictures, with their options applied."""
+    from edge_agent import plugins
+    from edge_agent.inference.sources.thinning import Thinning
+
+    try:
+        source: Source = plugins.load("edge_deploy.sources", config.name)(config, clock)
+    except PluginError as error:
+        raise SourceError(str(error), hint=error.hint) from error
+    if config.gives != "pictures":
+        return source
+    thinning = Thinning(clock, every_n=config.every_n, max_fps=config.max_fps)
+    return _picked(source, config, clock, thinning)
+
+
+def _picked(source: Source, config: PictureOptions, clock: Clock, thinning: "Thinning | None" = None) -> Source:
+    from edge_agent.inference.sources.picking import Picked
+
+    return Picked(source, config, clock, thinning)
