@@ -5,18 +5,21 @@ results, which have theirs. What a message says is left to `inference.sources.to
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from edge_agent.config.agent import MqttConfig
 from edge_agent.config.sources import TopicSource
 from edge_agent.errors import LinkError
-from edge_agent.inference.ipc import Feed, FeedTrouble
+from edge_agent.inference.ipc import Feed, FeedTrouble, format_line
 from edge_agent.link.broker import BrokerSettings, read_settings
 from edge_agent.link.events import Connected, Disconnected, Failed, LinkEvent, Receipt, Received
 from edge_agent.link.mqtt import Link
 
 MAX_PAYLOAD_BYTES = 64_000  # more is no row; one byte more is handed on, so that the worker tells
+_MAX_ORDER_BYTES = 100_000  # fits into an empty socket, so that writing it never waits for a worker that hangs
+_BEGINNING = 1_000
 
 
 class Subscription:
@@ -53,8 +56,7 @@ class Subscription:
     def _route(self, event: LinkEvent) -> None:
         match event:
             case Received(topic, payload, retained):
-                text = payload[: MAX_PAYLOAD_BYTES + 1].decode(errors="replace")
-                self._forward(Feed(topic, text, retained))
+                self._forward(_feed(topic, payload, retained=retained))
             case Connected():  # sessions are clean, so every connection starts from nothing
                 self._link.subscribe([self._topic], then=self._check)
             case Failed(error, _):
@@ -74,6 +76,14 @@ class Subscription:
                     "its access list must allow this user to read the topic",
                 )
             )
+
+
+def _feed(topic: str, payload: bytes, *, retained: bool) -> Feed:
+    order = Feed(topic, payload[: MAX_PAYLOAD_BYTES + 1].decode(errors="replace"), retained)
+    if len(payload) > _BEGINNING and len(format_line(order)) > _MAX_ORDER_BYTES:
+        # Full of what JSON escapes or UTF-8 has not: no row, and its beginning is enough to tell.
+        return replace(order, payload=order.payload[:_BEGINNING])
+    return order
 
 
 def subscription_settings(source: TopicSource, mqtt: MqttConfig | None) -> BrokerSettings:

@@ -114,6 +114,9 @@ def test_a_huge_message_is_cut_so_that_the_worker_can_tell(mosquitto: Mosquitto)
     with Sensor(mosquitto) as sensor, subscribe(mosquitto, "room", orders):
         sensor.say("room", b"x" * 3_000_000, retain=True)
         assert len(orders.next(Feed).payload) == MAX_PAYLOAD_BYTES + 1
+        for wild in (b"\0" * 3_000_000, b"\xff" * 3_000_000):
+            sensor.say("room", wild, retain=True)
+            assert len(format_line(orders.next(Feed))) < 10_000
 
 
 def test_a_broker_that_goes_and_comes_back_is_told_and_heard_again(tmp_path: Path) -> None:
