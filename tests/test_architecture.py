@@ -15,8 +15,8 @@ PACKAGES = ("edge_agent", "converter")
 # Each imports only what stands to its left (a package may import itself).
 DEVICE = (
     "errors", "schema", "clock", "histogram", "disk", "database", "config", "plugins", "release", "transform", "tasks",
-    "inference", "update", "telemetry", "link", "notify", "control", "console", "service", "bench", "doctor", "commands",
-    "cli",
+    "inference", "update", "telemetry", "link", "notify", "control", "console", "service", "bench", "doctor",
+    "commands", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",

@@ -22,7 +22,7 @@ from edge_agent.inference.tflite import open_engine
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
 from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
-from edge_agent.tasks.decoder import build_decoder
+from edge_agent.tasks.decoder import Decoder, build_decoder
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.audio import AudioTransform, AudioWindower, Samples
@@ -155,6 +155,11 @@ class Model:
     def warm_up(self) -> None:
         """Invoke once, on zeros, leaving no trace in the state."""
         warm_up(self.engine)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What `decode` asks: some tell more than predictions."""
+        return self._decoder
 
     def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:
         """What the model said, the best first.

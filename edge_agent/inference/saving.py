@@ -6,11 +6,10 @@ Drawing is left to `annotate`, making a picture that people can look at to `tran
 from pathlib import Path
 
 from edge_agent.errors import InputError
-from edge_agent.inference.annotate import ClassMapLayer, draw
+from edge_agent.inference.annotate import draw, layer_of
 from edge_agent.inference.model import Model
 from edge_agent.inference.oneshot import OneShot
 from edge_agent.release.inputs import ImageInput
-from edge_agent.tasks.segmentation import SegmentationDecoder
 from edge_agent.transform.render import render
 
 _WIDEST_PX = 1920
@@ -49,7 +48,7 @@ class Saver:
             return None
         rendered = render(picture, found.shot.view, _WIDEST_PX)
         skeleton = self._model.manifest.output.skeleton or None
-        layer = self._layer(found)
+        layer = layer_of(self._model, found.outputs, found.shot.prepared)
         drawn = draw(rendered.image, found.results, scale=rendered.scale, layer=layer, skeleton=skeleton)
         path = self._free_path(found.input)
         try:
@@ -57,16 +56,6 @@ class Saver:
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}", hint="check the folder of --save") from error
         return path
-
-    def _layer(self, found: OneShot) -> ClassMapLayer | None:
-        """The class of every pixel, of a model that tells it."""
-        manifest, prepared = self._model.manifest, found.shot.prepared
-        if manifest.task != "segmentation":
-            return None
-        decoder = SegmentationDecoder.build(manifest.output, self._model.outputs, self._model.labels)
-        where = prepared.placement.visible if prepared.placement is not None else None
-        background = manifest.output.background_class
-        return ClassMapLayer(decoder.class_map(found.outputs, prepared), where, 0 if background is None else background)
 
     def _free_path(self, name: str) -> Path:
         stem = Path(name).stem if "#" not in Path(name).name else Path(name).name.replace("#", "-")

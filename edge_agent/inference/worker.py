@@ -14,11 +14,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
@@ -31,6 +32,8 @@ from edge_agent.inference.ipc import (
     Notice,
     Order,
     Result,
+    Snapshot,
+    SnapshotWritten,
     SourceTrouble,
     Start,
     Stop,
@@ -47,6 +50,9 @@ from edge_agent.inference.sources.source import new_source
 from edge_agent.release.inputs import ImageInput
 
 _IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
+if TYPE_CHECKING:
+    from edge_agent.inference.showing import Showing
+
 _HELD_S = 0.02  # results are sent together for at most so long
 _SOFTWARE_ERROR = 70  # sysexits.h EX_SOFTWARE
 _SWITCH_INTERVAL_S = 0.0005  # of the GIL: with Python's 5 ms a busy thread doubles the latency of invoke
@@ -80,18 +86,24 @@ class _Worker:
     def __init__(self, start: Start, voice: "_Voice", clock: Clock, mailbox: Mailbox) -> None:
         self._start = start
         self._voice = voice
+        self._showing = _showing(start, voice, clock)
         self._pipeline = Pipeline(
             start.source,
             partial(new_source, start.source, clock, mailbox),
             start.stages,
             voice.say,
             clock,
+            pictures=self._showing,
             released=_give_memory_back,
         )
         voice.busy = lambda: self._pipeline.busy
         self._feeding: dict[str, Model] = {}  # what is served; closed by the pipeline, but its manifest stays
 
     def run(self, orders: "SimpleQueue[Order]") -> None:
+        with self._showing or nullcontext():
+            self._run(orders)
+
+    def _run(self, orders: "SimpleQueue[Order]") -> None:
         self._pipeline.start()
         for name, stage in self._start.stages.items():
             if stage.path is not None and stage.digest is not None:
@@ -100,6 +112,10 @@ class _Worker:
             match order:
                 case Load():
                     self._load(order.stage, Path(order.path), order.digest)
+                case Snapshot() if self._showing is not None:
+                    self._showing.snapshot(order)
+                case Snapshot():
+                    self._voice.say(SnapshotWritten(order.seq, order.path, "this worker keeps no pictures"))
                 case Unload():
                     self._feeding.pop(order.stage, None)
                     self._pipeline.switch(order.stage, None)
@@ -149,8 +165,8 @@ class _Worker:
 class _Voice:
     """Words to the supervisor, from any thread, in order.
 
-    While frames follow on each other's heels (`busy`) results are held for a moment and sent together: each sending wakes
-    the supervisor up, which then takes the core from the interpreter.
+    While frames follow on each other's heels (`busy`) results are held for a moment and sent together: each sending
+    wakes the supervisor up, which then takes the core from the interpreter.
     """
 
     def __init__(self, connection: socket.socket, clock: Clock) -> None:
@@ -186,6 +202,14 @@ def _listen(connection: socket.socket, orders: "SimpleQueue[Order]", mailbox: Ma
             if isinstance(order, Stop):
                 return
     os._exit(0)  # the supervisor is gone, and whatever is being loaded is for nobody
+
+
+def _showing(start: Start, voice: "_Voice", clock: Clock) -> "Showing | None":
+    if start.preview is None and not start.keeps_pictures:
+        return None
+    from edge_agent.inference.showing import Showing  # its drawing and HTTP cost memory
+
+    return Showing(start, voice.say, clock)
 
 
 def _give_memory_back() -> None:

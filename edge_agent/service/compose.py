@@ -15,7 +15,9 @@ from edge_agent.config.sources import TopicSource
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
 from edge_agent.errors import ConfigError, FetchError, Reason
+from edge_agent.inference.ipc import Snapshot
 from edge_agent.inference.server import PipelineServer
+from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.link.broker import read_settings
 from edge_agent.link.device import DeviceLink
 from edge_agent.link.events import Receipt
@@ -75,6 +77,10 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         clock,
         publish=lambda pipeline, payload: link is not None and link.publish_result(pipeline, payload),
         version_of=Versions(store).of,
+        ports=lambda pipeline: Ports(
+            publish=lambda name, payload: link is not None and link.publish_trigger(name, payload),
+            snapshot=lambda seq, path: workers[pipeline].send(Snapshot(seq, str(path))),
+        ),
     )
     if link is not None:
         stack.enter_context(link)

@@ -1,7 +1,7 @@
 """The topics that are pipelines' sources: heard here, handed on to the workers.
 
-The network thread only puts a message into a short queue; a thread of each topic hands it on, since a worker may be slow
-to take it. What a message says is left to the worker.
+The network thread only puts a message into a short queue; a thread of each topic hands it on, since a worker may be
+slow to take it. What a message says is left to the worker.
 """
 
 from collections import deque
