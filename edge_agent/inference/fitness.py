@@ -58,10 +58,11 @@ def _misfit(model: Model, source: SourceConfig) -> SourceError | None:
     if not isinstance(source, CsvSource):
         return None
     with suppress(OSError, UnicodeDecodeError, SourceError), source.path.open(encoding="utf-8-sig") as lines:
-        first = next(parse_rows(lines), None)
+        first = next(parse_rows(lines, time_column=source.time_column), None)
         lines.seek(0)
         try:
-            next(parse_rows(lines, columns or spec.channels, name=source.path.name), None)
+            wanted = columns or spec.channels
+            next(parse_rows(lines, wanted, time_column=source.time_column, name=source.path.name), None)
         except SourceError as error:
             return error
         found = len(first.values) if first is not None and first.values is not None else model.channels

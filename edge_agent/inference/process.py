@@ -6,17 +6,18 @@ what it does inside, to `worker`. No numpy here.
 
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock, Thread
 
 from edge_agent.config.pipeline import PipelineConfig
 from edge_agent.config.sinks import PreviewSink
-from edge_agent.inference.ipc import Order, StageStart, Start, Stop, Word, format_line, parse_word
+from edge_agent.inference.ipc import Feed, FeedTrouble, Order, StageStart, Start, Stop, Word, format_line, parse_word
 from edge_agent.schema import SchemaError
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class WorkerProcess:
         self._on_word = on_word
         self._on_exit = on_exit
         self._sending = Lock()
+        self._lost = 0  # messages since the last one that was handed over
         self._socket, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-P", "-m", "edge_agent.inference.worker", str(theirs.fileno())]
@@ -75,6 +77,19 @@ class WorkerProcess:
             try:
                 self._socket.sendall(format_line(order))
             except OSError:
+                return
+
+    def feed(self, order: Feed | FeedTrouble) -> None:
+        """Hand a message over, unless the worker does not keep up: then it is lost, which the next one tells."""
+        with self._sending:
+            try:
+                if not select.select([], [self._socket], [], 0)[1]:
+                    self._lost += isinstance(order, Feed)
+                    return
+                if isinstance(order, Feed) and self._lost:
+                    order, self._lost = replace(order, lost=self._lost), 0
+                self._socket.sendall(format_line(order))
+            except (OSError, ValueError):  # it is gone, and says so through `on_exit`
                 return
 
     def stop(self, timeout_s: float = 5.0) -> int:

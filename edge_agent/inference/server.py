@@ -21,6 +21,8 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.config.pipeline import PipelineConfig
 from edge_agent.errors import ModelError, WorkerCrashedError
 from edge_agent.inference.ipc import (
+    Feed,
+    FeedTrouble,
     Figures,
     FrameFailed,
     Load,
@@ -133,6 +135,13 @@ class PipelineServer:
         if worker is not None:
             worker.send(order)
         return worker is not None
+
+    def feed(self, order: Feed | FeedTrouble) -> None:
+        """Hand a message of the source's topic to the worker that lives now; without one it is lost. Never waits."""
+        with self._changed:
+            worker = self._worker
+        if worker is not None:
+            worker.feed(order)
 
     # --- what a stage's updater asks ------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.link.broker import read_settings
 from edge_agent.link.device import DeviceLink
 from edge_agent.link.events import Receipt
+from edge_agent.link.subscription import Subscription, subscription_settings
 from edge_agent.link.topics import Topics
 from edge_agent.release.trust import verify
 from edge_agent.service.agent import Agent
@@ -31,7 +32,6 @@ from edge_agent.service.parts import Parts
 from edge_agent.service.pipelines import Heard, Pipelines
 from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
-from edge_agent.service.topics import heard_topic
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
 from edge_agent.update.fetch import ChunkTransport, fetch_release
@@ -86,9 +86,6 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         stack.enter_context(link)
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
     workers = {name: _open_worker(name, config, inbox, stack) for name in config.pipeline}
-    for pipeline, worker in workers.items():
-        if isinstance(config.pipeline[pipeline].source, TopicSource):
-            stack.enter_context(heard_topic(config, pipeline, worker.send))
     updaters = _open_updaters(config, store, link, workers, inbox)
     if documents is not None:
         for name, stage in stages_of(config).items():
@@ -147,7 +144,13 @@ def _open_worker(name: str, config: Config, inbox: Inbox, stack: ExitStack) -> P
     server = PipelineServer(
         name, config.pipeline[name], lambda word: inbox.put(Heard(name, word)), cores=_cores_of_each(config)
     )
-    return stack.enter_context(server)
+    stack.enter_context(server)
+    source = config.pipeline[name].source
+    if isinstance(source, TopicSource):
+        settings = subscription_settings(source, config.mqtt)
+        client_id = f"edge-{config.device_id}-{name}"
+        stack.enter_context(Subscription(settings, source.topic, server.feed, client_id=client_id))
+    return server
 
 
 def _cores_of_each(config: Config) -> int:

@@ -1,5 +1,6 @@
-"""A pipeline whose source is an MQTT topic: real agent, real broker, real model."""
+"""A sensor's messages over a real broker to a real agent: answered, also once the broker has been away."""
 
+import csv
 import json
 import subprocess
 from pathlib import Path
@@ -9,40 +10,46 @@ import pytest
 from examples.agent_process import AgentProcess
 from tests.sim.broker import Mosquitto
 from tests.system.artifacts import Artifacts
+from tests.system.test_bad_input import problem
 
 pytestmark = pytest.mark.system
-
-CONFIG = """\
+TOPIC = """\
 [storage]
 state_dir = "state"
-[pipeline.scanner]
+[pipeline.sensor]
 model = "linescan"
-initial = "{artifact}"
-source = {{ kind = "topic", topic = "zigbee2mqtt/scanner", url = "{url}", fields = {{ {fields} }} }}
-sinks = [{{ kind = "jsonl", path = "scanner.jsonl" }}]
+initial = "{initial}"
+source = {{ kind = "topic", topic = "scanner/line", fields = {{ {fields} }}, url = "{url}" }}
+sinks = [{{ kind = "jsonl", path = "sensor.jsonl" }}]
 """
 
 
-def test_json_messages_become_windows_and_are_answered(tmp_path: Path, broker: Mosquitto, artifacts: Artifacts) -> None:
-    fields = ", ".join(f'c{number} = "light.d{number}"' for number in range(8))
-    config = CONFIG.format(artifact=artifacts["linescan-1.0.0"], url=broker.url, fields=fields)
+def test_a_topic_is_answered_and_heard_again_after_its_broker_was_away(
+    tmp_path: Path, broker: Mosquitto, artifacts: Artifacts
+) -> None:
+    with artifacts.rows.open() as file:
+        header, *rows = csv.reader(line for line in file if line.strip() and line[0] != "#")
+    names = [name.partition("[")[0] for name in header]
+    lines = "\n".join(json.dumps({"line": dict(zip(names, map(float, row), strict=True))}) for row in rows[:80])
+    fields = ", ".join(f'{name} = "line.{name}"' for name in names)
+    config = TOPIC.format(initial=artifacts["linescan-1.0.0"], url=broker.url, fields=fields)
+
+    def publish() -> None:
+        subprocess.run(
+            ["mosquitto_pub", "-p", str(broker.port), "-t", "scanner/line", "-l"], input=lines, text=True, check=True
+        )
+
+    def answered() -> bool:
+        publish()
+        return len(agent.results("sensor.jsonl")) > before
+
     with AgentProcess(tmp_path, config) as agent:
-        agent.wait("the model to be on trial", lambda: agent.stage("scanner")["phase"] == "trial")
-        rows = [{"light": {f"d{number}": (row + number) % 16 for number in range(8)}} for row in range(8)]
-
-        lines = "\n".join([*map(json.dumps, rows), "not json"])
-
-        def committed() -> bool:
-            publish(broker, "zigbee2mqtt/scanner", lines)
-            return agent.version("scanner") == "1.0.0"
-
-        agent.wait("the trial of its live rows to be passed", committed)
-    result = json.loads(agent.results("scanner.jsonl")[0])
-    assert result["task"] == "signal_classification"
-    assert result["results"][0]["label"] in [str(digit) for digit in range(10)]
-
-
-def publish(broker: Mosquitto, topic: str, lines: str) -> None:
-    """A message a line."""
-    command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-t", topic, "-l"]
-    subprocess.run(command, input=lines, text=True, check=True)
+        before = 0
+        agent.wait("answers", answered)
+        broker.stop()
+        agent.wait(
+            "trouble", lambda: "lost" in str(problem(agent, "sensor")) or "reach" in str(problem(agent, "sensor"))
+        )
+        broker.start()
+        before = len(agent.results("sensor.jsonl"))
+        agent.wait("answers", answered)
