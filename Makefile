@@ -13,14 +13,15 @@ help: ## list the targets
 demo: $(VENV)/.installed-demo ## the whole main job with an embedded broker (ARGS=--json for one JSON line)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## install what the tests need, mosquitto included, and run them (ARGS= goes to pytest)
-	@sh tests/install_mosquitto.sh
+test: $(VENV)/.installed-dev ## install what the tests need (a real mosquitto and others), and run them (ARGS= goes to pytest)
+	@sh tests/install_tools.sh
 	@$(MAKE) --no-print-directory engine2
 	@$(BIN)/python -m pytest $(ARGS)
 
 # The second engine, tflite-runtime, has no wheels beyond Python 3.11 and needs NumPy 1: a virtual environment of its own.
 ENGINE2 := .venv-tflite-runtime
-ENGINE2_TESTS := tests/inference/test_tflite.py tests/inference/test_model.py tests/inference/test_shared_models.py
+ENGINE2_TESTS := tests/inference/test_tflite.py tests/inference/test_model.py tests/inference/test_delegates.py \
+  tests/inference/test_shared_models.py
 
 engine2: $(VENV)/bin/python
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then \
@@ -40,7 +41,7 @@ check: $(VENV)/.installed-dev ## format, lint, types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev ## ratios side by side in one run; writes benchmarks/results.json
-	@sh tests/install_mosquitto.sh
+	@sh tests/install_tools.sh --only-mosquitto
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 docs: $(VENV)/.installed-dev ## generate what is generated under docs/
@@ -51,7 +52,7 @@ format: $(VENV)/.installed-dev ## let ruff write the layout
 	@$(BIN)/ruff check --fix .
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(ENGINE2) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(ENGINE2) .venv-mediapipe .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # One stamp per extra, made again when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
