@@ -1,6 +1,7 @@
 """What the benchmarks run: a release unpacked as a device keeps it, and pictures, both made of the shared data."""
 
 import hashlib
+from fractions import Fraction
 from pathlib import Path
 
 from edge_agent.release.archive import format_archive
@@ -68,7 +69,7 @@ def hd_video(path: Path, frames: int = 300) -> Path:
             if number == frames:
                 break
             scaled = frame.reformat(1280, 720, "yuv420p")
-            scaled.pts = None
+            scaled.pts, scaled.time_base = number, Fraction(1, 30)
             target.mux(stream.encode(scaled))
         target.mux(stream.encode(None))
     return path
