@@ -9,7 +9,7 @@ from edge_agent.inference.frame import Frame
 from edge_agent.inference.gallery import Gallery
 from edge_agent.inference.ipc import Result
 from edge_agent.transform.picture import WHOLE, Picture, View
-from tests.sim.results import answer, found, staged
+from tests.sim.results import answer, staged
 
 
 def plain(size_px: tuple[int, int] = (320, 240), gray: int = 90) -> Image.Image:
@@ -17,8 +17,7 @@ def plain(size_px: tuple[int, int] = (320, 240), gray: int = 90) -> Image.Image:
 
 
 def put(gallery: Gallery, seq: int, picture: Picture | None = None, view: View = WHOLE, *objects: Any) -> Result:
-    """One more frame: a gray picture, with a cat in it unless other objects are given."""
-    objects = objects or (found("cat", box=(40, 60, 200, 180)),)
+    """One more frame: a gray picture, and the objects in it."""
     seen = staged({"main": answer(*objects, task="detection")}, seq=seq, name=f"{seq}.jpg")
     gallery.keep(Frame(f"{seq}.jpg", seen.captured_s, plain() if picture is None else picture, view), seen)
     return seen

@@ -180,6 +180,14 @@ def test_a_connection_that_gives_no_http_is_tried_again(open_sink: Callable[...,
     assert sink.dropped == 0
 
 
+def test_a_host_that_cannot_be_one_is_told(open_sink: Callable[..., WebhookSink]) -> None:
+    sink = open_sink(url=f"http://{'a' * 64}.invalid/s3cret")
+    sink.take(result("crow"))
+    until(lambda: sink.problem is not None)
+    assert "s3cret" not in (sink.problem or "")
+    assert sink.dropped == 0
+
+
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
