@@ -205,7 +205,7 @@ def test_headers_of_a_file_go_with_each_request_and_are_read_anew(
     assert server.next().headers["Authorization"] == "Bearer n3wer"
 
 
-@pytest.mark.parametrize("content", [b"Authorization Bearer s3cret", b"\xff\xfes3cret", b"X: a\x00s3cret"])
+@pytest.mark.parametrize("content", [b"", b"Authorization Bearer s3cret", b"\xff\xfes3cret", b"X: a\x00s3cret"])
 def test_a_header_file_that_is_none_is_told_without_its_secrets_and_waited_for(
     server: WebServer, open_sink: Callable[..., WebhookSink], tmp_path: Path, content: bytes
 ) -> None:
