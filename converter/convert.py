@@ -23,6 +23,7 @@ from converter.samples import Dataset
 from converter.source import Source, open_source
 from converter.tflite_schema import float_operators, read_graph
 from edge_agent import __version__
+from edge_agent.inference.said import Said
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
 from edge_agent.tasks.labels import parse_labels
@@ -36,6 +37,9 @@ _GUESSES = {
     "input guessed": ("input", "window"),
     "softmax guessed": ("output", "activation"),
     "objects below": ("output", "score_threshold"),
+    "decoder guessed": ("output", "decoder"),
+    "fit guessed": ("input", "fit"),
+    "color guessed": ("input", "color"),
 }
 
 
@@ -92,15 +96,14 @@ def convert(order: Order) -> Converted:
     _check_data_is_given(asked, order)
     with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
         folder = Path(temporary)
-        source = open_source(order.source, asked.scheme, folder)
+        source = open_source(order.source, asked.scheme, folder, signature=asked.signature)
         described = describe(
             source.path,
             folder,
             reference=source.reference,
             output_names=source.graph.output_names,
             name=order.source.name,
-            task=asked.task,
-            window=getattr(asked.input, "window", None),
+            said=_said(asked, written, order.options),
         )
         recipe = build_recipe(written, order.options, told=described.guessed)
         job = _Job(order, recipe, source, described, folder)
@@ -172,6 +175,21 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
         anomaly_threshold=comparison.anomaly_threshold,
         fidelity=fidelity,
         notes=all_notes,
+    )
+
+
+def _said(asked: Recipe, written: Tree, options: Tree) -> Said:
+    """What the model need not be guessed for. The kind of the input only where somebody has written it."""
+    stated = {key: value for tree in (written, options) for key, value in tree.get("input", {}).items()}
+    sound = stated.get("kind") == "audio" or "features" in stated
+    return Said(
+        task=asked.task,
+        kind=stated.get("kind"),
+        window=stated.get("window"),
+        features=stated.get("features"),
+        sample_rate_hz=stated.get("sample_rate_hz") if sound else None,
+        decoder=asked.output.decoder,
+        signature=asked.signature,
     )
 
 

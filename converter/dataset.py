@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from converter.arrays import open_arrays
 from converter.errors import CalibrationError
 from converter.samples import Dataset, digest_of, spread
+from converter.sounds import open_sounds
 from edge_agent.errors import FrameError, SourceError
-from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput
 from edge_agent.transform.image import ImageTransform, read_image
 from edge_agent.transform.rows import parse_rows
 from edge_agent.transform.signal import SignalTransform, Windower
@@ -33,7 +34,7 @@ def open_dataset(
     limit: int,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """The representative data at `path`: a folder of pictures or of CSV files, a `.csv`, or a `.npz`.
+    """The representative data at `path`: a folder of pictures, CSV or WAV files, a `.csv`, a `.wav`, or a `.npz`.
 
     `spec` and `tensors` are the input of the *float* model, `input_names` what the arrays of a `.npz` are called.
     At most `limit` samples are used, spread evenly. With `skip_unreadable`, pictures that cannot be read are left out
@@ -44,13 +45,23 @@ def open_dataset(
     """
     if not path.exists():
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of calibration data")
+    if len(tensors) > 1 and path.suffix != ".npz":
+        raise CalibrationError(
+            f"{path} is no data for a model with {len(tensors)} inputs, which needs a .npz of all of them",
+            hint="name the arrays like the model's inputs; of a model with a state, that is one of them",
+        )
     if path.suffix == ".npz":
         return open_arrays(path, spec, tensors, input_names, limit)
     if path.is_dir() and isinstance(spec, ImageInput):
         return _open_pictures(path, spec, tensors[0], limit, skip_unreadable=skip_unreadable)
     if isinstance(spec, SignalInput) and (path.is_dir() or path.suffix == ".csv"):
         return _open_windows(path, spec, limit)
-    wanted = {"image": "a folder of pictures or a .npz", "signal": "a .csv, a folder of them, or a .npz"}
+    if isinstance(spec, AudioInput) and (path.is_dir() or path.suffix == ".wav"):
+        return open_sounds([path] if path.is_file() else _files(path), spec, limit)
+    wanted = {
+        "image": "a folder of pictures or a .npz", "signal": "a .csv, a folder of them, or a .npz",
+        "audio": "a .wav, a folder of them, or a .npz of the input itself",
+    }  # fmt: skip
     raise CalibrationError(
         f"{path} is no data for a model with input kind {spec.kind!r}, which needs {wanted.get(spec.kind, 'a .npz')}",
         hint="state the input (input.kind of the recipe, or --task) if the kind is wrong",

@@ -14,8 +14,8 @@ import numpy as np
 from converter.child import run_child
 from converter.errors import ConversionError
 from edge_agent import schema
+from edge_agent.inference.said import Said
 from edge_agent.release.manifest import Manifest, format_manifest
-from edge_agent.release.outputs import TaskName
 from edge_agent.transform.tensor import Quantization, TensorSpec
 
 CHILD = "converter.evaluate_child"
@@ -29,7 +29,7 @@ class Described:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    guessed: Mapping[str, Any]  # task, input and output, as plain trees
+    guessed: Mapping[str, Any]  # task, input, output, state and constants, as plain trees
     labels: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -100,10 +100,9 @@ def describe(
     reference: Path | None,
     output_names: Sequence[str],
     name: str,
-    task: TaskName | None,
-    window: int | None,
+    said: Said,
 ) -> Described:
-    """Load a model in a child process; `task` and `window` are what is known of it already.
+    """Load a model in a child process; `said` is what is known of it already.
 
     `reference` holds inputs with its framework's outputs (see `frontends.keras`), which it must give too;
     `output_names` are its outputs' names in there, in the engine's order. `name` is for messages.
@@ -115,8 +114,7 @@ def describe(
         "describe": str(path),
         "reference": str(reference) if reference else None,
         "output_names": list(output_names),
-        "task": task,
-        "window": window,
+        "said": schema.dump(said),
     }
     try:
         answer = run_child(CHILD, request, folder, what=f"loading {name}", timeout_s=_TIMEOUT_S)

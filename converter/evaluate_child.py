@@ -27,6 +27,7 @@ from edge_agent.inference.engine import Engine
 from edge_agent.inference.guess import guess
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.model_file import inspect_model
+from edge_agent.inference.said import Said
 from edge_agent.inference.tflite import open_engine
 from edge_agent.release.golden import GoldenVectors, format_golden
 from edge_agent.release.manifest import Manifest, parse_manifest
@@ -52,12 +53,14 @@ def _work(folder: Path, request: Mapping[str, Any]) -> object:
 
 def _describe(request: Mapping[str, Any], reference: Path | None) -> dict[str, object]:
     path = Path(request["describe"])
-    with open_engine(path) as engine:
+    said = schema.parse(Said, request["said"], strict=True)
+    with open_engine(path, signature=said.signature) as engine:
         if reference is not None:
             _check_references(engine, reference, request["output_names"])
-        guessed = guess(inspect_model(path), engine, request["task"], request["window"])
+        guessed = guess(inspect_model(path), engine, said)
         manifest = guessed.manifest
-        told = {name: schema.dump(getattr(manifest, name)) for name in ("task", "input", "output")}
+        keys = ("task", "input", "output", "state", "constants")
+        told = {name: schema.dump(getattr(manifest, name)) for name in keys}
         told["input"].pop("decode", None)  # guessed for one exact picture; an artifact is for streams
         return {
             "inputs": [format_spec(tensor) for tensor in engine.inputs],
@@ -99,7 +102,8 @@ def _compare(task: Task, manifest: Manifest, folder: Path) -> Comparison:
     with ExitStack() as opened:
 
         def load(name: str) -> Model:
-            return opened.enter_context(assemble(manifest, task.labels, opened.enter_context(open_engine(Path(name)))))
+            engine = opened.enter_context(open_engine(Path(name), signature=manifest.signature))
+            return opened.enter_context(assemble(manifest, task.labels, engine))
 
         converted = load(task.converted)
         original = load(task.float_model) if task.float_model else None
@@ -129,7 +133,7 @@ def _compare(task: Task, manifest: Manifest, folder: Path) -> Comparison:
         )
         if original is None or expected is None or task.float_model is None:
             return common
-        errors = _output_errors(task.output_names, expected, found, signal=manifest.task != "detection")
+        errors = _output_errors(_answer_names(converted, task), expected, found, signal=manifest.task != "detection")
         common = replace(common, float_model=_measured(task.float_model, latency[1]), outputs=errors)
         return _with_agreement(common, original, expected, found)
 
@@ -215,6 +219,13 @@ def _disturbed(array: Array, generator: np.random.Generator) -> Array:
     limits = np.iinfo(array.dtype)
     moved: Array = np.clip(array.astype(np.int64) + generator.integers(-1, 2, array.shape), limits.min, limits.max)
     return moved.astype(array.dtype)
+
+
+def _answer_names(model: Model, task: Task) -> list[str]:
+    """As the source calls them; without those that are only fed back. A signature is run by its own names."""
+    names = dict(zip((tensor.name for tensor in model.engine.outputs), task.output_names, strict=True))
+    signature = model.manifest.signature
+    return [tensor.name if signature else names[tensor.name] for tensor in model.outputs]
 
 
 def _output_errors(

@@ -106,6 +106,9 @@ def build_manifest(parts: Parts, members: Mapping[str, bytes]) -> Manifest:
         runtime=parts.recipe.runtime,
         limits=_limits(parts.recipe.device, parts.golden_tolerance),
         provenance=_provenance(parts),
+        signature=parts.recipe.signature,
+        state=parts.recipe.state,
+        constants=parts.recipe.constants,
     )
 
 

@@ -26,7 +26,11 @@ Tree = Mapping[str, Any]
 _OWN_KEYS = {
     "image": {"color", "fit", "resample", "decode"},
     "signal": {"channels", "window", "stride", "sample_rate_hz"},
-}
+    "audio": {
+        "features", "amplitude", "frame", "hop", "fft", "bins", "mel_bins", "low_hz", "high_hz", "log_offset",
+        "context", "window", "stride", "sample_rate_hz",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,9 @@ class Recipe:
     limits: Gate = field(default_factory=Gate)
     device: DeviceLimits = field(default_factory=DeviceLimits)
     runtime: Runtime = field(default_factory=Runtime)
+    signature: str | None = None  # the one that is run; of several, only with scheme `unchanged`
+    state: Mapping[str, str] = field(default_factory=dict)  # output → the input it is fed back to; told from the model
+    constants: Mapping[str, tuple[float, ...] | float] = field(default_factory=dict)  # input → what it always gets
     # operators kept out of quantization: no fast kernel takes them quantized
     float_operators: tuple[str, ...] = ()
     calibration_samples: int = 200  # at most; spread evenly over what was given
@@ -134,11 +141,14 @@ def build_recipe(
 
 
 def _kind_of(given: Tree, told: Tree | None) -> str:
-    """`color` is of pictures, `window` of signals: the kind need not be repeated."""
-    for kind, keys in _OWN_KEYS.items():
-        if keys & set(given):
-            return kind
-    return str(told["input"]["kind"]) if told else "image"
+    """`color` is of pictures, `features` of sound: the kind need not be repeated. `window` is of what is told."""
+    fitting = {kind: len(keys & set(given)) for kind, keys in _OWN_KEYS.items()}
+    most = max(fitting.values())
+    kinds = [kind for kind, count in fitting.items() if count == most]
+    told_kind = str(told["input"]["kind"]) if told else None
+    if told_kind is not None and (most == 0 or told_kind in kinds):
+        return told_kind
+    return kinds[0]
 
 
 def _overlay(below: Tree, above: Tree) -> dict[str, Any]:

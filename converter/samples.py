@@ -11,10 +11,13 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput
+from edge_agent.transform.audio import AudioTransform
 from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.signal import SignalTransform
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
+
+_LOUDNESS = 0.1  # of the largest sample: noise that is not cut off
 
 
 class Dataset(Protocol):
@@ -53,18 +56,21 @@ class Seeded:
     def inputs(self, tensors: Sequence[TensorSpec]) -> Iterator[list[Array]]:
         generator = np.random.default_rng(0)
         for _ in range(self.count):
-            if isinstance(self._spec, ImageInput):
+            if len(tensors) > 1 or not isinstance(self._spec, ImageInput | SignalInput | AudioInput):
+                yield [quantize(generator.standard_normal(tensor.shape), tensor) for tensor in tensors]
+            elif isinstance(self._spec, ImageInput):
                 spots = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8))
                 yield [ImageTransform(self._spec, tensors[0]).apply(spots.resize((256, 256)))[0]]
-            elif isinstance(self._spec, SignalInput):
+            elif isinstance(self._spec, AudioInput):
+                sound = AudioTransform(self._spec, tensors[0])
+                yield [sound.apply((_LOUDNESS * generator.standard_normal(sound.length)).astype(np.float32))]
+            else:
                 transform = SignalTransform(self._spec, tensors[0])
                 rows = generator.standard_normal((transform.window, transform.channels))
                 mean, std = (
                     np.asarray(values or default) for values, default in ((self._spec.mean, 0), (self._spec.std, 1))
                 )
                 yield [transform.apply(rows * std + mean)]
-            else:
-                yield [quantize(generator.standard_normal(tensor.shape), tensor) for tensor in tensors]
 
 
 def spread(count: int, limit: int) -> list[int]:

@@ -33,8 +33,8 @@ class Source:
     tools: Mapping[str, str]
 
 
-def open_source(path: Path, scheme: Scheme, folder: Path) -> Source:
-    """Read a `.tflite`, or convert a `.keras` file to one.
+def open_source(path: Path, scheme: Scheme, folder: Path, *, signature: str | None = None) -> Source:
+    """Read a `.tflite`, or convert a `.keras` file to one. `signature`: the one that is to be run.
 
     Raises:
         ModelError: it is neither; says what it is instead.
@@ -54,7 +54,7 @@ def open_source(path: Path, scheme: Scheme, folder: Path) -> Source:
         check_model_file(path)
         model_path, reference = path, None
     given = path.read_bytes()
-    content = normalize(model_path.read_bytes(), scheme, path.name)
+    content = normalize(model_path.read_bytes(), scheme, path.name, signature)
     ready = folder / "source.tflite"
     ready.write_bytes(content)
     return Source(ready, content, read_graph(content), hashlib.sha256(given).hexdigest(), len(given), reference, tools)

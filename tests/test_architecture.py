@@ -15,11 +15,13 @@ PACKAGES = ("edge_agent", "converter")
 # Each imports only what stands to its left (a package may import itself).
 DEVICE = (
     "errors", "schema", "clock", "histogram", "disk", "database", "config", "plugins", "release", "transform", "tasks",
-    "inference", "update", "telemetry", "link", "notify", "control", "console", "service", "cli",
+    "inference", "update", "telemetry", "link", "notify", "control", "console", "service", "bench", "doctor",
+    "commands", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
+    "inference.said",
     "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
 )  # fmt: skip
 # One place per foreign library (or one package, where it ends with a slash).
@@ -32,16 +34,22 @@ ONLY_IN = {
     "keras": ("converter/frontends/keras.py",),
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
     "securesystemslib": ("converter/publish/",),
-    "av": ("edge_agent/inference/sources/video.py",),
+    "av": ("edge_agent/inference/sources/libav.py",),
+    "picamera2": ("edge_agent/inference/sources/csi.py",),
+    "serial": ("edge_agent/inference/sources/serial_lines.py",),
+    "smbus2": ("edge_agent/inference/sources/i2c.py",),
     "psutil": ("edge_agent/telemetry/resources.py",),
     "sqlite3": ("edge_agent/database.py",),
     "gpiod": ("edge_agent/inference/triggers/gpio.py",),
     "cryptography": ("converter/publish/keys.py",),
     "flatbuffers": ("converter/tflite_schema.py",),
-    "click": ("edge_agent/console.py", "edge_agent/cli.py", "converter/cli.py", "converter/commands/"),
+    "click": (
+        "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",
+    ),
     "importlib": (  # what is imported by its name cannot be seen here
-        "edge_agent/inference/tflite.py", "converter/frontends/keras.py", "converter/quantize.py",
-        "converter/convert.py", "converter/recipe.py", "edge_agent/plugins.py",
+        "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
+        "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
+        "edge_agent/inference/sources/i2c.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py
@@ -138,7 +146,7 @@ def test_the_document_names_modules_that_there_are() -> None:
 
 def test_every_dependency_is_imported_somewhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {"pillow": "PIL", "paho_mqtt": "paho", "scikit_learn": "sklearn"}
+    named = {"pillow": "PIL", "paho_mqtt": "paho", "scikit_learn": "sklearn", "pyserial": "serial"}
     extras = [lines for extra, lines in project["optional-dependencies"].items() if extra != "dev"]
     listed = [line for lines in (project["dependencies"], *extras) for line in lines]
     distributions = {re.split(r"[^\w-]", line)[0].replace("-", "_").lower() for line in listed} - {"edge_deploy"}

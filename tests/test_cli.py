@@ -165,3 +165,35 @@ def test_a_second_agent_on_the_same_state_is_refused(
     with only_agent(tmp_path / "state"):
         assert run("run") == 1
     assert "another agent is running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--roi", "0,0,1"), "expected left,top,right,bottom"),
+        (("--roi", "a,b,c,d"), "expected left,top,right,bottom"),
+        (("--threads", "0"), "expected 1 to 64, or auto"),
+        (("--threads", "many"), "expected 1 to 64, or auto"),
+        (("--delegate-option", "device=usb"), "for a --delegate"),
+        (("--delegate", "lib.so", "--delegate-option", "usb"), "expected NAME=VALUE"),
+        (("--task", "ocr"), "'ocr' is not one of"),
+        (("--rotate", "45"), "is not one of"),
+    ],
+)
+def test_what_infer_cannot_be_told_was_asked_wrongly(
+    run: Run, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("infer", "model.tflite", "cat.jpg", *words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in " ".join(err.split())
+
+
+def test_a_region_outside_of_the_picture_and_a_missing_delegate_are_told(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(Path(__file__).parent / "inference/models/running_sum.tflite")
+    for words in (("--roi", "0,0,2,1"), ("--delegate", "/nowhere/libnone.so")):
+        assert run("infer", model, "row.csv", *words) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.count("error: "), "Traceback" in err) == ("", 1, False)

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, get_args
 import click
 
 from converter.recipe import SCHEMES
-from edge_agent.release.inputs import ImageInput
-from edge_agent.release.outputs import OutputSpec, TaskName
+from edge_agent.release.inputs import AudioInput, ImageInput
+from edge_agent.release.outputs import DetectionDecoder, OutputSpec, PoseDecoder, TaskName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,8 +30,13 @@ def _choices(kind: type, field: str) -> click.Choice[str]:
 
 
 # Option name → where its value stands in a recipe.
-_INPUT_OPTIONS = ("color", "fit", "resample", "mean", "std", "window", "stride", "channels")
-_OUTPUT_OPTIONS = {"activation": "activation", "threshold": "score_threshold", "top_k": "top_k"}
+_INPUT_OPTIONS = {
+    "color": "color", "fit": "fit", "resample": "resample", "mean": "mean", "std": "std", "window": "window",
+    "stride": "stride", "channels": "channels", "features": "features", "sample_rate": "sample_rate_hz",
+}  # fmt: skip
+_OUTPUT_OPTIONS = {
+    "activation": "activation", "threshold": "score_threshold", "top_k": "top_k", "decoder": "decoder",
+}  # fmt: skip
 
 
 def _recipe_options(command: Command) -> Command:
@@ -45,8 +50,16 @@ def _recipe_options(command: Command) -> Command:
         click.option("--resample", type=_choices(ImageInput, "resample"), help="Pillow's filter for resizing."),
         click.option("--mean", callback=_numbers, help="(value - mean) / std; one number, or one per channel."),
         click.option("--std", callback=_numbers, help="See --mean."),
-        click.option("--window", type=int, help="Rows of a sensor in one input."),
-        click.option("--stride", type=int, help="Rows from one window to the next."),
+        click.option("--window", type=int, help="Rows of a sensor, or samples of sound, in one input."),
+        click.option("--stride", type=int, help="Rows or samples from one window to the next."),
+        click.option("--features", type=_choices(AudioInput, "features"), help="What of sound the model takes."),
+        click.option("--sample-rate", type=int, help="Hz, of sound or a sensor."),
+        click.option(
+            "--decoder",
+            type=click.Choice([*get_args(DetectionDecoder), *get_args(PoseDecoder)]),
+            help="How boxes or keypoints are read.",
+        ),
+        click.option("--signature", help="Which one is run, of a model with several."),
         click.option("--channels", help="Columns of the sensor, with commas between them."),
         click.option("--activation", type=_choices(OutputSpec, "activation"), help="Makes scores of the outputs."),
         click.option("--threshold", type=float, help="Predictions below this score are left out."),
@@ -61,7 +74,9 @@ def _recipe_options(command: Command) -> Command:
 @click.argument("source", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="NAME-VERSION.edge")
 @click.option("--recipe", type=_PATH, help="TOML file; options lie above it.")
-@click.option("--calibrate", type=_PATH, help="Representative data: folder of pictures, .csv of rows, .npz.")
+@click.option(
+    "--calibrate", type=_PATH, help="Representative data: folder of pictures or WAV files, .csv of rows, .npz."
+)
 @click.option("--skip-unreadable", is_flag=True, help="Leave out calibration files that are not pictures.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -120,11 +135,11 @@ def _tell_notes(notes: tuple[str, ...]) -> None:
 def _tree(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as a recipe has them."""
     given = {name: value for name, value in options.items() if value is not None}
-    tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task") if name in given}
+    tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task", "signature") if name in given}
     if "labels" in given:
         tree["labels"] = str(given["labels"])
     if "channels" in given:
         given["channels"] = [column.strip() for column in str(given["channels"]).split(",")]
-    inputs = {name: given[name] for name in _INPUT_OPTIONS if name in given}
+    inputs = {key: given[name] for name, key in _INPUT_OPTIONS.items() if name in given}
     outputs = {key: given[name] for name, key in _OUTPUT_OPTIONS.items() if name in given}
     return {**tree, **({"input": inputs} if inputs else {}), **({"output": outputs} if outputs else {})}

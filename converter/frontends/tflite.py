@@ -12,14 +12,14 @@ _VARIABLES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 _NAMED = 3
 
 
-def normalize(content: bytes, scheme: Scheme, name: str) -> bytes:
-    """The model with a batch that is fixed; with scheme `unchanged` the very bytes.
+def normalize(content: bytes, scheme: Scheme, name: str, signature: str | None = None) -> bytes:
+    """The model with a batch that is fixed; with scheme `unchanged` the very bytes. `signature`: the one that is run.
 
     Raises:
         ConversionError: it cannot be converted to `scheme`, with every reason.
     """
     graph = read_graph(content)
-    problems = _problems(graph)
+    problems = [*_signature_problems(graph, scheme, signature), *_problems(graph)]
     if scheme != "unchanged":
         problems += _float_problems(graph)
     if problems:
@@ -29,12 +29,21 @@ def normalize(content: bytes, scheme: Scheme, name: str) -> bytes:
     return content if scheme == "unchanged" else fix_batch(content)
 
 
+def _signature_problems(graph: Graph, scheme: Scheme, wanted: str | None) -> list[str]:
+    """A quantizer takes the first signature for the model; unchanged, any one may be run."""
+    keys = [signature.key for signature in graph.signatures]
+    listed = ", ".join(keys)
+    if wanted is not None and wanted not in keys:
+        return [f"it has no signature {wanted!r}; it has {listed or 'none'}"]
+    if len(keys) < 2 or (wanted is not None and scheme == "unchanged"):
+        return []
+    how = "name one" if scheme == "unchanged" else "only scheme unchanged can run one of them"
+    return [f"it has {len(keys)} signatures ({listed}), and an artifact runs one: {how}"]
+
+
 def _problems(graph: Graph) -> list[str]:
     """What no scheme can do with."""
     problems = []
-    if len(graph.signatures) > 1:
-        keys = ", ".join(signature.key for signature in graph.signatures)
-        problems.append(f"it has {len(graph.signatures)} signatures ({keys}), and an artifact runs one")
     broken = [tensor.name for tensor in graph.tensors if not tensor.finite]
     if broken:
         problems.append(f"{len(broken)} weights hold NaN or Inf ({', '.join(broken[:_NAMED])})")

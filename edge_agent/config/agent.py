@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from edge_agent import schema
-from edge_agent.config.checks import check_identifier
+from edge_agent.config.checks import check_broker_url, check_identifier
 from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, StageConfig
+from edge_agent.config.sources import TopicSource
 from edge_agent.errors import ConfigError
 
 
@@ -93,6 +93,9 @@ class Config:
             raise ValueError("there is no [pipeline.NAME] table, so there is nothing to run")
         for name in self.pipeline:
             check_identifier("pipeline", name)
+        for name, pipeline in self.pipeline.items():
+            if self.mqtt is None and isinstance(pipeline.source, TopicSource) and pipeline.source.url is None:
+                raise ValueError(f"the source of [pipeline.{name}] is a topic: it needs [mqtt], or a url of its own")
         if self.mqtt is not None and self.trust is None:
             raise ValueError("[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names")
 
@@ -141,18 +144,6 @@ def parse_config(tree: Mapping[str, Any], *, name: str = "config") -> Config:
 def default_device_id() -> str:
     """The host name as an identifier."""
     return re.sub(r"[^a-z0-9_-]+", "-", platform.node().lower()).strip("-")[:64] or "device"
-
-
-def check_broker_url(url: str) -> None:
-    """Raise ValueError unless `url` is mqtt://HOST[:PORT] or mqtts://HOST[:PORT]."""
-    parts = urlsplit(url)
-    wrong = parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/") or parts.username
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if wrong or port == -1:
-        raise ValueError(f"url {url!r} must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT], the user under username")
 
 
 def _long_form(table: object) -> object:

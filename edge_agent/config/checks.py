@@ -1,6 +1,7 @@
 """What several tables of the configuration hold their values to; each raises ValueError."""
 
 import re
+from urllib.parse import urlsplit
 
 _IDENTIFIER = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -26,3 +27,26 @@ def check_share(**values: float | None) -> None:
     for what, value in values.items():
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{what} must be from 0 to 1")
+
+
+def check_broker_url(url: str) -> None:
+    """Raise ValueError unless `url` is mqtt://HOST[:PORT] or mqtts://HOST[:PORT]."""
+    parts = urlsplit(url)
+    wrong = parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path.strip("/") or parts.username
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if wrong or port == -1:
+        raise ValueError(f"url {url!r} must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT], the user under username")
+
+
+def check_topic_filter(text: str) -> None:
+    """Raise ValueError unless it is a topic, or a filter for several (MQTT 5 §4.7)."""
+    levels = text.split("/")
+    if not text or "\0" in text or len(text.encode()) > 65_535:
+        raise ValueError(f"topic {text[:60]!r} must be 1 to 65,535 bytes without a NUL")
+    if any("#" in level and level != "#" for level in levels) or "#" in levels[:-1]:
+        raise ValueError(f"topic {text!r}: # stands for all levels below, and must be the whole last level")
+    if any("+" in level and level != "+" for level in levels):
+        raise ValueError(f"topic {text!r}: + stands for one level, and must be the whole of it")

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_agent.config.checks import check_not_negative, check_positive, check_share
+from edge_agent.config.checks import (
+    check_broker_url,
+    check_not_negative,
+    check_positive,
+    check_share,
+    check_topic_filter,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +228,11 @@ class TopicSource(RowOptions):
     def __post_init__(self) -> None:
         RowOptions.__post_init__(self)
         check_positive(timeout_s=self.timeout_s)
+        check_topic_filter(self.topic)
         if self.url is not None:
-            _check_url(self.url, "mqtt", "mqtts")
+            check_broker_url(self.url)
+        elif self.username is not None:
+            raise ValueError("username is for a broker of its own: give its url")
         _check_password(self.username, self.password_file)
 
 

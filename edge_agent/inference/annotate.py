@@ -13,9 +13,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edge_agent.inference.ipc import Answer
+from edge_agent.inference.model import Model
 from edge_agent.tasks.keypoints import Skeleton, usual_skeleton
 from edge_agent.tasks.prediction import Prediction
+from edge_agent.tasks.segmentation import SegmentationDecoder
 from edge_agent.transform.placement import Box
+from edge_agent.transform.prepared import Prepared
+from edge_agent.transform.tensor import Array
 
 Tree = Mapping[str, Any]  # a prediction as JSON
 Color = tuple[int, int, int]
@@ -34,6 +38,16 @@ class ClassMapLayer:
     class_map: Any  # NDArray[np.uint8] | NDArray[np.uint16]
     where: Box | None = None
     background: int | None = 0  # which is not painted
+
+
+def layer_of(model: Model, outputs: Sequence[Array], prepared: Prepared) -> ClassMapLayer | None:
+    """The class of every pixel, of a model that tells it."""
+    decoder = model.decoder
+    if not isinstance(decoder, SegmentationDecoder):
+        return None
+    where = prepared.placement.visible if prepared.placement is not None else None
+    background = model.manifest.output.background_class
+    return ClassMapLayer(decoder.class_map(outputs, prepared), where, 0 if background is None else background)
 
 
 def draw(

@@ -11,7 +11,7 @@ from typing import Protocol
 from edge_agent.clock import Clock
 from edge_agent.config.sources import SourceConfig, given_by, pace_hz, repeats
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Taken, Unusable, Wanted
+from edge_agent.inference.frame import Nothing, Taken, Unusable, Wanted
 from edge_agent.inference.sources.source import Source
 
 _FIRST_RETRY_S = 1.0
@@ -68,9 +68,13 @@ def capture(
                     if isinstance(item, Unusable):
                         receiver.unusable(item)
                         continue
-                    taken += 1
                     retry_s = _FIRST_RETRY_S
-                    receiver.received(Captured(item, (clock.monotonic_s() - began_s) * 1000))
+                    if isinstance(item, Nothing):
+                        continue
+                    taken += 1
+                    took_s = clock.monotonic_s() - began_s
+                    since_s = clock.now_s() - item.captured_s  # a camera is waited for: that is nobody's latency
+                    receiver.received(Captured(item, 1000 * min(took_s, max(0.0, since_s))))
         except SourceError as error:
             receiver.trouble(error)
             if taken and not repeats(config):  # a file that is damaged further on: do not play its beginning for ever

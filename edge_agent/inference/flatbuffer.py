@@ -28,11 +28,21 @@ class Table:
         position = self._field(slot)
         return default if position is None else int(_number(self.buffer, position, kind))
 
+    def real(self, slot: int, default: float = 0.0) -> float:
+        """A float of 32 bits."""
+        position = self._field(slot)
+        return default if position is None else _number(self.buffer, position, "f32")
+
     def text(self, slot: int) -> str:
         position = self._vector(slot)
         if position is None:
             return ""
         return self._span(position, 1).decode("utf-8", errors="replace")
+
+    def texts(self, slot: int) -> tuple[str, ...]:
+        """A vector of strings."""
+        starts = [table.position for table in self.tables(slot)]
+        return tuple(self._span(start, 1).decode("utf-8", errors="replace") for start in starts)
 
     def octets(self, slot: int) -> bytes | None:
         """A vector of bytes; None where there is none."""

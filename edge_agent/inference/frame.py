@@ -60,4 +60,11 @@ class Unusable:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Nothing to be looked at just now, and no fault: ask again. A source gives it rather than wait for long."""
+
+    left_out: bool = False  # there was a picture, but nothing has moved in it
+
+
 Taken = Frame | Sample | Sound

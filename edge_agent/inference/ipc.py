@@ -27,6 +27,7 @@ class StageStart:
     path: str | None = None  # directory of the release to serve
     digest: str | None = None
     threads: Threads = 1
+    cores: int | None = None  # at most so many threads, where they are measured; None: all of the machine's
     delegate: Delegate | None = None
     crops_of: str | None = None  # the stage whose detections it sees
     crops: Crops = field(default_factory=Crops)
@@ -72,11 +73,31 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """A message of the topic that is the pipeline's source. The supervisor hears it: a worker has no connection."""
+
+    topic: str
+    payload: str  # what is no UTF-8 has U+FFFD in it, and will be no JSON
+    retained: bool = False  # the broker has kept it, nobody knows how long
+    lost: int = 0  # messages before it that could not be handed over: the worker did not keep up
+    kind: Literal["feed"] = "feed"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTrouble:
+    """The topic cannot be heard now; the supervisor keeps trying."""
+
+    detail: str
+    hint: str | None = None
+    kind: Literal["feed_trouble"] = "feed_trouble"
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     kind: Literal["stop"] = "stop"
 
 
-Order = Start | Load | Unload | Snapshot | Stop
+Order = Start | Load | Unload | Snapshot | Feed | FeedTrouble | Stop
 
 # --- worker → supervisor ------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ The threads themselves are `pipeline`; what a stage does with its turn, `stage`;
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from edge_agent.errors import FrameError, ModelError
@@ -28,6 +28,7 @@ class Ready:
     name: str
     captured_s: float
     prepare: Prepare
+    began_anew: bool = False  # what came before does not belong to it: a model that remembers is to forget
 
 
 class Served:
@@ -46,6 +47,7 @@ class Served:
         self._sound = SoundFeed(model, say) if isinstance(spec, AudioInput) else None
         self._capture_ms = 0.0  # of the window that is being filled
         self.capture_ms = 0.0  # of what `feed` gave last
+        self._gap = False  # since what `feed` gave last
 
     def feed(self, captured: Captured, wanted: Wanted) -> list[Ready]:
         """What can be prepared now that this has come in: a picture, or each window that it completes.
@@ -57,9 +59,11 @@ class Served:
             SourceError: all that this source gives does.
         """
         self._capture_ms += captured.capture_ms
+        self._gap |= not isinstance(captured.taken, Frame) and captured.taken.after_gap
         ready = self._feed(captured.taken, wanted)
         if ready:
             self.capture_ms, self._capture_ms = self._capture_ms, 0.0
+            ready[0], self._gap = replace(ready[0], began_anew=self._gap), False
         return ready
 
     def _feed(self, taken: Taken, wanted: Wanted) -> list[Ready]:
@@ -90,6 +94,7 @@ class Turn:
 
     served: Served
     prepare: Prepare | None = None  # until the inputs are there
+    began_anew: bool = False  # see Ready
     inputs: list[Prepared] = field(default_factory=list)
     outputs: list[Sequence[Array]] = field(default_factory=list)  # of each input
     crops_of: str | None = None  # of a cascade: the other stage, and which of its predictions each input is of

@@ -6,6 +6,7 @@ Worker, probe and converter all run models through this, so they cannot differ. 
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -15,12 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.errors import ArtifactError, FrameError, ModelError, Reason
-from edge_agent.inference.engine import Engine
+from edge_agent.inference.engine import Engine, warm_up
+from edge_agent.inference.feed import Feed
 from edge_agent.inference.tflite import open_engine
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
 from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
-from edge_agent.tasks.decoder import build_decoder
+from edge_agent.tasks.decoder import Decoder, build_decoder
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.audio import AudioTransform, AudioWindower, Samples
@@ -28,13 +30,16 @@ from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.picture import WHOLE, Picture, View
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.signal import SignalTransform, Windower
-from edge_agent.transform.tensor import Array, dequantize, quantize
+from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
 Real = NDArray[np.float32]
 
 
 class Model:
-    """Manifest, labels, transform, engine and decoder. Owns the engine. See `open_release` and `assemble`."""
+    """Manifest, labels, transform, engine and decoder. Owns the engine. See `open_release` and `assemble`.
+
+    A model with a `state` answers each frame by those before, so frames are invoked in their order, by one thread.
+    """
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], engine: Engine) -> None:
         self.manifest = manifest
@@ -43,17 +48,21 @@ class Model:
         spec = manifest.input
         if not isinstance(spec, ImageInput | SignalInput) and manifest.task == "detection":
             raise ModelError("task detection needs pictures as its input", reason=Reason.INCOMPATIBLE)
-        if isinstance(spec, ImageInput | SignalInput | AudioInput) and len(engine.inputs) != 1:
-            found = ", ".join(tensor.label for tensor in engine.inputs) or "none"
-            raise ModelError(
-                f"input kind {spec.kind!r} needs a model with one input; this one takes {found}",
-                reason=Reason.INCOMPATIBLE,
-                hint="use input kind 'tensor'",
-            )
-        self._image = ImageTransform(spec, engine.inputs[0]) if isinstance(spec, ImageInput) else None
-        self._signal = SignalTransform(spec, engine.inputs[0]) if isinstance(spec, SignalInput) else None
-        self._audio = AudioTransform(spec, engine.inputs[0]) if isinstance(spec, AudioInput) else None
-        self._decoder = build_decoder(manifest.task, manifest.output, engine.outputs, labels, engine.inputs)
+        self._feed = Feed(manifest, engine)
+        self._image = ImageTransform(spec, self._feed.target(spec)) if isinstance(spec, ImageInput) else None
+        self._signal = SignalTransform(spec, self._feed.target(spec)) if isinstance(spec, SignalInput) else None
+        self._audio = AudioTransform(spec, self._feed.target(spec)) if isinstance(spec, AudioInput) else None
+        self._decoder = build_decoder(manifest.task, manifest.output, self.outputs, labels, self.inputs)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Those that frames fill: all of the engine's, but for `state` and `constants`."""
+        return self._feed.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Those that are answers: all of the engine's, but for those that `state` feeds back."""
+        return self._feed.outputs
 
     # --- one frame ------------------------------------------------------------------------------------------
 
@@ -89,53 +98,68 @@ class Model:
         return Prepared((self._audio.apply(samples),))
 
     def prepare_row(self, values: Sequence[float]) -> Prepared:
-        """One row of plain numbers, dealt out to the inputs in their order.
+        """One row of plain numbers, dealt out to `inputs` in their order.
 
         Raises:
-            FrameError: another number of values than all inputs take together.
+            FrameError: another number of values than all of them take together, or values that are not finite.
         """
-        sizes = [int(np.prod(tensor.shape)) for tensor in self.engine.inputs]
-        if len(values) != sum(sizes):
-            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}")
-        row = np.asarray(values, np.float64)
-        return self.prepare_tensors(np.split(row, np.cumsum(sizes)[:-1]))
+        return Prepared(self._feed.row(values))
 
     def prepare_tensors(self, values: Sequence[ArrayLike]) -> Prepared:
-        """Real values for each input, in any shape that has the right number of them.
+        """Real values for each of `inputs`, in any shape that has the right number of them.
 
         An array that has the input's own dtype already is taken as its stored values.
 
         Raises:
-            FrameError: another number of inputs or of values, or no numbers.
+            FrameError: another number of inputs or of values, values that are not finite, or no numbers.
         """
-        if len(values) != len(self.engine.inputs):
-            raise FrameError(f"this model takes {len(self.engine.inputs)} inputs; found {len(values)}")
-        arrays = []
-        for value, tensor in zip(values, self.engine.inputs, strict=True):
-            real = np.asarray(value)
-            if real.dtype.kind not in "uifb" or tensor.dtype.kind not in "uifb":
-                raise FrameError(f"input {tensor.label} cannot take values of {real.dtype}")
-            if real.size != int(np.prod(tensor.shape)):
-                raise FrameError(f"input {tensor.label} needs {int(np.prod(tensor.shape))} values; found {real.size}")
-            stored = real if real.dtype == tensor.dtype else quantize(real.astype(np.float64), tensor)
-            arrays.append(stored.reshape(tensor.shape))
-        return Prepared(tuple(arrays))
+        return Prepared(self._feed.plain(values))
 
     def invoke(self, prepared: Prepared) -> list[Array]:
-        """Run the engine: outputs as the model gives them, copies.
+        """Run the engine: the answers as the model gives them, copies. What `state` feeds back is kept for the next.
+
+        Something prepared that holds every input of the engine, states too, is run as it is and leaves no trace: golden
+        vectors are such.
+
+        Raises:
+            ModelError: the interpreter failed; the state is what it was.
+        """
+        if len(prepared.inputs) != len(self.inputs):
+            return self._feed.answers(self.engine.invoke(prepared.inputs))
+        outputs = self.engine.invoke(self._feed.complete(prepared.inputs))
+        self._feed.remember(outputs)
+        return self._feed.answers(outputs)
+
+    def invoke_batch(self, several: Sequence[Prepared]) -> list[list[Array]]:
+        """`invoke` of each: at once where the engine's batch is dynamic and no frame depends on the one before.
 
         Raises:
             ModelError: the interpreter failed.
         """
-        return self.engine.invoke(prepared.inputs)
+        if len(several) > 1 and self.engine.dynamic_batch and not self._feed.remembers:
+            try:
+                stacked = self.engine.invoke(self._feed.stacked([prepared.inputs for prepared in several]))
+            except ModelError:
+                if self.engine.dynamic_batch:
+                    raise
+            else:
+                answers = self._feed.answers(stacked)
+                if all(len(array) == len(several) for array in answers):
+                    return [[array[place : place + 1] for array in answers] for place in range(len(several))]
+        return [self.invoke(prepared) for prepared in several]
 
-    def invoke_batch(self, prepared: Sequence[Prepared]) -> list[list[Array]]:
-        """`invoke` of each.
+    def reset_state(self) -> None:
+        """Forget the frames so far: the source began anew. Of the thread that invokes."""
+        self._feed.reset()
 
-        Raises:
-            ModelError: the interpreter failed.
-        """
-        return [self.invoke(each) for each in prepared]
+    def warm_up(self) -> None:
+        """Invoke once, on zeros, leaving no trace in the state."""
+        warm_up(self.engine)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What `decode` asks: some tell more than predictions."""
+        return self._decoder
 
     def decode(self, outputs: Sequence[Array], prepared: Prepared) -> list[Prediction]:
         """What the model said, the best first.
@@ -148,20 +172,28 @@ class Model:
     # --- comparing ------------------------------------------------------------------------------------------
 
     def real_outputs(self, outputs: Sequence[Array]) -> list[Real]:
-        """Outputs as real values, float32: what golden vectors hold."""
-        return [dequantize(stored, tensor) for stored, tensor in zip(outputs, self.engine.outputs, strict=True)]
+        """Outputs as real values, float32: what golden vectors hold. Of the engine (all), or of `invoke` (answers)."""
+        tensors = self.engine.outputs if len(outputs) == len(self.engine.outputs) else self.outputs
+        return [dequantize(stored, tensor) for stored, tensor in zip(outputs, tensors, strict=True)]
 
     def disagreements(self, expected: Sequence[Sequence[Real]], found: Sequence[Sequence[Real]]) -> list[float]:
-        """`tasks.agreement.disagreement` of each vector; raw values by their range over all of `expected`."""
-        spec, outputs, inputs = self.manifest.output, self.engine.outputs, self.engine.inputs
+        """`tasks.agreement.disagreement` of each vector; raw values by their range over all of `expected`.
+
+        Only answers are compared: what is fed back has no meaning of its own.
+        """
+        expected, found = ([self._answers_of(vector) for vector in side] for side in (expected, found))
         ranges = output_ranges(expected) if expected else None
-        pairs = zip(expected, found, strict=True)
-        task = self.manifest.task
-        return [disagreement(task, a, b, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs) for a, b in pairs]
+        spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
+        compare = partial(disagreement, self.manifest.task, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs)
+        return [compare(one, other) for one, other in zip(expected, found, strict=True)]
 
     def top1_agrees(self, expected: Sequence[Real], found: Sequence[Real]) -> bool:
-        spec, outputs, inputs = self.manifest.output, self.engine.outputs, self.engine.inputs
-        return top1_agrees(self.manifest.task, expected, found, spec=spec, outputs=outputs, inputs=inputs)
+        spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
+        one, other = self._answers_of(expected), self._answers_of(found)
+        return top1_agrees(self.manifest.task, one, other, spec=spec, outputs=outputs, inputs=inputs)
+
+    def _answers_of(self, outputs: Sequence[Real]) -> Sequence[Real]:
+        return self._feed.answers(outputs) if len(outputs) == len(self.engine.outputs) else outputs
 
     # --- windows --------------------------------------------------------------------------------------------
 
@@ -227,16 +259,28 @@ def assemble(manifest: Manifest, labels: tuple[str, ...], engine: Engine) -> Mod
     return Model(manifest, labels, engine)
 
 
-def open_release(directory: Path, threads: Threads = 1, *, delegate: Delegate | None = None) -> Model:
+def open_release(
+    directory: Path, threads: Threads = 1, *, delegate: Delegate | None = None, cores: int | None = None
+) -> Model:
     """Open an unpacked release. Its files must have been verified; they are mapped and must not change.
+
+    `threads`, `delegate` and `cores` as `tflite.open_engine` takes them.
 
     Raises:
         ArtifactError: manifest or labels cannot be read.
         ModelError: the engine cannot load the model, or manifest and model disagree.
     """
     manifest = parse_manifest(_read(directory / MANIFEST_FILE))
+    if manifest.runtime.delegate is not None and delegate is None:
+        raise ModelError(
+            f"release {manifest.name} {manifest.version} was made for delegate {manifest.runtime.delegate!r}, and this "
+            "stage has none",
+            reason=Reason.MISSING_DELEGATE,
+            hint="give the stage `delegate = { library = ... }`, or publish a release for the CPU",
+        )
     labels = release_labels(_read(directory / LABELS_FILE) if LABELS_FILE in manifest.files else None)
-    engine = cast("Engine", open_engine(directory / MODEL_FILE, 1 if threads == "auto" else threads))
+    path, signature = directory / MODEL_FILE, manifest.signature
+    engine = cast("Engine", open_engine(path, threads, delegate=delegate, signature=signature, cores=cores))
     try:
         return assemble(manifest, labels, engine)
     except ModelError:

@@ -7,7 +7,7 @@ tensorflow/compiler/mlir/lite/schema/schema.fbs. What a file is that is no model
 
 import mmap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,15 @@ from typing import TypeVar
 from edge_agent.errors import ModelError, Reason
 from edge_agent.inference.file_kind import IDENTIFIER, check_is_tflite
 from edge_agent.inference.flatbuffer import Buffer, DamagedError, Table, root_table
-from edge_agent.inference.metadata import ENTRY_NAME, Metadata, parse_metadata, read_associated_files
+from edge_agent.inference.metadata import (
+    ENTRY_NAME,
+    Metadata,
+    TensorMetadata,
+    parse_metadata,
+    read_associated_files,
+)
 from edge_agent.inference.operators import CUSTOM, EDGE_TPU_OPERATOR, FLEX_PREFIX, KNOWN_CUSTOM, operator_name
+from edge_agent.inference.ultralytics import ExportNotes, parse_export_notes
 from edge_agent.tasks.labels import parse_labels
 
 Item = TypeVar("Item")
@@ -65,6 +72,8 @@ class Signature:
     key: str
     inputs: dict[str, str]
     outputs: dict[str, str]
+    output_operators: dict[str, str]  # its own name of an output → what makes it
+    graph: int = 0  # 0: the main graph, which runs where no signature is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +106,27 @@ class ModelFile:
         return EDGE_TPU_OPERATOR in self.unsupported_operators
 
     @property
+    def export_notes(self) -> ExportNotes | None:
+        """What Ultralytics' exporter wrote into the model; None where it was another one."""
+        return parse_export_notes(self.associated_files)
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """Labels from the files the metadata names for an output, else from the only text file; () where none."""
-        named = [name for tensor in (self.metadata.outputs if self.metadata else ()) for name in tensor.label_files]
+        """Labels of the first output that has any, else those the exporter wrote, else of the only text file."""
+        named = next(filter(None, map(self.labels_of, self.metadata.outputs if self.metadata else ())), ())
+        notes = self.export_notes
         texts = [name for name in self.associated_files if name.endswith(".txt")]
-        candidates = [name for name in named if name in self.associated_files] or (texts if len(texts) == 1 else [])
+        return named or (notes.names if notes else self._parsed(texts) if len(texts) == 1 else ())
+
+    def labels_of(self, output: TensorMetadata) -> tuple[str, ...]:
+        """The labels that the metadata names for an output; () where none."""
+        return self._parsed(output.label_files)
+
+    def _parsed(self, files: Sequence[str]) -> tuple[str, ...]:
+        """Of the first of these files that is there."""
+        content = next((self.associated_files[name] for name in files if name in self.associated_files), b"")
         try:
-            return parse_labels(self.associated_files[candidates[0]]) if candidates else ()
+            return parse_labels(content)
         except ValueError:
             return ()
 
@@ -232,11 +255,16 @@ def _tensor(table: Table, buffer_sizes: list[int]) -> FileTensor:
 
 
 def _signature(table: Table, subgraphs: list[_Subgraph]) -> Signature:
-    tensors = _at(subgraphs, table.number(4, "u32")).tensors
-    inputs, outputs = (
-        {entry.text(0): _at(tensors, entry.number(1, "u32")).name for entry in table.tables(slot)} for slot in (0, 1)
+    number = table.number(4, "u32")
+    subgraph = _at(subgraphs, number)
+    inputs, outputs = ({entry.text(0): entry.number(1, "u32") for entry in table.tables(slot)} for slot in (0, 1))
+    return Signature(
+        key=table.text(2),
+        inputs={name: _at(subgraph.tensors, index).name for name, index in inputs.items()},
+        outputs={name: _at(subgraph.tensors, index).name for name, index in outputs.items()},
+        output_operators={name: subgraph.maker(index) for name, index in outputs.items()},
+        graph=number,
     )
-    return Signature(table.text(2), inputs, outputs)
 
 
 def _metadata(root: Table) -> Metadata | None:

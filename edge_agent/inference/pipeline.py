@@ -32,13 +32,14 @@ _FIGURES_EVERY_S = 1.0
 _LONGEST_INVOKE_S = 60.0
 _MAX_FAILURES_TOLD = 10  # between two Figures, of frames: a damaged folder is not to flood the supervisor
 
+Say = Callable[[Word], None]
 _Item = Captured | Job | Switch | Ended
 
 
 class PictureKeeper(Protocol):
     """Who may want to look at the pictures again: snapshots and the preview."""
 
-    def keep(self, frame: Frame, result: Result) -> None: ...
+    def keep(self, frame: Frame, result: Result, turns: Mapping[str, Turn]) -> None: ...
 
 
 def _is_order(item: _Item) -> bool:
@@ -58,7 +59,7 @@ class Pipeline:
         config: SourceConfig,
         open_source: Callable[[], Source],
         stages: Mapping[str, StageStart],
-        say: Callable[[Word], None],
+        say: Say,
         clock: Clock,
         *,
         pictures: PictureKeeper | None = None,
@@ -206,7 +207,7 @@ class Pipeline:
             for number, ready in enumerate(self._fed(stage, served, captured, wanted)):
                 if number == len(jobs):
                     jobs.append(Job(ready.name, ready.captured_s, served.capture_ms, frame, {}))
-                jobs[number].turns[stage] = Turn(served, ready.prepare)
+                jobs[number].turns[stage] = Turn(served, ready.prepare, began_anew=ready.began_anew)
                 if self._windows:
                     self._tallies[stage].entered()
         return jobs
@@ -294,7 +295,7 @@ class Pipeline:
             if isinstance(word, Result):
                 answered = True
                 if self._pictures is not None and job.frame is not None:
-                    self._pictures.keep(job.frame, word)
+                    self._pictures.keep(job.frame, word, job.turns)
             self._say(word)
         return answered
 
@@ -355,7 +356,9 @@ def _serving(stage: str, served: Served | None) -> Serving:
     if served is None:
         return Serving(stage)
     report = served.model.engine.report
-    return Serving(stage, served.digest, report.library, report.delegated, report.threads)
+    return Serving(
+        stage, served.digest, report.library, report.delegated, report.threads, report.delegate, report.fell_back
+    )
 
 
 def _until_closed(body: Callable[[], None]) -> None:

@@ -112,7 +112,9 @@ class WorkerProcess:
         return code
 
 
-def start_order(pipeline: str, config: PipelineConfig, wanted: Mapping[str, ReleaseToServe | None]) -> Start:
+def start_order(
+    pipeline: str, config: PipelineConfig, wanted: Mapping[str, ReleaseToServe | None], cores: int | None = None
+) -> Start:
     """The first order of a pipeline's worker."""
     stages = {}
     for name, release in wanted.items():
@@ -121,6 +123,7 @@ def start_order(pipeline: str, config: PipelineConfig, wanted: Mapping[str, Rele
             path=release.path if release else None,
             digest=release.digest if release else None,
             threads=config.threads,
+            cores=cores,
             delegate=stage.delegate,
             crops_of=stage.crops_of,
             crops=stage.crops,

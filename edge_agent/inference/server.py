@@ -73,10 +73,12 @@ class PipelineServer:
         config: PipelineConfig,
         listen: Listener,
         *,
+        cores: int | None = None,
         clock: Clock | None = None,
         times: ServerTimes | None = None,
     ) -> None:
         self._pipeline = pipeline
+        self._cores = cores  # at most so many interpreter threads, where they are measured
         self._config = config
         self._listen = listen
         self._clock = clock or SystemClock()
@@ -229,7 +231,8 @@ class PipelineServer:
         self._changed.notify_all()  # from now on it is listened for
         for stage in self._stages.values():
             stage.told = stage.wanted
-        start = start_order(self._pipeline, self._config, {name: stage.wanted for name, stage in self._stages.items()})
+        releases = {name: stage.wanted for name, stage in self._stages.items()}
+        start = start_order(self._pipeline, self._config, releases, self._cores)
         try:
             self._worker = WorkerProcess(start, partial(self._hear, self._life), partial(self._ended, self._life))
         except OSError as error:

@@ -36,6 +36,8 @@ class Stage:
             turn = self._turn_at_crops(job, self.crops_of)
         if turn is None:
             return
+        if turn.began_anew:
+            turn.served.model.reset_state()
         began_s = self.invoking_since_s = self._clock.monotonic_s()
         try:
             turn.outputs = [*turn.served.model.invoke_batch(turn.inputs)]

@@ -1,101 +1,97 @@
 """The TensorFlow Lite engine: the only place that imports an interpreter.
 
 LiteRT is preferred; tflite-runtime is the one for 32-bit ARM. Whether a library works is only known by constructing:
-tflite-runtime imports under NumPy 2 and then fails. What an interpreter raises becomes a `ModelError` here.
+tflite-runtime imports under NumPy 2 and then fails. What an interpreter raises becomes a `ModelError` here. Running is
+left to `interpreter`, what an external delegate lacks to `delegates`, how many threads are worth it to `threads`.
 """
 
 import importlib
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-
+from edge_agent.clock import SystemClock
+from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.errors import ConfigError, ModelError, Reason
+from edge_agent.inference.delegates import Problem, preflight
 from edge_agent.inference.engine import EngineReport
+from edge_agent.inference.interpreter import (
+    MODEL_ERRORS,
+    MainGraph,
+    SignatureGraph,
+    TfliteEngine,
+    count_partitions,
+    first_line,
+)
 from edge_agent.inference.model_file import ModelFile, inspect_model
 from edge_agent.inference.operators import EDGE_TPU_OPERATOR
-from edge_agent.transform.tensor import Array, Quantization, TensorSpec
+from edge_agent.inference.threads import choose, measure, usable_cores
+
+__all__ = ["ENGINE_VARIABLE", "Library", "TfliteEngine", "engine_library", "open_engine"]
 
 ENGINE_VARIABLE = "EDGE_DEPLOY_ENGINE"  # litert or tflite-runtime; unset: the first that works
 _MODULES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
-# What interpreters raise over a model (seen when fuzzing; UnicodeDecodeError is a ValueError) …
-_MODEL_ERRORS = (ValueError, RuntimeError, MemoryError, OSError, TypeError, OverflowError, IndexError)
-# … and what says that the library itself does not work here.
+# What says that the library itself does not work here.
 _LIBRARY_ERRORS = (ImportError, AttributeError, SystemError)
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """An interpreter that can be imported. `construct` takes model_path and num_threads."""
+    """An interpreter that can be imported. `construct` takes model_path, num_threads and experimental_delegates."""
 
     name: str  # "ai-edge-litert 2.3.0"
     construct: Callable[..., Any]
+    module: Any  # it also has load_delegate
 
 
-class TfliteEngine:
-    """One interpreter with its tensors allocated. Made by `open_engine`. Not thread-safe."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be loaded, and how."""
 
-    def __init__(self, interpreter: Any, library: str, threads: int) -> None:
-        self._interpreter = interpreter
-        self._input_indices = [int(detail["index"]) for detail in interpreter.get_input_details()]
-        self._output_indices = [int(detail["index"]) for detail in interpreter.get_output_details()]
-        self.inputs = tuple(_tensor_spec(detail) for detail in interpreter.get_input_details())
-        self._settle_outputs()
-        self.outputs = tuple(_tensor_spec(detail) for detail in interpreter.get_output_details())
-        self.report = EngineReport(library, threads, _delegated(interpreter))
-
-    def invoke(self, inputs: Sequence[Array]) -> list[Array]:
-        """See `Engine.invoke`."""
-        if self._interpreter is None:
-            raise ValueError("the engine is closed")
-        try:
-            for index, array in zip(self._input_indices, inputs, strict=True):
-                self._interpreter.set_tensor(index, array)
-            self._interpreter.invoke()
-            return [self._interpreter.get_tensor(index) for index in self._output_indices]
-        except _MODEL_ERRORS as error:
-            raise ModelError(
-                f"the model failed while running: {_first_line(error)}", reason=Reason.LOAD_FAILED
-            ) from error
-
-    def close(self) -> None:
-        self._interpreter = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _settle_outputs(self) -> None:
-        """Run once where an output's size is not known before: every shape is to be true from the start."""
-        if all(len(detail["shape"]) and all(detail["shape"]) for detail in self._interpreter.get_output_details()):
-            return
-        self.invoke([np.zeros(tensor.shape, tensor.dtype) for tensor in self.inputs])
+    model: ModelFile
+    signature: str | None
+    delegate: Delegate | None
+    fell_back: str | None = None
 
 
-def open_engine(path: Path, threads: int = 1) -> TfliteEngine:
+class _DelegateError(Exception):
+    """The external delegate, and not the model, keeps an interpreter from being made."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+def open_engine(
+    path: Path,
+    threads: Threads = 1,
+    *,
+    delegate: Delegate | None = None,
+    signature: str | None = None,
+    cores: int | None = None,
+) -> TfliteEngine:
     """Load a model; the file is mapped, so it must never be written in place while the engine lives.
 
+    `threads` auto: measured, with at most `cores` of the cores this process may use. `signature` None: the main graph,
+    its tensors by their own names.
+
     Raises:
-        ModelError: NOT_A_MODEL, UNSUPPORTED_OPERATOR, MISSING_DELEGATE, LOAD_FAILED.
+        ModelError: NOT_A_MODEL, UNSUPPORTED_OPERATOR, MISSING_DELEGATE, INCOMPATIBLE (no such signature), LOAD_FAILED.
         ConfigError: there is no interpreter that works on this machine.
     """
-    described = inspect_model(path)
+    model = inspect_model(path)
+    _check_signature(model, signature)
+    plan = _after_preflight(_Plan(model, signature, delegate))
     broken: list[str] = []
     for library in _libraries(broken):
         try:
-            return _load(library, described, threads)
+            return _open(library, plan, threads, cores)
         except _LIBRARY_ERRORS as error:
-            broken.append(f"{library.name} does not work here: {_first_line(error)}")
+            broken.append(f"{library.name} does not work here: {first_line(error)}")
     raise _no_interpreter(broken)
 
 
@@ -119,11 +115,13 @@ def _libraries(broken: list[str]) -> "list[Library]":
     for name in [wanted] if wanted else _MODULES:
         try:
             package = importlib.import_module(_MODULES[name])
-            construct = importlib.import_module(f"{_MODULES[name]}.interpreter").Interpreter
+            module = importlib.import_module(f"{_MODULES[name]}.interpreter")
+            construct = module.Interpreter
         except _LIBRARY_ERRORS as error:
-            broken.append(f"{_PACKAGES[name]} cannot be imported: {_first_line(error)}")
+            broken.append(f"{_PACKAGES[name]} cannot be imported: {first_line(error)}")
         else:
-            found.append(Library(f"{_PACKAGES[name]} {getattr(package, '__version__', '')}".strip(), construct))
+            title = f"{_PACKAGES[name]} {getattr(package, '__version__', '')}".strip()
+            found.append(Library(title, construct, module))
     return found
 
 
@@ -134,23 +132,116 @@ def _no_interpreter(broken: list[str]) -> ConfigError:
     )
 
 
-def _load(library: Library, described: ModelFile, threads: int) -> TfliteEngine:
+def _check_signature(model: ModelFile, signature: str | None) -> None:
+    keys = [known.key for known in model.signatures]
+    if signature is not None and signature not in keys:
+        raise ModelError(
+            f"{model.path} has no signature {signature!r}; it has {', '.join(keys) or 'none'}",
+            reason=Reason.INCOMPATIBLE,
+            hint="name one of these, or none to run the main graph",
+        )
+
+
+def _after_preflight(plan: _Plan) -> _Plan:
+    problem = preflight(plan.delegate, plan.model) if plan.delegate else None
+    return _without_delegate(plan, problem) if problem else plan
+
+
+def _without_delegate(plan: _Plan, problem: Problem) -> _Plan:
+    """The same on the CPU, where that is allowed.
+
+    Raises:
+        ModelError: MISSING_DELEGATE, it is not.
+    """
+    assert plan.delegate is not None
+    if not plan.delegate.fallback:
+        raise ModelError(problem.detail, reason=Reason.MISSING_DELEGATE, hint=problem.hint)
+    return replace(plan, delegate=None, fell_back=problem.detail)
+
+
+def _open(library: Library, plan: _Plan, threads: Threads, cores: int | None) -> TfliteEngine:
     try:
-        interpreter = library.construct(model_path=str(described.path), num_threads=threads)
-        interpreter.allocate_tensors()
-        return TfliteEngine(interpreter, library.name, threads)  # reads names, which may not be UTF-8
-    except _MODEL_ERRORS as error:
-        raise _load_error(described, library, str(error)) from error
+        return _with_threads(library, plan, threads, cores)
+    except _DelegateError as error:
+        return _with_threads(library, _without_delegate(plan, error.problem), threads, cores)
 
 
-def _load_error(described: ModelFile, library: Library, message: str) -> ModelError:
+def _with_threads(library: Library, plan: _Plan, threads: Threads, cores: int | None) -> TfliteEngine:
+    if threads != "auto":
+        return _load(library, plan, threads)
+    usable = usable_cores(cores)
+    if usable == 1:
+        return _load(library, plan, 1)
+    figures = measure(lambda number: _load(library, plan, number), usable, SystemClock())
+    engine = _load(library, plan, choose(figures.p50_ms))
+    engine.report = replace(engine.report, measured=figures)
+    return engine
+
+
+def _load(library: Library, plan: _Plan, threads: int) -> TfliteEngine:
+    try:
+        interpreter, taken = _construct(library, plan, threads)
+        graph = (
+            MainGraph(interpreter)
+            if plan.signature is None
+            else SignatureGraph(interpreter.get_signature_runner(plan.signature))
+        )
+        partitions, within, operators = count_partitions(interpreter)
+        report = EngineReport(
+            library=library.name,
+            threads=threads,
+            delegated=partitions > 0,
+            partitions=partitions,
+            delegated_operators=within,
+            operators=operators,
+            delegate=plan.delegate.library if plan.delegate else None,
+            fell_back=plan.fell_back,
+        )
+        engine = TfliteEngine(interpreter, graph, report)  # reads names, which may not be UTF-8
+    except (*MODEL_ERRORS, ModelError) as error:
+        if plan.delegate is not None:
+            _load(library, replace(plan, delegate=None), threads).close()  # is it the model's fault?
+            raise _DelegateError(_refused(plan.delegate, " ".join(str(error).split())[:300])) from error
+        if isinstance(error, ModelError):
+            raise
+        raise _load_error(plan, library, str(error)) from error
+    if plan.delegate is not None and taken == 0:
+        engine.close()
+        raise _DelegateError(_refused(plan.delegate, f"it took none of the {operators} operators of the model"))
+    return engine
+
+
+def _construct(library: Library, plan: _Plan, threads: int) -> tuple[Any, int]:
+    """The interpreter, and how many pieces of the graph the external delegate took: XNNPACK takes its own later."""
+    options: dict[str, Any] = {"model_path": str(plan.model.path), "num_threads": threads}
+    if plan.delegate is not None:
+        options["experimental_delegates"] = [
+            library.module.load_delegate(plan.delegate.library, dict(plan.delegate.options))
+        ]
+    interpreter = library.construct(**options)
+    taken = count_partitions(interpreter)[0] if plan.delegate is not None else 0
+    interpreter.allocate_tensors()
+    return interpreter, taken
+
+
+def _refused(delegate: Delegate, why: str) -> Problem:
+    return Problem(
+        f"delegate {delegate.library} failed: {why}",
+        "check its options and whether it runs such models; fallback = true runs the model on the CPU instead",
+    )
+
+
+def _load_error(plan: _Plan, library: Library, message: str) -> ModelError:
+    described = plan.model
     path, line = described.path, message.strip().partition("\n")[0][:300]
     unsupported = described.unsupported_operators
     if described.needs_edge_tpu:
         return ModelError(
-            f"{path} is compiled for the Coral Edge TPU ({EDGE_TPU_OPERATOR}), and no Edge TPU delegate is here",
+            f"{path} is compiled for the Coral Edge TPU ({EDGE_TPU_OPERATOR}), and no Edge TPU delegate is in use"
+            + (f": {plan.fell_back}" if plan.fell_back else ""),
             reason=Reason.MISSING_DELEGATE,
-            hint="use the model as it was before the Edge TPU compiler ran (without _edgetpu in its name)",
+            hint="give delegate libedgetpu.so.1, or the model as it was before the Edge TPU compiler ran (without "
+            "_edgetpu in its name)",
         )
     if described.flex_operators:
         return ModelError(
@@ -182,27 +273,3 @@ def _load_error(described: ModelFile, library: Library, message: str) -> ModelEr
         reason=Reason.LOAD_FAILED,
         hint="convert it again with a current converter; it may be for another runtime, such as TFLite Micro",
     )
-
-
-def _tensor_spec(detail: dict[str, Any]) -> TensorSpec:
-    scale, zero_point = detail["quantization"]
-    dtype = np.dtype(detail["dtype"])
-    quantized = scale != 0 and dtype.kind in "ui"
-    return TensorSpec(
-        name=str(detail["name"]),
-        shape=tuple(int(size) for size in detail["shape"]),
-        dtype=dtype,
-        quantization=Quantization(float(scale), int(zero_point)) if quantized else None,
-    )
-
-
-def _delegated(interpreter: Any) -> bool:
-    """Whether a delegate (XNNPACK, by default) took nodes: they are replaced by one named DELEGATE.
-
-    There is no public way to ask; both interpreters have this one (lab: nodes 2 → 0 without /proc/cpuinfo).
-    """
-    return any(node["op_name"] == "DELEGATE" for node in interpreter._get_ops_details())  # noqa: SLF001
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__

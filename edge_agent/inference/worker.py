@@ -14,23 +14,26 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
 from edge_agent.inference.fitness import check_input
 from edge_agent.inference.ipc import (
+    Feed,
+    FeedTrouble,
     Load,
     LoadFailed,
     Notice,
     Order,
     Result,
+    Snapshot,
+    SnapshotWritten,
     SourceTrouble,
     Start,
     Stop,
@@ -42,11 +45,14 @@ from edge_agent.inference.ipc import (
 from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model, open_release
 from edge_agent.inference.pipeline import Pipeline
+from edge_agent.inference.sources.mailbox import Mailbox
 from edge_agent.inference.sources.source import new_source
 from edge_agent.release.inputs import ImageInput
-from edge_agent.transform.prepared import Prepared
 
 _IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
+if TYPE_CHECKING:
+    from edge_agent.inference.showing import Showing
+
 _HELD_S = 0.02  # results are sent together for at most so long
 _SOFTWARE_ERROR = 70  # sysexits.h EX_SOFTWARE
 _SWITCH_INTERVAL_S = 0.0005  # of the GIL: with Python's 5 ms a busy thread doubles the latency of invoke
@@ -63,34 +69,41 @@ def main(arguments: list[str]) -> int:
 
 def run(connection: socket.socket) -> None:
     """Do what the supervisor says, until it says Stop or is gone."""
-    voice = _Voice(connection, SystemClock())
+    clock = SystemClock()
+    voice = _Voice(connection, clock)
     orders: SimpleQueue[Order] = SimpleQueue()
-    Thread(target=_listen, args=(connection, orders), name="listen", daemon=True).start()
+    mailbox = Mailbox(clock)
+    Thread(target=_listen, args=(connection, orders, mailbox), name="listen", daemon=True).start()
     start = orders.get()
     if not isinstance(start, Start):
         return
-    _Worker(start, voice).run(orders)
+    _Worker(start, voice, clock, mailbox).run(orders)
 
 
 class _Worker:
     """One pipeline, and the loading of releases for its stages."""
 
-    def __init__(self, start: Start, voice: "_Voice") -> None:
+    def __init__(self, start: Start, voice: "_Voice", clock: Clock, mailbox: Mailbox) -> None:
         self._start = start
         self._voice = voice
-        clock = SystemClock()
+        self._showing = _showing(start, voice, clock)
         self._pipeline = Pipeline(
             start.source,
-            partial(new_source, start.source, clock),
+            partial(new_source, start.source, clock, mailbox),
             start.stages,
             voice.say,
             clock,
+            pictures=self._showing,
             released=_give_memory_back,
         )
         voice.busy = lambda: self._pipeline.busy
         self._feeding: dict[str, Model] = {}  # what is served; closed by the pipeline, but its manifest stays
 
     def run(self, orders: "SimpleQueue[Order]") -> None:
+        with self._showing or nullcontext():
+            self._run(orders)
+
+    def _run(self, orders: "SimpleQueue[Order]") -> None:
         self._pipeline.start()
         for name, stage in self._start.stages.items():
             if stage.path is not None and stage.digest is not None:
@@ -99,6 +112,10 @@ class _Worker:
             match order:
                 case Load():
                     self._load(order.stage, Path(order.path), order.digest)
+                case Snapshot() if self._showing is not None:
+                    self._showing.snapshot(order)
+                case Snapshot():
+                    self._voice.say(SnapshotWritten(order.seq, order.path, "this worker keeps no pictures"))
                 case Unload():
                     self._feeding.pop(order.stage, None)
                     self._pipeline.switch(order.stage, None)
@@ -109,7 +126,7 @@ class _Worker:
         start = self._start.stages[stage]
         self._pipeline.wait_idle(_IDLE_S)
         try:
-            model = open_release(directory, start.threads, delegate=start.delegate)
+            model = open_release(directory, start.threads, delegate=start.delegate, cores=start.cores)
             try:
                 trouble = self._check_input(stage, model)
             except ModelError:
@@ -125,7 +142,10 @@ class _Worker:
         if trouble is not None:
             self._voice.say(SourceTrouble(str(trouble), trouble.hint))
         self._pipeline.wait_idle(_IDLE_S)
-        _warm_up(model)
+        model.warm_up()
+        report = model.engine.report
+        if report.fell_back is not None:
+            self._voice.say(Notice(f"the model runs on the CPU: {report.fell_back}", stage=stage))
         self._feeding[stage] = model
         self._pipeline.switch(stage, Served(digest, model, lambda told: self._voice.say(Notice(told, stage=stage))))
 
@@ -142,18 +162,11 @@ class _Worker:
         return None
 
 
-def _warm_up(model: Model) -> None:
-    """Invoke once: the first one allocates what the later ones use."""
-    zeros = Prepared(tuple(np.zeros(tensor.shape, tensor.dtype) for tensor in model.engine.inputs))
-    with suppress(ModelError):  # zeros may be nothing it is made for: its frames will show
-        model.invoke(zeros)
-
-
 class _Voice:
     """Words to the supervisor, from any thread, in order.
 
-    While frames follow on each other's heels (`busy`) results are held for a moment and sent together: each sending wakes
-    the supervisor up, which then takes the core from the interpreter.
+    While frames follow on each other's heels (`busy`) results are held for a moment and sent together: each sending
+    wakes the supervisor up, which then takes the core from the interpreter.
     """
 
     def __init__(self, connection: socket.socket, clock: Clock) -> None:
@@ -178,14 +191,25 @@ class _Voice:
                 os._exit(0)  # the supervisor is gone
 
 
-def _listen(connection: socket.socket, orders: "SimpleQueue[Order]") -> None:
+def _listen(connection: socket.socket, orders: "SimpleQueue[Order]", mailbox: Mailbox) -> None:
     with suppress(OSError), connection.makefile("rb") as lines:
         for line in lines:
             order = parse_order(line)
+            if isinstance(order, Feed | FeedTrouble):
+                mailbox.feed(order)  # not behind the loading of a release
+                continue
             orders.put(order)
             if isinstance(order, Stop):
                 return
     os._exit(0)  # the supervisor is gone, and whatever is being loaded is for nobody
+
+
+def _showing(start: Start, voice: "_Voice", clock: Clock) -> "Showing | None":
+    if start.preview is None and not start.keeps_pictures:
+        return None
+    from edge_agent.inference.showing import Showing  # its drawing and HTTP cost memory
+
+    return Showing(start, voice.say, clock)
 
 
 def _give_memory_back() -> None:

@@ -113,6 +113,13 @@ class DeviceLink:
         receipt = self._link.publish(self._topics.result(self._device_id, pipeline), payload, qos=0)
         return not receipt.settled or receipt.ok
 
+    def publish_trigger(self, name: str, payload: bytes) -> bool:
+        """QoS 1, not retained; says whether it was handed over: offline, it is dropped."""
+        if self._link.backlog > _MAX_BACKLOG:
+            return False
+        receipt = self._link.publish(self._topics.trigger(self._device_id, name), payload)
+        return not receipt.settled or receipt.ok
+
     def collect(self, digests: Sequence[str], take: Take, *, cancelled: Callable[[], bool], trouble: Tell) -> None:
         """Get these chunks: blocking, until all are taken or `cancelled()`; waits while the link is down.
 

@@ -134,9 +134,9 @@ class Agent:
     def _heard(self, heard: Heard) -> None:
         pipelines = self._parts.pipelines
         before = (pipelines.trouble(heard.pipeline), pipelines.library)
-        happened = pipelines.hear(heard)
+        events = pipelines.hear(heard)
         self._stale |= before != (pipelines.trouble(heard.pipeline), pipelines.library)
-        if happened is not None:
+        for happened in events:
             self._tell(happened)
 
     def _changed(self, name: StageName, status: Status) -> None:
@@ -210,6 +210,8 @@ class Agent:
             self._report()
         if not self._stale:
             self._report_due_s = now_s + _TICK_S
+        for happened in self._parts.pipelines.take_events():
+            self._tell(happened)
         if now_s >= self._telemetry_due_s:
             self._telemetry_due_s = now_s + self._parts.config.telemetry.interval_s
             self._send_telemetry(now_s)

@@ -1,6 +1,7 @@
 """The composition root: starts every part of the agent with what it needs, and stops them in the reverse order."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,11 +11,13 @@ from pathlib import Path
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config.agent import Config
-from edge_agent.config.pipeline import PipelineConfig
+from edge_agent.config.sources import TopicSource
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
 from edge_agent.errors import ConfigError, FetchError, Reason
+from edge_agent.inference.ipc import Snapshot
 from edge_agent.inference.server import PipelineServer
+from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.link.broker import read_settings
 from edge_agent.link.device import DeviceLink
 from edge_agent.link.events import Receipt
@@ -28,12 +31,13 @@ from edge_agent.service.parts import Parts
 from edge_agent.service.pipelines import Heard, Pipelines
 from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
+from edge_agent.service.topics import heard_topic
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
 from edge_agent.update.fetch import ChunkTransport, fetch_release
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
-from edge_agent.update.probe import probe
+from edge_agent.update.probe import Circumstances, probe
 from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
@@ -73,11 +77,18 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         clock,
         publish=lambda pipeline, payload: link is not None and link.publish_result(pipeline, payload),
         version_of=Versions(store).of,
+        ports=lambda pipeline: Ports(
+            publish=lambda name, payload: link is not None and link.publish_trigger(name, payload),
+            snapshot=lambda seq, path: workers[pipeline].send(Snapshot(seq, str(path))),
+        ),
     )
     if link is not None:
         stack.enter_context(link)
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
-    workers = {name: _open_worker(name, table, inbox, stack) for name, table in config.pipeline.items()}
+    workers = {name: _open_worker(name, config, inbox, stack) for name in config.pipeline}
+    for pipeline, worker in workers.items():
+        if isinstance(config.pipeline[pipeline].source, TopicSource):
+            stack.enter_context(heard_topic(config, pipeline, worker.send))
     updaters = _open_updaters(config, store, link, workers, inbox)
     if documents is not None:
         for name, stage in stages_of(config).items():
@@ -132,8 +143,16 @@ def _open_documents(config: Config, disk: Disk, clock: Clock, inbox: Inbox) -> D
     )
 
 
-def _open_worker(name: str, table: PipelineConfig, inbox: Inbox, stack: ExitStack) -> PipelineServer:
-    return stack.enter_context(PipelineServer(name, table, lambda word: inbox.put(Heard(name, word))))
+def _open_worker(name: str, config: Config, inbox: Inbox, stack: ExitStack) -> PipelineServer:
+    server = PipelineServer(
+        name, config.pipeline[name], lambda word: inbox.put(Heard(name, word)), cores=_cores_of_each(config)
+    )
+    return stack.enter_context(server)
+
+
+def _cores_of_each(config: Config) -> int:
+    """What a pipeline may use of the machine without starving the others."""
+    return max(1, len(os.sched_getaffinity(0)) // len(config.pipeline))
 
 
 def _open_updaters(
@@ -146,7 +165,10 @@ def _open_updaters(
             journal=Journal(store.disk, name.pipeline, name.stage),
             store=store,
             fetch=partial(fetch_release, store=store, transport=transport),
-            probe=partial(probe, threads=config.pipeline[name.pipeline].threads, delegate=stage.delegate),
+            probe=partial(
+                probe,
+                told=Circumstances(config.pipeline[name.pipeline].threads, _cores_of_each(config), stage.delegate),
+            ),
             server=workers[name.pipeline].stages[name.stage],
             clock=SystemClock(),
             keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),

@@ -6,29 +6,31 @@ Belongs to the main loop. Which release a worker serves is left to `update`; wha
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 from edge_agent.clock import Clock
 from edge_agent.config.pipeline import PipelineConfig
-from edge_agent.config.sinks import JsonlSink as JsonlConfig
-from edge_agent.config.sinks import MqttSink as MqttConfig
 from edge_agent.errors import Reason
 from edge_agent.histogram import Histogram
 from edge_agent.inference.ipc import (
     Figures,
     FrameFailed,
     LoadFailed,
+    Notice,
     Result,
     Serving,
+    SnapshotWritten,
     SourceEnded,
     SourceTrouble,
     Word,
 )
-from edge_agent.inference.sinks import JsonlSink, MqttSink, Sink
+from edge_agent.inference.sinks.opening import open_sinks
+from edge_agent.inference.sinks.sink import Sink
 from edge_agent.inference.stage_server import WorkerExited
+from edge_agent.inference.triggers.triggers import Ports, Triggers
 from edge_agent.telemetry.report import PipelineReport, Sum
 from edge_agent.update.status import Problem
 
+Event = Mapping[str, object]
 _LOG = logging.getLogger(__name__)
 
 
@@ -44,6 +46,7 @@ class Heard:
 class _Pipeline:
     figures: dict[str, Sum]  # by stage
     sinks: list[Sink]
+    triggers: Triggers
     totals: Histogram = field(default_factory=Histogram)  # a frame's whole way, since the last telemetry
     p95_ms: float | None = None
     trouble: Problem | None = None
@@ -61,13 +64,15 @@ class Pipelines:
         *,
         publish: Callable[[str, bytes], bool],
         version_of: Callable[[str], str | None],
+        ports: Callable[[str], Ports],
     ) -> None:
         self._clock = clock
         self.library: str | None = None  # the interpreter in use, once a worker has said it
         self._all = {
             name: _Pipeline(
                 {stage: Sum(clock.monotonic_s()) for stage in config.order},
-                _open_sinks(name, config, clock, publish, version_of),
+                open_sinks(name, config, clock, publish=publish, version_of=version_of),
+                Triggers(name, config, ports(name), clock),
             )
             for name, config in configs.items()
         }
@@ -83,8 +88,8 @@ class Pipelines:
     def p95_ms(self, pipeline: str) -> float | None:
         return self._all[pipeline].p95_ms
 
-    def hear(self, heard: Heard) -> Mapping[str, object] | None:
-        """Take in one word; gives the event to tell of it, if there is one."""
+    def hear(self, heard: Heard) -> list[Event]:
+        """Take in one word; gives the events to tell of."""
         pipeline = self._all[heard.pipeline]
         match heard.word:
             case Result() as result:
@@ -92,6 +97,7 @@ class Pipelines:
                 pipeline.totals.add(result.capture_ms + sum(steps_ms))
                 for sink in pipeline.sinks:
                     sink.take(result)
+                pipeline.triggers.take(result)
             case Figures() as figures:
                 pipeline.figures[figures.stage].add(figures)
                 if figures.frames_out and pipeline.trouble is not None:
@@ -103,14 +109,22 @@ class Pipelines:
                 pipeline.told.clear()
             case SourceTrouble(detail, hint):
                 pipeline.trouble = Problem(Reason.SOURCE, detail, hint)
+                pipeline.triggers.interrupted()
             case WorkerExited() as exited:
                 pipeline.trouble = Problem(Reason.CRASH_LOOP, exited.detail, "it is started again by itself")
+                pipeline.triggers.interrupted()
+            case SnapshotWritten() as written:
+                pipeline.triggers.written(written)
             case SourceEnded():
                 pipeline.ended = True
                 for sink in pipeline.sinks:
-                    if isinstance(sink, MqttSink):
-                        sink.flush()
-        return None if _is_told(pipeline, heard.word) else _event_of(heard)
+                    sink.flush()
+        event = None if _is_told(pipeline, heard.word) else _event_of(heard)
+        return [*pipeline.triggers.events(), *([event] if event is not None else [])]
+
+    def take_events(self) -> list[Event]:
+        """What triggers have to tell by themselves: a command that failed, say."""
+        return [event for pipeline in self._all.values() for event in pipeline.triggers.events()]
 
     def take_figures(self, pss_bytes: Mapping[str, int | None]) -> dict[str, PipelineReport]:
         """What has happened since the last time, for telemetry; the p95 of that time is kept for `reported`."""
@@ -131,6 +145,7 @@ class Pipelines:
 
     def close(self) -> None:
         for pipeline in self._all.values():
+            pipeline.triggers.close()
             for sink in pipeline.sinks:
                 sink.close()
 
@@ -149,37 +164,22 @@ def _is_told(pipeline: _Pipeline, word: Word | WorkerExited) -> bool:
     return told
 
 
-def _event_of(heard: Heard) -> Mapping[str, object] | None:
-    pipeline, word = heard.pipeline, heard.word
+def _event_of(heard: Heard) -> Event | None:
+    word = heard.word
+    more: dict[str, object]
     match word:
         case SourceTrouble():
-            return {"kind": "source_trouble", "pipeline": pipeline, "detail": word.detail, "hint": word.hint}
+            more = {"kind": "source_trouble", "detail": word.detail, "hint": word.hint}
         case SourceEnded():
-            return {"kind": "source_ended", "pipeline": pipeline, "detail": f"{word.frames} frames"}
+            more = {"kind": "source_ended", "detail": f"{word.frames} frames"}
         case FrameFailed():
-            return {"kind": "frame_failed", "pipeline": pipeline, "digest": word.digest, "detail": word.detail}
+            more = {"kind": "frame_failed", "stage": word.stage or None, "digest": word.digest, "detail": word.detail}
         case LoadFailed():
-            return {"kind": "load_failed", "pipeline": pipeline, "digest": word.digest, "detail": word.detail}
+            more = {"kind": "load_failed", "stage": word.stage, "digest": word.digest, "detail": word.detail}
+        case Notice():
+            more = {"kind": "notice", "stage": word.stage, "detail": word.detail, "hint": word.hint}
         case WorkerExited():
-            return {"kind": "worker_exit", "pipeline": pipeline, "detail": word.detail}
-    return None
-
-
-def _open_sinks(
-    name: str,
-    config: PipelineConfig,
-    clock: Clock,
-    publish: Callable[[str, bytes], bool],
-    version_of: Callable[[str], str | None],
-) -> list[Sink]:
-    sinks: list[Sink] = []
-    for sink in config.sinks:
-        match sink:
-            case JsonlConfig(path=path):
-                sinks.append(JsonlSink(name, path, version_of))
-            case MqttConfig(when=when, min_interval_s=interval_s):
-                send = partial(publish, name)
-                sinks.append(
-                    MqttSink(name, send, when=when, min_interval_s=interval_s, clock=clock, version_of=version_of)
-                )
-    return sinks
+            more = {"kind": "worker_exit", "detail": word.detail}
+        case _:
+            return None
+    return {"pipeline": heard.pipeline, **{key: value for key, value in more.items() if value is not None}}

@@ -8,7 +8,7 @@ from edge_agent.transform.tensor import Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """`inputs` in the dtypes and shapes of the model's own, in their order."""
+    """`inputs` in the dtypes and shapes of those that frames fill (`Model.inputs`), in their order."""
 
     inputs: tuple[Array, ...] = ()
     placement: Placement | None = None  # of a picture

@@ -28,9 +28,10 @@ _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the child is told beside the release."""
+    """What a release is proved with: the threads and the delegate it will serve with, and the time it may take."""
 
     threads: Threads = 1
+    cores: int | None = None  # at most so many threads, where they are measured
     delegate: Delegate | None = None
     timeout_s: float = 60.0
 
@@ -76,22 +77,14 @@ def format_answer(answer: Answer) -> str:
     return json.dumps(schema.dump(answer))
 
 
-def probe(
-    directory: Path,
-    manifest: Manifest,
-    *,
-    threads: Threads = 1,
-    delegate: Delegate | None = None,
-    timeout_s: float = 60.0,
-) -> ProbeReport:
-    """Prove the unpacked release in `directory`, with the threads and the delegate it will serve with.
-
-    Blocks for as long as that takes.
+def probe(directory: Path, manifest: Manifest, *, told: Circumstances | None = None) -> ProbeReport:
+    """Prove the unpacked release in `directory`; blocks for as long as that takes.
 
     Raises:
         RejectionError: it will not do on this device.
         WorkerCrashedError: it could not be tried, which says nothing of the release.
     """
+    told = told or Circumstances()
     check_runtime(manifest)
     # -P: what lies in the working directory must not be imported.
     command = [
@@ -100,7 +93,7 @@ def probe(
         "-m",
         "edge_agent.update.probe_child",
         str(directory),
-        json.dumps(schema.dump(Circumstances(threads, delegate, timeout_s))),
+        json.dumps(schema.dump(told)),
     ]
     try:
         child = subprocess.Popen(
@@ -117,10 +110,10 @@ def probe(
         ) from error
     with child:
         try:
-            said, muttered = child.communicate(timeout=timeout_s)
+            said, muttered = child.communicate(timeout=told.timeout_s)
         except subprocess.TimeoutExpired as error:
             raise RejectionError(
-                f"the probe was not done after {timeout_s:g} s",
+                f"the probe was not done after {told.timeout_s:g} s",
                 reason=Reason.PROBE_TIMEOUT,
                 hint="the model may be too large for this device",
             ) from error

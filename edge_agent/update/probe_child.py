@@ -69,7 +69,7 @@ def prove(directory: Path, told: Circumstances) -> ProbeReport:
         RejectionError: it does not keep one of them, or cannot be run.
     """
     began_s = time.perf_counter()
-    with open_release(directory, told.threads, delegate=told.delegate) as model:
+    with open_release(directory, told.threads, delegate=told.delegate, cores=told.cores) as model:
         load_ms = (time.perf_counter() - began_s) * 1000
         golden = _read_golden(directory, model)
         worst = _check_answers(model, golden) if golden else None

@@ -19,8 +19,9 @@ from edge_agent.errors import ModelError, Reason, StorageError
 from edge_agent.inference.model_file import inspect_model
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.golden import parse_golden
-from edge_agent.release.inputs import SignalInput
+from edge_agent.release.inputs import AudioInput, SignalInput
 from edge_agent.release.manifest import GOLDEN_FILE, LABELS_FILE, MODEL_FILE, REPORT_FILE
+from edge_agent.transform.wav import read_wav
 from tests.converter.conftest import EXAMPLES, Digits, order, picture_accuracy, row_accuracy, unpack
 
 FLOAT_ACCURACY = 0.9698  # examples/digits/README.md
@@ -309,3 +310,57 @@ def test_quantized_weights_are_per_channel(int8: Path, tmp_path: Path) -> None:
     model = inspect_model(path)
     assert model.inputs[0].dtype == model.outputs[0].dtype == "int8"
     assert sum(tensor.per_channel for tensor in model.tensors if tensor.dtype == "int8") == 4
+
+
+@pytest.mark.shared_data
+def test_a_signature_of_several_is_packaged_as_it_is_and_run_by_its_name(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "models/sensor/two_signatures.tflite"
+    with pytest.raises(ConversionError, match=r"2 signatures \(add, multiply\), and an artifact runs one: name one"):
+        convert(order(tmp_path / "two-1.edge", source=source, recipe=None, options={"scheme": "unchanged"}))
+    with pytest.raises(ConversionError, match="only scheme unchanged can run one"):
+        convert(order(tmp_path / "two-1.edge", source=source, recipe=None, options={"signature": "multiply"}))
+    with pytest.raises(ConversionError, match="no signature 'subtract'; it has add, multiply"):
+        convert(order(tmp_path / "two-1.edge", source=source, recipe=None, options={"signature": "subtract"}))
+    convert(
+        order(
+            tmp_path / "two-1.edge",
+            source=source,
+            recipe=None,
+            options={"scheme": "unchanged", "signature": "multiply"},
+        )
+    )
+    manifest = read_artifact(tmp_path / "two-1.edge").manifest
+    assert (manifest.signature, manifest.task) == ("multiply", "regression")
+    with unpack(tmp_path / "two-1.edge", tmp_path / "release") as model:
+        outputs = model.invoke(model.prepare_tensors([[3.0]]))
+    assert outputs[0].reshape(-1).tolist() == [30.0]
+
+
+def test_a_model_that_remembers_says_so_in_its_manifest(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "inference/models/running_sum.tflite"
+    constants = {"gain": 2.0}
+    done = convert(order(tmp_path / "sum-1.edge", source=source, recipe=None, options={"constants": constants}))
+    manifest = read_artifact(tmp_path / "sum-1.edge").manifest
+    assert (manifest.state, manifest.constants) == ({"next_sum": "sum"}, constants)
+    assert any("state guessed" in note for note in done.notes)
+    with unpack(tmp_path / "sum-1.edge", tmp_path / "release") as model:
+        found = [model.invoke(model.prepare_tensors([[1.0, 1.0]]))[0].reshape(-1).tolist() for _ in range(2)]
+    assert found == [[2.0, 2.0], [4.0, 4.0]]
+
+
+@pytest.mark.shared_data
+def test_a_model_of_sound_is_packaged_with_how_it_hears(shared_data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "words-1.edge"
+    source = shared_data / "models/audio/kws_dscnn_float.tflite"
+    done = convert(
+        order(output, source=source, recipe=None, options={"scheme": "unchanged"}, calibrate=shared_data / "audio")
+    )
+    manifest = read_artifact(output).manifest
+    assert (manifest.task, manifest.input) == (
+        "audio_classification",
+        AudioInput(features="mfcc", bins=10, amplitude="peak", window=16_000, stride=8_000),
+    )
+    assert done.fidelity.comparison.representative
+    with unpack(output, tmp_path / "release") as model:
+        prepared = model.prepare_sound(read_wav(shared_data / "audio/yes_1000ms.wav")[0])
+        assert model.decode(model.invoke(prepared), prepared)[0].index == 9

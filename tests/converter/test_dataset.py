@@ -1,5 +1,6 @@
 """Representative data: every problem is found before anything is converted."""
 
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ from converter.calibrate import collect_samples
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError
 from converter.samples import Dataset, Seeded, spread
-from edge_agent.release.inputs import ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
+from edge_agent.transform.audio import AudioTransform
 from edge_agent.transform.image import ImageTransform, read_image
 from edge_agent.transform.tensor import Array, Quantization, TensorSpec
+from edge_agent.transform.wav import read_wav
 from tests.converter.conftest import Digits
 
 GRAY = ImageInput(color="gray", mean=(0.0,), std=(255.0,))
@@ -187,3 +190,59 @@ def test_made_up_inputs_are_the_same_every_time(spec: InputSpec, tensor: TensorS
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
     assert first[0][0].shape == tensor.shape
     assert not np.array_equal(first[0][0], first[1][0])
+
+
+# --- sound ------------------------------------------------------------------------------------------------------
+
+SOUND = AudioInput(sample_rate_hz=8_000, window=800, stride=400, features="mfcc", frame=200, hop=100, fft=256, bins=5)
+FEATURES = TensorSpec("features", (1, 7, 5), np.dtype(np.float32))
+
+
+def write_wav(path: Path, count: int, rate_hz: int = 8_000) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes((np.sin(np.arange(count) / 7) * 9_000).astype("<i2").tobytes())
+
+
+def test_sound_is_cut_and_turned_into_features_as_on_the_device(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", 1_600)
+    write_wav(tmp_path / "b.wav", 500)
+    write_wav(tmp_path / "c.wav", 1_600, rate_hz=16_000)
+    (tmp_path / "notes.txt").write_text("passed over")
+    data = opened(tmp_path, SOUND, FEATURES)
+    assert data.names == ("a.wav#0", "a.wav#1", "a.wav#2", "b.wav#0", "c.wav#0")
+    samples, _ = read_wav(tmp_path / "a.wav")
+    expected = AudioTransform(SOUND, FEATURES).apply(samples[400:1_200])
+    assert np.array_equal(list(data.inputs([FEATURES]))[1][0], expected)
+    assert opened(tmp_path / "b.wav", SOUND, FEATURES).names == ("b.wav#0",)
+
+
+def test_recordings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=r"no \.wav file"):
+        opened(tmp_path, SOUND, FEATURES)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVE")
+    with pytest.raises(CalibrationError, match=r"broken\.wav"):
+        opened(tmp_path, SOUND, FEATURES)
+    (tmp_path / "rows.csv").write_text("1,2\n")
+    with pytest.raises(CalibrationError, match=r"needs a \.wav, a folder of them"):
+        opened(tmp_path / "rows.csv", SOUND, FEATURES)
+
+
+def test_made_up_sound_is_the_same_every_time_and_fills_the_input() -> None:
+    one, other = (list(Seeded(2, SOUND).inputs([FEATURES])) for _ in range(2))
+    assert [sample[0].shape for sample in one] == [FEATURES.shape] * 2
+    assert np.array_equal(one[1][0], other[1][0])
+    assert not np.array_equal(one[0][0], one[1][0])
+
+
+def test_a_model_with_several_inputs_takes_arrays_of_all_of_them(tmp_path: Path) -> None:
+    state = TensorSpec("state", (1, 4), np.dtype(np.float32))
+    Image.effect_noise((40, 40), 50).save(tmp_path / "good.png")
+    with pytest.raises(CalibrationError, match=r"2 inputs, which needs a \.npz"):
+        open_dataset(tmp_path, GRAY, [PICTURE, state], input_names=["image", "state"], limit=9)
+    assert [array.shape for array in next(iter(Seeded(1, GRAY).inputs([PICTURE, state])))] == [
+        PICTURE.shape,
+        state.shape,
+    ]

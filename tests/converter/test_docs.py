@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from converter.recipe import SCHEMES, DeviceLimits, Gate, Recipe
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import Runtime
 from edge_agent.release.outputs import OutputSpec
 
@@ -15,7 +15,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "converter.md").read_text(encoding=
 def test_every_key_of_a_recipe_is_documented() -> None:
     names = {
         field.name
-        for kind in (Recipe, Gate, DeviceLimits, ImageInput, SignalInput, OutputSpec, Runtime)
+        for kind in (Recipe, Gate, DeviceLimits, ImageInput, SignalInput, AudioInput, OutputSpec, Runtime)
         for field in dataclasses.fields(kind)
     }
     words = set(re.findall(r"\w+", TEXT))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from converter.errors import RecipeError
 from converter.package import parse_output_name
 from converter.recipe import SCHEMES, build_recipe, read_recipe, shipped_recipe
-from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
 from edge_agent.release.manifest import IDENTIFIER, VERSION
 
 TOLD = {
@@ -39,6 +39,25 @@ def test_another_kind_of_input_takes_nothing_from_what_the_model_tells() -> None
     recipe = build_recipe({"input": {"window": 52, "stride": 26}}, {}, told=TOLD)
     assert recipe.input == SignalInput(window=52, stride=26)
     assert build_recipe({"input": {"kind": "tensor"}}, {}, told=TOLD).input == TensorInput()
+
+
+def test_the_kind_of_an_input_is_told_by_its_keys_and_else_by_the_model() -> None:
+    sound = {"task": "audio_classification", "input": {"kind": "audio", "window": 15_600}}
+    assert build_recipe({"input": {"window": 16_000}}, {}, told=sound).input == AudioInput(window=16_000)
+    assert build_recipe({"input": {"features": "mfcc", "window": 8_000}}, {}).input == AudioInput(
+        features="mfcc", window=8_000
+    )
+    assert build_recipe({"input": {"window": 52}}, {}).input == SignalInput(window=52)
+    assert build_recipe({"input": {"stride": 8, "channels": ["x"]}}, {}, told=sound).input == SignalInput(
+        channels=("x",), stride=8
+    )
+
+
+def test_state_constants_and_signature_are_told_by_the_model_unless_somebody_says_more() -> None:
+    told = {**TOLD, "state": {"h_out": "h_in"}, "constants": {"sr": 16_000.0}}
+    assert build_recipe({}, {}, told=told).state == {"h_out": "h_in"}
+    recipe = build_recipe({"constants": {"sr": 8000}, "signature": "step"}, {}, told=told)
+    assert (recipe.constants, recipe.signature) == ({"sr": 8000.0}, "step")
 
 
 def test_all_problems_come_at_once_and_name_the_nearest_key() -> None:

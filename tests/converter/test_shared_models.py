@@ -128,10 +128,10 @@ def test_a_quantized_activity_model_keeps_its_accuracy_unchanged(shared_data: Pa
         assert activity_accuracy(model, shared_data / "sensor/har") == pytest.approx(0.9916, abs=0.003)  # expected.json
 
 
-def test_a_plain_function_is_compared_as_raw_values(shared_data: Path, tmp_path: Path) -> None:
+def test_a_plain_function_is_compared_by_the_range_of_its_values(shared_data: Path, tmp_path: Path) -> None:
     output = tmp_path / "sine-1.edge"
     source = shared_data / "models/sensor/sine_float.tflite"
     done = convert(order(output, source=source, recipe=None, options={"scheme": "dynamic"}))
-    assert read_artifact(output).manifest.task == "raw"
+    assert read_artifact(output).manifest.task == "regression"
     assert done.fidelity.comparison.max_disagreement is not None
     assert done.fidelity.comparison.max_disagreement < 0.05

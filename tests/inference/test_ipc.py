@@ -50,7 +50,10 @@ RESULT = Result(
         Start(
             "p",
             FolderSource("folder", "/x"),  # type: ignore[arg-type]  # a path, once it is read
-            {"a": StageStart("/r", "a" * 64, "auto", Delegate("libx.so", {"k": "v"})), "b": StageStart(crops_of="a", crops=Crops(("x",)))},
+            {
+                "a": StageStart("/r", "a" * 64, "auto", delegate=Delegate("libx.so", {"k": "v"})),
+                "b": StageStart(crops_of="a", crops=Crops(("x",))),
+            },
         ),
         Load("main", "/r", "a" * 64),
         Unload("main"),

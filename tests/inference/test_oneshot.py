@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from edge_agent.errors import ArtifactError, InputError, ModelError, Reason
-from edge_agent.inference.oneshot import OneShot, Options, infer, infer_all, open_any
-from edge_agent.release.inputs import ImageInput, SignalInput, TensorInput
+from edge_agent.inference.oneshot import OneShot, infer, infer_all
+from edge_agent.inference.opening import Options, open_any
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
 from tests.sim.artifact import make_members, pack
 
 MOBILENET = "models/classification/mobilenet_v2_1.0_224_quant.tflite"
@@ -42,11 +43,11 @@ def test_a_result_is_the_object_that_the_readme_promises(shared_data: Path) -> N
         ("models/classification/cifar10_resnet8_int8.tflite", ImageInput, "classification"),
         ("models/detection/coco_ssd_mobilenet_v1_no_metadata.tflite", ImageInput, "detection"),
         (HAR, SignalInput, "signal_classification"),
-        ("models/audio/kws_dscnn_int8.tflite", SignalInput, "signal_classification"),
-        ("models/audio/micro_speech_quantized.tflite", TensorInput, "classification"),
-        ("models/sensor/sine_float.tflite", TensorInput, "raw"),
-        ("models/pose/movenet_single_pose_lightning_ptq.tflite", ImageInput, "raw"),
-        ("models/segmentation/deeplabv3_mnv2_dm05_pascal_quant.tflite", ImageInput, "raw"),
+        ("models/audio/kws_dscnn_int8.tflite", AudioInput, "audio_classification"),
+        ("models/audio/micro_speech_quantized.tflite", AudioInput, "audio_classification"),
+        ("models/sensor/sine_float.tflite", TensorInput, "regression"),
+        ("models/pose/movenet_single_pose_lightning_ptq.tflite", ImageInput, "pose"),
+        ("models/segmentation/deeplabv3_mnv2_dm05_pascal_quant.tflite", ImageInput, "segmentation"),
     ],
 )
 def test_what_a_bare_model_takes_and_gives_is_guessed_and_said(
@@ -91,11 +92,15 @@ def test_options_win_over_guesses(shared_data: Path, tmp_path: Path) -> None:
         assert [prediction.label for prediction in shot.results] == ["class 286", "class 282"]
 
 
-def test_the_task_may_be_stated(shared_data: Path) -> None:
-    model, _ = open_any(shared_data / MOBILENET, Options(task="raw"))
+def test_task_and_input_may_be_stated(shared_data: Path) -> None:
+    model, notes = open_any(shared_data / MOBILENET, Options(task="raw"))
+    with model:
+        assert isinstance(model.manifest.input, ImageInput)
+        assert model.manifest.task == "raw"
+        assert not any("task guessed" in note for note in notes)
+    model, _ = open_any(shared_data / MOBILENET, Options(task="raw", input_kind="tensor"))
     with model:
         assert isinstance(model.manifest.input, TensorInput)
-        assert model.manifest.task == "raw"
 
 
 def test_a_wrong_label_file_is_refused_with_both_numbers(shared_data: Path) -> None:
@@ -209,11 +214,11 @@ def test_numbers_are_taken_from_npy_and_csv_one_vector_or_one_a_row(shared_data:
     model, _ = open_any(shared_data / "models/sensor/sine_float.tflite")
     with model:
         for name in ("x.npy", "x.csv"):
-            found = np.array([shot.results[0].score for shot in infer(model, tmp_path / name)])
+            found = np.array([shot.results[0].value for shot in infer(model, tmp_path / name)])
             assert np.abs(found - np.sin(x)).max() == pytest.approx(0.0421, abs=0.002)
         shots = list(infer(model, tmp_path / "one.csv"))
         assert [shot.input for shot in shots] == [str(tmp_path / "one.csv")]
-        assert shots[0].results[0].score == pytest.approx(1.0, abs=0.05)
+        assert shots[0].results[0].value == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("content", [np.zeros((2, 2)), np.array(["a"]), np.array([None], dtype=object)])

@@ -189,7 +189,7 @@ def test_a_worker_that_dies_on_trial_stays_dead_and_its_words_say_so(tmp_path: P
 
 
 def test_a_trial_that_begins_late_hears_what_was_said_since_the_release_began_to_serve(tmp_path: Path) -> None:
-    with serving(tmp_path, repeat=False) as (server, stage, words):
+    with serving(tmp_path, repeat=False) as (_, stage, words):
         stage.serve(A, digits_release(tmp_path / A))
         words.until(SourceEnded)
         with stage.trial() as trial:
@@ -202,7 +202,7 @@ def test_a_trial_that_begins_late_hears_what_was_said_since_the_release_began_to
 
 
 def test_a_source_that_has_ended_is_told_to_the_trial_of_a_later_release(tmp_path: Path) -> None:
-    with serving(tmp_path, repeat=False) as (server, stage, words):
+    with serving(tmp_path, repeat=False) as (_, stage, words):
         stage.serve(A, digits_release(tmp_path / A))
         words.until(SourceEnded)
         stage.serve(B, digits_release(tmp_path / B))
@@ -223,7 +223,7 @@ def test_ending_it_wakes_whoever_waits_for_a_release(tmp_path: Path) -> None:
     stalling = stalling_release(tmp_path / A)
     outcome: list[BaseException] = []
     with ExitStack() as open_files:
-        with serving(tmp_path, ServerTimes(answer_s=WAIT_S, stop_s=0.2)) as (server, stage, words):
+        with serving(tmp_path, ServerTimes(answer_s=WAIT_S, stop_s=0.2)) as (_, stage, words):
             thread = serve_in_thread(stage, stalling, outcome)
             open_files.enter_context((stalling / "labels.txt").open("wb"))  # opens once the worker reads it
         thread.join(WAIT_S)

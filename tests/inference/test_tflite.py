@@ -17,6 +17,9 @@ from tests.sim.engine import FakeEngine
 
 MOBILENET = "models/classification/mobilenet_v2_1.0_224_quant.tflite"
 SINE = "models/sensor/sine_float.tflite"
+SIGNATURES = "models/sensor/two_signatures.tflite"
+MNIST = "models/classification/mnist_conv_fc_float.tflite"
+MODELS = Path(__file__).parent / "models"
 pytestmark = pytest.mark.shared_data
 
 
@@ -70,6 +73,99 @@ def test_it_is_told_whether_a_delegate_took_nodes(shared_data: Path) -> None:
         assert engine.report.delegated
     with open_engine(shared_data / MOBILENET) as engine:  # quantized: the older one leaves it to its own kernels
         assert engine.report.delegated is engine.report.library.startswith("ai-edge-litert")
+
+
+@pytest.mark.parametrize(
+    ("signature", "name", "answer"), [("add", "add_result", 13.0), ("multiply", "multiply_result", 30.0)]
+)
+def test_a_signature_is_run_by_its_name(shared_data: Path, signature: str, name: str, answer: float) -> None:
+    with open_engine(shared_data / SIGNATURES, signature=signature) as engine:
+        assert [tensor.name for tensor in engine.inputs] == ["x"]
+        assert [tensor.name for tensor in engine.outputs] == [name]
+        assert engine.invoke([np.array([3.0], np.float32)])[0].tolist() == [answer]
+        for wrong in (np.array([3.0]), np.array([[3.0]], np.float32)):
+            with pytest.raises(ModelError, match="takes x float32"):
+                engine.invoke([wrong])
+        assert engine.invoke([np.array([3.0], np.float32)])[0].tolist() == [answer], "and it runs on"
+
+
+def test_a_signature_of_another_graph_takes_batches_too(shared_data: Path) -> None:
+    with open_engine(shared_data / SIGNATURES, signature="multiply") as engine:
+        assert engine.dynamic_batch
+        for values in ([1.0, 2.0, 3.0], [4.0], [5.0, 6.0]):
+            found = engine.invoke([np.array(values, np.float32)])
+            assert found[0].tolist() == [10 * value for value in values]
+
+
+def test_an_unknown_signature_is_told_with_those_there_are(shared_data: Path) -> None:
+    with pytest.raises(ModelError, match="no signature 'divide'; it has add, multiply") as caught:
+        open_engine(shared_data / SIGNATURES, signature="divide")
+    assert caught.value.reason is Reason.INCOMPATIBLE
+    with pytest.raises(ModelError, match="it has none"):
+        open_engine(shared_data / MOBILENET, signature="main")
+
+
+def test_several_inputs_are_run_at_once_where_the_batch_is_open(shared_data: Path) -> None:
+    with open_engine(shared_data / MNIST) as engine:
+        assert engine.dynamic_batch
+        pictures = np.random.default_rng(1).random((5, 28, 28, 1), np.float32)
+        singly = np.concatenate([engine.invoke([picture[None]])[0] for picture in pictures])
+        for size in (5, 2, 5, 1, 3):
+            together = engine.invoke([pictures[:size]])[0]
+            assert together.shape == (size, 10)
+            assert np.allclose(together, singly[:size], atol=1e-5)
+        for wrong in (pictures[:0], pictures[:, :14], pictures[0]):
+            with pytest.raises(ModelError, match="the model takes"):
+                engine.invoke([wrong])
+        assert np.allclose(engine.invoke([pictures[:1]])[0], singly[:1], atol=1e-5), "and it runs on"
+    with open_engine(shared_data / MOBILENET) as engine:
+        assert not engine.dynamic_batch
+        with pytest.raises(ModelError, match=r"takes input uint8\[1,224,224,3\]; found uint8\[2,224,224,3\]"):
+            engine.invoke([np.zeros((2, 224, 224, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("signature", [None, "run"])
+def test_a_batch_that_only_looks_open_is_found_out(signature: str | None) -> None:
+    with open_engine(MODELS / "closed_batch.tflite", signature=signature) as engine:
+        one = np.array([[1.0, 2.0]], np.float32)
+        looks_open = engine.dynamic_batch
+        with pytest.raises(ModelError, match="failed while running 3 inputs at once"):
+            engine.invoke([np.repeat(one, 3, axis=0)])
+        assert (looks_open, engine.dynamic_batch) == (True, False)
+        assert engine.invoke([one])[0].tolist() == [[1.0, 2.0]], "and it runs on, one by one"
+
+
+def test_scalars_are_inputs_and_outputs_like_any_other(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from tests.inference.models import make
+
+    path = tmp_path / "scalar.tflite"
+    path.write_bytes(make.doubled())
+    with open_engine(path) as engine:
+        assert [tensor.shape for tensor in (*engine.inputs, *engine.outputs)] == [(), ()]
+        assert not engine.dynamic_batch
+        assert engine.invoke([np.array(21, np.float32)])[0].tolist() == 42
+
+
+def test_the_models_made_here_are_what_their_script_makes() -> None:
+    pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from tests.inference.models import make
+
+    assert (MODELS / "running_sum.tflite").read_bytes() == make.running_sum() == make.TINY.read_bytes()
+    assert (MODELS / "closed_batch.tflite").read_bytes() == make.closed_batch()
+
+
+def test_threads_are_measured_where_nobody_says(shared_data: Path) -> None:
+    with open_engine(shared_data / SINE, "auto", cores=1) as engine:
+        assert (engine.report.threads, engine.report.measured) == (1, None), "there is no choice"
+    with open_engine(shared_data / SINE, "auto", cores=2) as engine:
+        measured = engine.report.measured
+        if measured is not None:  # this machine may have one core only
+            assert engine.report.threads in measured.p50_ms
+            assert "measured at 30 invokes a second" in str(measured)
+        assert engine.invoke([np.array([[1.0]], np.float32)])
+    with open_engine(shared_data / SINE, 2) as engine:
+        assert (engine.report.threads, engine.report.measured) == (2, None)
 
 
 BAD = {

@@ -272,7 +272,8 @@ from edge_agent.inference.process import WorkerProcess
 answered = threading.Event()
 source = FolderSource("folder", Path({str(pictures)!r}), repeat=True)
 hear = lambda word: answered.set() if isinstance(word, Result) else None
-worker = WorkerProcess(Start("birds", source, {{"main": StageStart({str(release)!r}, "a" * 64)}}), hear, lambda code: None)
+stages = {{"main": StageStart({str(release)!r}, "a" * 64)}}
+worker = WorkerProcess(Start("birds", source, stages), hear, lambda code: None)
 assert answered.wait(60)
 print(worker.pid, flush=True)
 threading.Event().wait()

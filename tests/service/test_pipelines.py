@@ -15,6 +15,7 @@ from edge_agent.inference.ipc import (
     Figures,
     FrameFailed,
     LoadFailed,
+    Notice,
     Result,
     Serving,
     SourceEnded,
@@ -22,6 +23,7 @@ from edge_agent.inference.ipc import (
     Word,
 )
 from edge_agent.inference.stage_server import WorkerExited
+from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.service.pipelines import Heard, Pipelines
 from edge_agent.update.status import Problem
 from tests.sim.clock import FakeClock
@@ -29,8 +31,11 @@ from tests.sim.clock import FakeClock
 OLD, NEW = "a" * 64, "b" * 64
 
 
+TRIGGER = {"name": "visitor", "when": {"label": "crow", "for_s": 2.0}, "topic": "visitor"}
+
+
 class Bench:
-    """Two pipelines: `birds` writes to a file and to MQTT, `motion` nowhere."""
+    """`birds` writes to a file and to MQTT, `motion` nowhere, `door` has a trigger."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "birds.jsonl"
@@ -43,17 +48,33 @@ class Bench:
                 "pipeline": {
                     "birds": {"model": "finder", "source": source, "sinks": sinks},
                     "motion": {"model": "gait", "source": source},
+                    "door": {"model": "finder", "source": source, "triggers": [TRIGGER | {"snapshot": str(folder)}]},
                 }
             }
         )
-        self.pipelines = Pipelines(config.pipeline, self.clock, publish=self._publish, version_of={OLD: "1.0"}.get)
+        self.orders: list[tuple[str, int, Path]] = []  # for snapshots
+        self.messages: list[tuple[str, str]] = []  # of triggers
+        self.pipelines = Pipelines(
+            config.pipeline, self.clock, publish=self._publish, version_of={OLD: "1.0"}.get, ports=self._ports
+        )
 
     def hear(self, *words: Word | WorkerExited, pipeline: str = "birds") -> list[Mapping[str, object]]:
         """The events that come of it."""
-        return [event for word in words if (event := self.pipelines.hear(Heard(pipeline, word))) is not None]
+        return [event for word in words for event in self.pipelines.hear(Heard(pipeline, word))]
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+    def _ports(self, pipeline: str) -> Ports:
+        def publish(topic: str, payload: bytes) -> bool:
+            self.messages.append((topic, json.loads(payload)["trigger"]))
+            return True
+
+        def snapshot(seq: int, path: Path) -> bool:
+            self.orders.append((pipeline, seq, path))
+            return True
+
+        return Ports(publish, snapshot)
 
     def _publish(self, pipeline: str, payload: bytes) -> bool:
         self.published.append((pipeline, json.loads(payload)["results"][0]["label"]))
@@ -166,6 +187,7 @@ def test_all_has_ended_when_every_source_has_and_no_longer_when_another_release_
     assert [event["detail"] for event in bench.hear(SourceEnded(7))] == ["7 frames"]
     ended = [bench.pipelines.all_ended]
     bench.hear(SourceEnded(9), pipeline="motion")
+    bench.hear(SourceEnded(0), pipeline="door")
     ended.append(bench.pipelines.all_ended)
     bench.hear(Serving("main", NEW))
     ended.append(bench.pipelines.all_ended)
@@ -200,3 +222,30 @@ def test_the_p95_is_of_a_frames_whole_way_and_is_kept_while_nothing_comes(bench:
 def test_the_interpreter_in_use_is_remembered(bench: Bench) -> None:
     bench.hear(Serving("main", OLD, "ai-edge-litert 2.3.0"), Serving("main"))
     assert bench.pipelines.library == "ai-edge-litert 2.3.0"
+
+
+# --- triggers --------------------------------------------------------------------------------------------------
+
+
+def test_a_crow_for_two_seconds_is_a_message_a_picture_and_an_event(bench: Bench) -> None:
+    events: list[Mapping[str, object]] = []
+    for _ in range(4):
+        events += bench.hear(result("crow"), pipeline="door")
+        bench.clock.advance(0.9)
+    assert bench.messages == [("visitor", "visitor")]
+    assert [(pipeline, seq) for pipeline, seq, _ in bench.orders] == [("door", 1)]
+    assert [(event["kind"], event["pipeline"]) for event in events] == [("trigger", "door")]
+
+
+def test_trouble_of_the_source_begins_the_two_seconds_anew(bench: Bench) -> None:
+    for word in (result("crow"), SourceTrouble("unplugged"), result("crow")):
+        bench.hear(word, pipeline="door")
+        bench.clock.advance(0.9)
+    bench.hear(result("crow"), pipeline="door")
+    assert bench.messages == []
+
+
+def test_what_a_worker_wants_the_operator_to_know_is_an_event(bench: Bench) -> None:
+    (event,) = bench.hear(Notice("the model runs on the CPU", "plug it in", "main"))
+    told = {"kind": "notice", "stage": "main", "detail": "the model runs on the CPU", "hint": "plug it in"}
+    assert event == {"pipeline": "birds", **told}

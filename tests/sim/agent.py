@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 from edge_agent.config.agent import parse_config
+from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.link.events import Receipt
 from edge_agent.link.messages import Reported, StageReport, decode, parse_reported
 from edge_agent.release.document import Target
@@ -125,7 +126,11 @@ class AgentSim:
         self.outbox = Outbox(folder / "outbox.db", capacity=1000)
         checked = parse_config(CONFIG | config)
         self.pipelines = Pipelines(
-            checked.pipeline, self.clock, publish=lambda _, payload: self._take(payload), version_of=lambda _: "1.0"
+            checked.pipeline,
+            self.clock,
+            publish=lambda _, payload: self._take(payload),
+            version_of=lambda _: "1.0",
+            ports=lambda _: Ports(lambda _topic, _payload: True, lambda _seq, _path: False),
         )
         self.agent = Agent(
             Parts(

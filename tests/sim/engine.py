@@ -17,20 +17,25 @@ class FakeEngine:
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         answer: Callable[[Sequence[Array]], Sequence[Array] | None],
+        *,
+        dynamic_batch: bool = False,
     ) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.report = EngineReport("fake 1.0", 1, delegated=False)
+        self.dynamic_batch = dynamic_batch
         self.closed = False
         self._answer = answer
 
     def invoke(self, inputs: Sequence[Array]) -> list[Array]:
         if self.closed:
             raise ValueError("the engine is closed")
+        batch = inputs[0].shape[:1] if self.dynamic_batch else self.inputs[0].shape[:1]
         wrong = [
             tensor.label
             for array, tensor in zip(inputs, self.inputs, strict=True)
-            if array.shape != tensor.shape or array.dtype != tensor.dtype
+            if array.shape != (batch + tensor.shape[1:] if self.dynamic_batch else tensor.shape)
+            or array.dtype != tensor.dtype
         ]
         answer = None if wrong else self._answer(inputs)
         if answer is None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import SourceError
-from edge_agent.transform.rows import Row, parse_rows
+from edge_agent.transform.rows import Row, parse_number, parse_rows, parse_time_s
 
 TEXT = """# a comment
 
@@ -63,6 +63,35 @@ def test_a_bad_cell_in_a_column_that_is_not_wanted_does_no_harm() -> None:
 def test_a_file_of_nothing_is_a_source_error() -> None:
     with pytest.raises(SourceError, match="no rows"):
         values("# only a comment\n")
+
+
+def test_a_time_column_is_none_of_all_columns() -> None:
+    text = "time,x,y\nnoon,1,2\n"
+    assert [row.values for row in parse_rows(text.splitlines(), time_column="time")] == [(1, 2)]
+    assert [row.values for row in parse_rows(text.splitlines(), ("y",), time_column="time")] == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12.5", 12.5),
+        ("2014-02-14 14:27:00", 1392388020.0),
+        ("2014-02-14T14:27:00Z", 1392388020.0),
+        ("2014-02-14T15:27:00.5+01:00", 1392388020.5),
+        ("2014-02-14", 1392336000.0),
+        ("14:27", None),
+        ("nan", None),
+        ("", None),
+    ],
+)
+def test_a_time_is_seconds_or_a_date_and_time(text: str, seconds: float | None) -> None:
+    assert parse_time_s(text) == seconds
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_time_or_none(text: str) -> None:
+    parse_time_s(text)
+    assert parse_number(text) is None or parse_time_s(text) == parse_number(text)
 
 
 @given(st.text(max_size=200), st.lists(st.text(max_size=5), max_size=3))

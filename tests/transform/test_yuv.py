@@ -40,8 +40,8 @@ def as_yuv(rgb: NDArray[np.uint8], matrix: Matrix, *, full_range: bool, subsampl
     planes = [luma * scale_y + zero, u * scale_c + 128, v * scale_c + 128]
     if subsampled:
         planes[1:] = [(p[::2, ::2] + p[1::2, ::2] + p[::2, 1::2] + p[1::2, 1::2]) / 4 for p in planes[1:]]
-    y, u, v = (np.clip(np.rint(plane), 0, 255).astype(np.uint8) for plane in planes)
-    return YuvPicture(y, u, v, matrix, full_range)
+    stored = [np.clip(np.rint(plane), 0, 255).astype(np.uint8) for plane in planes]
+    return YuvPicture(stored[0], stored[1], stored[2], matrix, full_range)
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709"])
@@ -85,7 +85,8 @@ def test_chroma_of_full_size_and_odd_sizes_are_taken() -> None:
     expected, _ = transform.apply(Image.fromarray(rgb))
     found, _ = transform.apply(as_yuv(rgb, "bt601", full_range=True, subsampled=False))
     assert np.abs(found.astype(int) - expected.astype(int)).mean() < 1.5
-    odd = YuvPicture(np.full((5, 7), 100, np.uint8), *[np.full((3, 4), 128, np.uint8)] * 2, full_range=True)
+    chroma = np.full((3, 4), 128, np.uint8)
+    odd = YuvPicture(np.full((5, 7), 100, np.uint8), chroma, chroma, full_range=True)
     assert (transform.apply(odd)[0] == 100).all()
 
 
@@ -126,6 +127,6 @@ def test_every_machine_computes_the_same_bytes(kind: str, digest: str) -> None:
     for resample in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"):
         for decode in ("full", "reduced"):
             for fit in ("stretch", "letterbox", "crop"):
-                spec = ImageInput(resample=resample, decode=decode, fit=fit)  # type: ignore[arg-type]  # words of closed lists
+                spec = ImageInput(resample=resample, decode=decode, fit=fit)
                 found.update(ImageTransform(spec, INPUT).apply(picture)[0].tobytes())
     assert found.hexdigest()[:16] == digest

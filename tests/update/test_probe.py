@@ -20,7 +20,7 @@ from edge_agent.inference.model import open_release
 from edge_agent.release.golden import GoldenVectors, format_golden
 from edge_agent.release.manifest import GOLDEN_FILE, MANIFEST_FILE, Limits, Manifest, Runtime, parse_manifest
 from edge_agent.update import probe as probe_module
-from edge_agent.update.probe import ProbeReport, Refused, Unable, check_runtime, format_answer, probe
+from edge_agent.update.probe import Circumstances, ProbeReport, Refused, Unable, check_runtime, format_answer, probe
 from tests.inference.releases import DIGITS, GRAY, LABELS
 from tests.sim.artifact import make_members, unpack
 
@@ -38,7 +38,7 @@ def _release(directory: Path, *, golden: GoldenVectors | None = None, **more: An
 
 
 def _probe(directory: Path, *, threads: int = 1) -> ProbeReport:
-    return probe(directory, _manifest(directory), threads=threads, timeout_s=PATIENCE_S)
+    return probe(directory, _manifest(directory), told=Circumstances(threads, timeout_s=PATIENCE_S))
 
 
 def _refusal(directory: Path) -> RejectionError:
@@ -198,7 +198,7 @@ def test_a_model_that_hangs_is_ended_with_all_it_has_started(tmp_path: Path, imp
     impostor(f"other = os.fork()\nopen({str(started)!r}, 'a').write(f'{{os.getpid()}}\\n')\ntime.sleep(600)")
 
     with pytest.raises(RejectionError) as caught:
-        probe(directory, _manifest(directory), timeout_s=3.0)
+        probe(directory, _manifest(directory), told=Circumstances(timeout_s=3.0))
 
     assert caught.value.reason is Reason.PROBE_TIMEOUT
     pids = started.read_text().split()
@@ -238,7 +238,7 @@ def test_a_device_without_an_interpreter_says_nothing_of_the_release(
 def test_the_child_may_not_take_all_the_memory_and_goes_first_when_it_is_short(tmp_path: Path) -> None:
     script = (
         "import pathlib, resource, edge_agent.update.probe_child as child\n"
-        f"child._limit_ourselves(pathlib.Path({str(tmp_path)!r}), child.Circumstances(1, None, 10.0))\n"
+        f"child._limit_ourselves(pathlib.Path({str(tmp_path)!r}), child.Circumstances(timeout_s=10.0))\n"
         "try:\n bytearray(4 << 30)\nexcept MemoryError:\n print('refused')\n"
         "print(resource.getrlimit(resource.RLIMIT_CPU)[0], open('/proc/self/oom_score_adj').read().strip())\n"
     )

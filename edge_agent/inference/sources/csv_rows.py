@@ -1,4 +1,6 @@
-"""A CSV file of sensor rows as a source. Reading its text is left to `transform.rows`, pacing to `pipeline`."""
+"""A CSV file of sensor rows as a source. Reading its text is left to `transform.rows`, missing values and gaps to
+`row_options`, pacing to `capture`.
+"""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -9,18 +11,24 @@ from edge_agent.clock import Clock
 from edge_agent.config.sources import CsvSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Sample, Unusable, Wanted
-from edge_agent.transform.rows import Row, parse_rows
+from edge_agent.inference.sources.row_options import RawRow, RowReader
+from edge_agent.transform.rows import Cells, parse_cells, parse_time_s
 
 
 class CsvRows:
-    """Row by row, the columns that the configuration names, else those the model does, else all."""
+    """Row by row, the columns that the configuration names, else those the model does, else all.
+
+    A file that is repeated is one stream, whose windows reach across its end; with a time column, which then goes back,
+    a new one begins.
+    """
 
     def __init__(self, config: CsvSource, clock: Clock) -> None:
         self._config = config
         self._clock = clock
         self._file: IO[str] | None = None
         self._lines: Iterator[str] = iter(())
-        self._rows: Iterator[Row] = iter(())
+        self._rows: Iterator[Cells] = iter(())
+        self._reader = RowReader(config, ordered=True)
         self._channels: tuple[str, ...] | None = None
         self._header: str | None = None  # the first line that is no comment
         self._header_line = 0
@@ -54,12 +62,17 @@ class CsvRows:
             self._open()
             return self.take(wanted)
         name = f"{self._config.path.name}:{row.line + self._line_offset}"
-        if row.values is None:
+        if row.cells is None:
             return Unusable(name, f"{name}: {row.problem}")
-        self._usable += 1
-        return Sample(name, self._clock.now_s(), channels, row.values)
+        time_s = parse_time_s(row.time) if self._config.time_column is not None else None
+        if time_s is None and self._config.time_column is not None:
+            expected = "expected seconds or a date and time (ISO 8601)"
+            return Unusable(name, f"{name}: {expected} as {self._config.time_column}, found {row.time[:40]!r}")
+        item = self._reader.read(RawRow(name, self._clock.now_s(), row.cells, time_s), wanted)
+        self._usable += isinstance(item, Sample)
+        return item
 
-    def _next(self) -> Row | None:
+    def _next(self) -> Cells | None:
         try:
             row = next(self._rows, None)
         except (OSError, UnicodeDecodeError) as error:
@@ -73,8 +86,11 @@ class CsvRows:
         again = [self._header] if self._header is not None and not self._headless else []
         self._line_offset = self._read_lines - len(again)
         self._channels = channels
-        self._rows = parse_rows(
-            chain(again, self._lines), self._config.columns or channels, name=str(self._config.path)
+        self._rows = parse_cells(
+            chain(again, self._lines),
+            self._config.columns or channels,
+            time_column=self._config.time_column,
+            name=str(self._config.path),
         )
 
     def _open(self) -> None:

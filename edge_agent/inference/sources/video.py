@@ -1,28 +1,26 @@
-"""A video file as a source. The only place that imports av, and only when a video is opened."""
+"""A video file as a source. Reading it is left to `libav`, pacing to `capture`."""
 
-from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from edge_agent.clock import Clock
 from edge_agent.config.sources import VideoSource
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Frame, Wanted
-
-if TYPE_CHECKING:
-    from av import VideoFrame
-    from av.container import InputContainer
+from edge_agent.inference.frame import Frame, Nothing, Unusable, Wanted
+from edge_agent.inference.sources.libav import Damage, Reader, Shot
+from edge_agent.inference.sources.thinning import Thinning
+from edge_agent.transform.picture import View
 
 
 class Video:
-    """Every n-th frame, named by its number in the file (from 0)."""
+    """Every n-th picture, named by its number in the file (from 0). What is damaged is told, and read past."""
 
     def __init__(self, config: VideoSource, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._container: InputContainer | None = None
-        self._frames: Iterator[VideoFrame] = iter(())
-        self._number = -1
+        self._reader: Reader | None = None
+        self._thinning = Thinning(clock)
+        self._given = 0  # pictures of this pass
 
     def __enter__(self) -> Self:
         self._open()
@@ -33,62 +31,41 @@ class Video:
     ) -> None:
         self._close()
 
-    def take(self, wanted: Wanted) -> Frame | None:  # a picture has no columns
-        frame = self._next()
-        if frame is None and self._number < 0:
-            raise SourceError(f"{self._config.path} holds no video frame", hint="it may be cut off; copy it again")
-        if frame is None:
-            if not self._config.repeat:
-                return None
-            self._close()
-            self._open()
-            return self.take(wanted)
-        # The copy as RGB is made here: what libav owns must not outlive its container.
-        return Frame(str(self._number), self._clock.now_s(), frame.to_image())  # type: ignore[no-untyped-call]  # av leaves its keywords untyped
-
-    def _next(self) -> "VideoFrame | None":
-        """The next frame that is wanted, None at the end."""
-        import av
-
-        try:
-            for frame in self._frames:
-                self._number += 1
-                if self._number % self._config.every_n == 0:
-                    return frame
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+    def take(self, wanted: Wanted) -> Frame | Unusable | None:  # a picture has no columns
+        found = self._next()
+        if isinstance(found, Shot):
+            self._given += 1
+            return Frame(str(found.number), self._clock.now_s(), found.picture, View(found.rotate_deg))
+        if isinstance(found, Damage):
+            return Unusable(str(found.number), f"{self._config.path.name}, picture {found.number}: {found.detail}")
+        if not self._given:
             raise SourceError(
-                f"{self._config.path} cannot be decoded behind frame {self._number}: {_text(error)}",
-                hint="the file may be damaged; copy it again",
-            ) from error
-        return None
+                f"{self._config.path} holds no picture that can be decoded", hint="it may be cut off; copy it again"
+            )
+        if not self._config.repeat:
+            return None
+        self._close()
+        self._open()
+        return self.take(wanted)
+
+    def _next(self) -> Shot | Damage | None:
+        assert self._reader is not None, "a source is entered before anything is taken from it"
+        found = self._reader.take(self._thinning)
+        while isinstance(found, Nothing):
+            found = self._reader.take(self._thinning)
+        return found
 
     def _open(self) -> None:
-        try:
-            import av
-        except ImportError as error:
-            raise SourceError("video files need PyAV", hint="pip install 'edge-deploy[video]'") from error
         path = self._config.path
-        try:
-            self._container = av.open(str(path))
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SourceError(
-                f"{path} cannot be opened as a video: {_text(error)}",
-                hint="check `path`; the service sees nothing below /home; the agent tries again by itself",
-            ) from error
-        if not self._container.streams.video:
-            self._close()
-            raise SourceError(f"{path} holds no video stream", hint="give a video file, MP4 or MKV for example")
-        stream = self._container.streams.video[0]
-        stream.codec_context.thread_count = 1  # decoding must not take the cores from the interpreter
-        self._frames = self._container.decode(stream)
-        self._number = -1
+        self._reader = Reader(
+            str(path),
+            name=str(path),
+            hint="check `path`; the service sees nothing below /home; the agent tries again by itself",
+        )
+        self._thinning = Thinning(self._clock, every_n=self._config.every_n)
+        self._given = 0
 
     def _close(self) -> None:
-        self._frames = iter(())
-        if self._container is not None:
-            self._container.close()
-            self._container = None
-
-
-def _text(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

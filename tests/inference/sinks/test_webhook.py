@@ -20,7 +20,7 @@ from edge_agent.inference.sinks.webhook import WebhookSink
 from tests.sim.clock import FakeClock
 from tests.sim.results import result
 from tests.sim.waiting import until
-from tests.sim.web import WebServer
+from tests.sim.webhook import WebServer
 
 
 @pytest.fixture

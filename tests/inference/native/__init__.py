@@ -1,0 +1,1 @@
+"""Shared libraries that tests build: a delegate in all its moods."""

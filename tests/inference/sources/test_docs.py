@@ -1,0 +1,28 @@
+"""What docs/sources.md says of rows is so."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from edge_agent.config.agent import parse_config
+from edge_agent.config.sources import RowOptions, RowSource
+
+TEXT = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
+ROWS = TEXT[TEXT.index("## Rows") :].split("\n## ", 2)[0]
+
+
+def test_every_kind_and_every_option_of_rows_is_told() -> None:
+    kinds = [get_args(get_type_hints(member)["kind"])[0] for member in get_args(RowSource)]
+    options = [field.name for field in fields(RowOptions)]
+    assert [name for name in (*kinds, *options) if f"`{name}`" not in ROWS] == []
+    assert [kind for kind in kinds if f"### `{kind}`" not in ROWS] == []
+
+
+def test_every_source_that_is_shown_is_one() -> None:
+    shown = re.findall(r"^`(source = \{.*\})`$", ROWS, re.MULTILINE)
+    assert len(shown) == len(get_args(RowSource))
+    for line in shown:
+        pipeline = {"model": "m", **tomllib.loads(line)}
+        parse_config({"pipeline": {"a": pipeline}, "mqtt": {"url": "mqtt://broker"}, "trust": {"root": "root.json"}})

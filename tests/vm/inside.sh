@@ -1,0 +1,7 @@
+#!/bin/sh
+# The first and only process of the virtual machine: see run.sh.
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null
+modprobe vivid n_devs=1 && echo "vm: vivid is here"
+modprobe v4l2loopback video_nr=40 exclusive_caps=1 && echo "vm: v4l2loopback is here"
+cd /opt/project && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/project:/opt/site python3 -m tests.vm.cameras
+sync; echo o > /proc/sysrq-trigger; while :; do :; done
