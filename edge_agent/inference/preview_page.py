@@ -46,7 +46,8 @@ function show(tree) {
     for (const each of answer.results.slice(0, 20)) rows.push(said(name, each));
   at('results').replaceChildren(...rows.map(cells => {
     const row = document.createElement('tr');
-    for (const text of cells) row.appendChild(document.createElement('td')).textContent = text;
+    for (const text of cells)
+      if (text !== '') row.appendChild(document.createElement('td')).textContent = text;
     return row;
   }));
   const steps = Object.values(stages).flatMap(answer => Object.values(answer.latency_ms));

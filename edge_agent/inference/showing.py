@@ -5,12 +5,13 @@ Only made where the configuration asks for it: nothing here is imported otherwis
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from edge_agent.clock import Clock
-from edge_agent.inference.annotate import layer_of
+from edge_agent.inference.annotate import ClassMapLayer, layer_of
 from edge_agent.inference.frame import Frame
 from edge_agent.inference.gallery import Gallery
 from edge_agent.inference.ipc import Result, Snapshot, Start
@@ -24,7 +25,8 @@ class Showing:
     """The gallery of a worker, and its preview while this is open."""
 
     def __init__(self, start: Start, say: Say, clock: Clock) -> None:
-        self._gallery = Gallery()
+        self._keeps_pictures = start.keeps_pictures
+        self._gallery = Gallery() if start.keeps_pictures else Gallery(most_pictures=1)
         self._say = say
         results = ResultFormat(start.pipeline, tuple(start.stages))
         self._preview = Preview(start.preview, results, self._gallery, say, clock) if start.preview else None
@@ -41,14 +43,22 @@ class Showing:
         self._open.close()
 
     def keep(self, frame: Frame, result: Result, turns: Mapping[str, Turn]) -> None:
-        """See `pipeline.PictureKeeper`."""
-        layers = {}
-        for stage, turn in turns.items():
-            if turn.outputs and not turn.parents:
-                layer = layer_of(turn.served.model, turn.outputs[0], turn.inputs[0])
-                if layer is not None:
-                    layers[stage] = layer
-        self._gallery.keep(frame, result, layers)
+        """See `pipeline.PictureKeeper`.
+
+        Which class every pixel is of is found out at once for snapshots, since what the model gave may be many
+        megabytes a frame; for the preview, which needs the newest only, when somebody looks.
+        """
+        find = partial(_layers, {stage: turn for stage, turn in turns.items() if turn.outputs and not turn.parents})
+        if self._keeps_pictures:
+            found = find()
+            self._gallery.keep(frame, result, lambda: found)
+        else:
+            self._gallery.keep(frame, result, find)
 
     def snapshot(self, order: Snapshot) -> None:
         self._say(self._gallery.snapshot(order.seq, Path(order.path)))
+
+
+def _layers(turns: Mapping[str, Turn]) -> dict[str, ClassMapLayer]:
+    found = {stage: layer_of(turn.served.model, turn.outputs[0], turn.inputs[0]) for stage, turn in turns.items()}
+    return {stage: layer for stage, layer in found.items() if layer is not None}

@@ -13,6 +13,7 @@ from edge_agent.inference.gallery import Gallery
 from edge_agent.transform.picture import WHOLE, EncodedPicture, View, YuvPicture, open_picture
 from edge_agent.transform.placement import Box
 from tests.sim.gallery import plain, put
+from tests.sim.results import found
 
 
 def kept(gallery: Gallery) -> list[int]:
@@ -22,7 +23,7 @@ def kept(gallery: Gallery) -> list[int]:
 def test_a_snapshot_is_the_picture_of_that_result_with_what_was_found(tmp_path: Path) -> None:
     gallery = Gallery()
     for seq, gray in ((1, 50), (2, 200), (3, 90)):
-        put(gallery, seq, plain(gray=gray))
+        put(gallery, seq, plain(gray=gray), WHOLE, found("cat", box=(40, 60, 200, 180)))
     path = tmp_path / "cats" / "cat.jpg"
     written = gallery.snapshot(2, path)
     assert (written.seq, written.path, written.problem) == (2, str(path), None)

@@ -45,4 +45,6 @@ def parse_headers(text: str, name: str) -> dict[str, str]:
         if key.lower() in _OURS:
             raise InputError(f"line {number} of the header file {name} sets {key}, which is set for each request")
         headers[key] = value
+    if not headers:  # it may just be being written
+        raise InputError(f"the header file {name} holds no line `Name: value`")
     return headers

@@ -128,7 +128,7 @@ class _Post:
         kept = self._connection is not None
         try:
             self._send(body)
-        except (OSError, http.client.HTTPException, InputError) as error:
+        except (OSError, http.client.HTTPException, InputError, UnicodeError) as error:
             self.close()
             if kept and isinstance(error, ConnectionError):  # a server may close what it was not asked on for a while
                 self.send(body)
@@ -189,4 +189,6 @@ def _reason(error: Exception) -> str:
         return error.strerror or str(error) or type(error).__name__
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, UnicodeError):
+        return "no name of a host"
     return f"no proper answer ({type(error).__name__})"

@@ -71,7 +71,10 @@ class Triggers:
             armed.interrupted()
 
     def events(self) -> list[Event]:
-        """What is to be told since the last time: `{"kind", "pipeline", "detail", "hint"}`."""
+        """What is to be told since the last time: `{"kind", "pipeline", "detail", "hint"}`. Ask every few seconds."""
+        now_s = self._clock.monotonic_s()
+        for armed in self._all:
+            armed.wait_no_longer(now_s)
         events: list[Event] = []
         while self._events:
             events.append(self._events.popleft())
@@ -103,8 +106,6 @@ class _Armed:
         self._folder = SnapshotFolder(trigger.name, snapshot, trigger.snapshot_keep) if snapshot is not None else None
 
     def see(self, result: Result, now_s: float) -> None:
-        if self._awaited is not None and now_s - self._awaited[1] > _PICTURE_S:
-            self._run_without_picture("the worker has not written it in time")
         holds = self._condition.see(result, now_s)
         if holds is None or (self._fired_s is not None and now_s - self._fired_s < self._trigger.cool_down_s):
             return
@@ -122,8 +123,11 @@ class _Armed:
 
     def interrupted(self) -> None:
         self._condition.interrupt()
-        if self._awaited is not None:
-            self._run_without_picture("the worker is gone")
+
+    def wait_no_longer(self, now_s: float) -> None:
+        """For a picture that should have been written: its worker may be gone."""
+        if self._awaited is not None and now_s - self._awaited[1] > _PICTURE_S:
+            self._run_without_picture("the worker has not written it in time")
 
     def close(self) -> None:
         if self._pin is not None:

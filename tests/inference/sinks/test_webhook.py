@@ -180,6 +180,14 @@ def test_a_connection_that_gives_no_http_is_tried_again(open_sink: Callable[...,
     assert sink.dropped == 0
 
 
+def test_a_host_that_cannot_be_one_is_told(open_sink: Callable[..., WebhookSink]) -> None:
+    sink = open_sink(url=f"http://{'a' * 64}.invalid/s3cret")
+    sink.take(result("crow"))
+    until(lambda: sink.problem is not None)
+    assert "s3cret" not in (sink.problem or "")
+    assert sink.dropped == 0
+
+
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
@@ -197,7 +205,7 @@ def test_headers_of_a_file_go_with_each_request_and_are_read_anew(
     assert server.next().headers["Authorization"] == "Bearer n3wer"
 
 
-@pytest.mark.parametrize("content", [b"Authorization Bearer s3cret", b"\xff\xfes3cret", b"X: a\x00s3cret"])
+@pytest.mark.parametrize("content", [b"", b"Authorization Bearer s3cret", b"\xff\xfes3cret", b"X: a\x00s3cret"])
 def test_a_header_file_that_is_none_is_told_without_its_secrets_and_waited_for(
     server: WebServer, open_sink: Callable[..., WebhookSink], tmp_path: Path, content: bytes
 ) -> None:

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from edge_agent.config.agent import parse_config
-from edge_agent.inference.ipc import Result, SnapshotWritten
+from edge_agent.inference.gallery import Gallery
+from edge_agent.inference.ipc import Result, Snapshot, SnapshotWritten, format_line, parse_order, parse_word
 from edge_agent.inference.triggers.gpio import open_line
 from edge_agent.inference.triggers.triggers import Ports, Triggers
+from edge_agent.transform.picture import WHOLE
 from tests.sim.clock import FakeClock
+from tests.sim.gallery import put
 from tests.sim.gpiod import FakeChips
-from tests.sim.results import answer, found, staged
+from tests.sim.results import found
 from tests.sim.waiting import until
 
 
@@ -25,6 +29,7 @@ class Porch:
         text = '[pipeline.porch]\nmodel = "finder"\nsource = { kind = "folder", path = "pictures" }\n' + triggers
         config = parse_config(tomllib.loads("[device]\n" + text)).pipeline["porch"]
         self.clock = FakeClock()
+        self.gallery = Gallery()
         self.messages: list[tuple[str, dict[str, Any]]] = []
         self.snapshots: list[tuple[int, Path]] = []
         self.connected = True
@@ -45,17 +50,21 @@ class Porch:
     def see(self, *labels: str, after_s: float = 0.5) -> Result:
         self.clock.advance(after_s)
         self._seq += 1
-        seen = staged({"main": answer(*(found(label) for label in labels), task="detection")}, seq=self._seq)
+        seen = put(self.gallery, self._seq, None, WHOLE, *map(found, labels))
         self.triggers.take(seen)
         return seen
 
     def draw(self, problem: str | None = None) -> Path:
-        """What the worker does when it is asked for a picture."""
+        """What the worker does when it is asked for a picture, with all that travels between the two."""
         seq, path = self.snapshots[-1]
+        order = parse_order(format_line(Snapshot(seq, str(path))))
+        assert isinstance(order, Snapshot)
+        word = SnapshotWritten(seq, str(path), problem)
         if problem is None:
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"a picture")
-        self.triggers.written(SnapshotWritten(seq, str(path), problem))
+            word = self.gallery.snapshot(order.seq, Path(order.path))
+        heard = parse_word(format_line(word))
+        assert isinstance(heard, SnapshotWritten)
+        self.triggers.written(heard)
         return path
 
     def details(self, kind: str = "trigger") -> list[object]:
@@ -88,7 +97,7 @@ def test_a_person_for_two_seconds_sets_off_a_message_a_pin_a_picture_and_a_progr
         "trigger": "visitor",
         "at": "2025-06-15T15:06:40.250Z",
         "pipeline": "porch",
-        "input": "a.jpg",
+        "input": "5.jpg",
         "held_s": 2.0,
         "matches": [{"stage": "main", **found("person")}],
         "snapshot": str(path),
@@ -97,7 +106,9 @@ def test_a_person_for_two_seconds_sets_off_a_message_a_pin_a_picture_and_a_progr
     assert porch.snapshots == [(fifth.seq, path)]
     chips.wait_for(0, 1, 0)
     assert not (tmp_path / "heard.json").exists()  # the program is to have the picture
-    porch.draw()
+    assert porch.draw() == path
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("JPEG", (320, 240))
     until(lambda: (tmp_path / "heard.json").exists() and (tmp_path / "heard.json").read_text())
     assert json.loads((tmp_path / "heard.json").read_text()) == expected
     porch.see("person", "dog")  # still there, and cooling down
@@ -195,16 +206,10 @@ def test_a_program_runs_without_a_picture_that_cannot_be_drawn(tmp_path: Path) -
 def test_a_program_runs_without_a_picture_that_never_comes(tmp_path: Path) -> None:
     porch = Porch(picture_and_program(tmp_path))
     porch.see("cat")
-    porch.see(after_s=11.0)
-    until(lambda: heard(tmp_path) == [None])
+    porch.triggers.interrupted()  # the worker is gone, or its source is and the picture will come
+    assert porch.details("trigger_failed") == []
+    porch.clock.advance(11.0)
     assert porch.details("trigger_failed") == ["cat: snapshot: the worker has not written it in time"]
-    porch.triggers.close()
-
-
-def test_a_program_runs_without_a_picture_when_the_worker_ends(tmp_path: Path) -> None:
-    porch = Porch(picture_and_program(tmp_path))
-    porch.see("cat")
-    porch.triggers.interrupted()
     until(lambda: heard(tmp_path) == [None])
     porch.triggers.close()
 
