@@ -227,7 +227,8 @@ Word = Serving | LoadFailed | Result | FrameFailed | Figures | SourceTrouble | S
 
 def format_line(message: Order | Word) -> bytes:
     tree = _dump_result(message) if isinstance(message, Result) else schema.dump(message)
-    return json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(tree, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # a file's name need not be UTF-8
 
 
 @dataclass(frozen=True, slots=True)
