@@ -78,7 +78,7 @@ class VideoSource(PictureOptions):
 
 @dataclass(frozen=True, slots=True)
 class CameraSource(PictureOptions):
-    """A camera of this machine: V4L2 (extra `video`), or the Pi's own by picamera2."""
+    """A camera of this machine: V4L2 (H.264: extra `video`), or the Pi's own by picamera2."""
 
     kind: Literal["camera"]
     device: str = "/dev/video0"  # "csi", "csi:1": the Pi's camera connector, by picamera2
@@ -94,7 +94,7 @@ class CameraSource(PictureOptions):
 
 @dataclass(frozen=True, slots=True)
 class StreamSource(PictureOptions):
-    """A network camera: rtsp://, rtsps://, or http(s):// with MJPEG or MPEG-TS (extra `video`)."""
+    """A network camera: http(s):// with MJPEG; rtsp(s)://, or MPEG-TS by http(s)://, tcp://, udp:// (extra `video`)."""
 
     kind: Literal["stream"]
     url: str  # without a password in it: see password_file

@@ -47,7 +47,7 @@ WHOLE = View()
 class EncodedPicture:
     """The bytes of a JPEG, PNG, BMP, GIF, WebP, TIFF or PPM file. Its header has been read. See `open_picture`."""
 
-    content: bytes
+    content: bytes = field(repr=False)
     name: str
     size_px: tuple[int, int]  # as stored: a camera's JPEG may be meant to be turned
     _decoded: dict[tuple[str, tuple[int, int]], Image.Image] = field(default_factory=dict, repr=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Thread
 
 Answer = Callable[["Request"], None]
@@ -52,8 +53,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, web: "Web", port: int) -> None:
+    def __init__(self, web: "Web", port: int, tls: SSLContext | None) -> None:
         super().__init__(("127.0.0.1", port), Request)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.web = web
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -73,9 +76,9 @@ class Web:
 
 
 @contextmanager
-def run_web(web: Web) -> Iterator[Web]:
+def run_web(web: Web, tls: SSLContext | None = None) -> Iterator[Web]:
     """Serve until the end of the block; on the same port if it has served before."""
-    server = _Server(web, web.port)
+    server = _Server(web, web.port, tls)
     web.port = server.server_address[1]
     thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

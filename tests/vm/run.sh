@@ -15,7 +15,7 @@ fi
 rm -rf root/opt/project && mkdir -p root/opt/project
 (cd "$project" && tar -cf - edge_agent tests) | tar -xf - -C root/opt/project
 rm -f disk.img && mke2fs -q -t ext4 -d root disk.img 3G
-timeout 900 qemu-system-x86_64 -m 1024 -smp 2 -nographic -no-reboot -net none \
+timeout 900 qemu-system-x86_64 -cpu max -m 1024 -smp 2 -nographic -no-reboot -net none \
     -kernel "$(ls root/boot/vmlinuz-* | tail -1)" -initrd "$(ls root/boot/initrd.img-* | tail -1)" \
     -drive file=disk.img,format=raw,if=virtio \
     -append "root=/dev/vda rw console=ttyS0 quiet panic=1 init=/opt/project/tests/vm/inside.sh" | tee out.txt

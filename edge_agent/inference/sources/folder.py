@@ -14,11 +14,12 @@ from edge_agent.config.sources import FolderSource
 from edge_agent.errors import FrameError, SourceError
 from edge_agent.inference.frame import Frame, Nothing, Unusable, Wanted
 from edge_agent.inference.sources.thinning import Thinning
-from edge_agent.inference.sources.watching import Arrivals, files_of
+from edge_agent.inference.sources.watching import Arrivals, File, files_of
 from edge_agent.transform.picture import open_picture
 
 _MAX_FILE_BYTES = 256_000_000  # anything larger is no picture, and would not fit into a small board's memory
 _LOOK_EVERY_S = 0.5
+_REST = 10  # times as long as a look has taken
 _HINT = "check `path`; the service sees nothing below /home; the agent looks again by itself"
 
 
@@ -81,13 +82,15 @@ class Folder:
 
     def _look(self) -> Nothing:
         """At what has come; without anything new, after a while."""
-        self._paths.extend(self._arrivals.look(self._list()))
+        began_s = self._clock.monotonic_s()
+        self._paths.extend(self._config.path / name for name in self._arrivals.look(self._list()))
         if not self._paths:
-            self._clock.wait(self._never, _LOOK_EVERY_S)
+            took_s = self._clock.monotonic_s() - began_s  # of a large folder: long
+            self._clock.wait(self._never, max(_LOOK_EVERY_S, _REST * took_s))
         return Nothing()
 
     def _begin(self) -> None:
-        paths = [path for path, _, _ in self._list()]
+        paths = [self._config.path / name for name, _, _ in self._list()]
         if not paths:
             raise SourceError(
                 f"{self._config.path} is empty", hint="put pictures into it; the agent looks again by itself"
@@ -96,7 +99,7 @@ class Folder:
         self._listed = len(paths)
         self._usable = 0
 
-    def _list(self) -> list[tuple[Path, int, int]]:
+    def _list(self) -> list[File]:
         try:
             return files_of(self._config.path)
         except OSError as error:

@@ -1,7 +1,8 @@
 """Linux cameras by the kernel's own interface, Video for Linux 2: no library needed, the picture is copied once.
 
 By FFmpeg a read of a camera that has stopped sending waits for ever, whatever time-out it was given (libavdevice/v4l2.c
-waits in the ioctl); here every wait has an end. What is made of the bytes is left to `camera`.
+waits in the ioctl; seen with PyAV 18.1 and v4l2loopback); here every wait has an end. What is made of the bytes is left
+to `camera`.
 
 Source: https://docs.kernel.org/userspace-api/media/v4l/v4l2.html and linux/videodev2.h; streaming by mmap, §3.
 """
@@ -21,6 +22,7 @@ from edge_agent.errors import SourceError
 from edge_agent.inference.sources import v4l2_abi as abi
 
 _BUFFERS = 4
+_MOST_NAMED = 8  # formats, in an error
 _VIDEO_CAPTURE, _MMAP, _ANY_FIELD = 1, 1, 0
 _CAN_CAPTURE, _CAN_STREAM, _HAS_DEVICE_CAPS = 0x1, 0x0400_0000, 0x8000_0000
 _BUFFER_ERROR, _CLOCK_MASK, _CLOCK_MONOTONIC = 0x40, 0xE000, 0x2000
@@ -149,9 +151,9 @@ class _Device:
         offered = self._offered()
         fourcc = next((name for name in asked.fourccs if name in offered), None)
         if fourcc is None:
+            named = ", ".join(offered[:_MOST_NAMED]) + (", ..." if len(offered) > _MOST_NAMED else "")
             raise SourceError(
-                f"the camera {self._path} gives {', '.join(offered) or 'no format'}; "
-                f"expected {' or '.join(asked.fourccs)}",
+                f"the camera {self._path} gives {named or 'no format'}; expected {' or '.join(asked.fourccs)}",
                 hint='leave `format` of the source "auto", or name one that it gives',
             )
         wanted = abi.Format(type=_VIDEO_CAPTURE)

@@ -1,6 +1,7 @@
 """A picture fetched again and again, from a real web server."""
 
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Frame, Nothing, Unusable, Wanted
 from edge_agent.inference.sources import still
 from tests.inference.sources.pictures import jpeg, names, open_source, png, shade, take_all
+from tests.sim.certificates import make_authority
 from tests.sim.web import Answer, Request, Web, run_web, with_basic, with_digest
 
 
@@ -150,3 +152,20 @@ def test_a_password_file_that_is_missing_is_named(web: Web, tmp_path: Path) -> N
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
+
+
+def test_a_certificate_that_is_not_trusted_is_told_and_one_that_is_trusted_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority(tmp_path, "house")
+    certificate, key = authority.issue("camera", address="127.0.0.1")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with run_web(Web({"/now.jpg": in_turn(jpeg())}), tls) as web:
+        config = StillSource("still", web.url("/now.jpg", "https"), timeout_s=5.0)
+        with open_source(config) as source, pytest.raises(SourceError, match="certificate is not trusted") as caught:
+            source.take(Wanted())
+        assert "install its certificate" in str(caught.value.hint)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        with open_source(config) as source:
+            assert isinstance(source.take(Wanted()), Frame)

@@ -19,7 +19,7 @@ from tests.inference.sources.pictures import names, open_source, picture, seen, 
 
 av = pytest.importorskip("av", reason="needs PyAV, the extra `video`")
 
-BT709, BT601, LIMITED, FULL = 1, 5, 1, 2  # as libav counts them
+BT709, BT601, SMPTE240M, BT2020, LIMITED, FULL = 1, 5, 7, 9, 1, 2  # as libav counts them
 
 
 def write_video(path: Path, *, codec: str = "mpeg4", frames: int = 10, turned: int | None = None) -> Path:
@@ -114,6 +114,15 @@ def test_planes_come_to_the_same_small_picture_as_rgb_does(layout: str, space: i
     assert (found.matrix, found.full_range) == ("bt709" if space == BT709 else "bt601", reach == FULL)
     difference = np.abs(seen(found, (16, 12)).astype(float) - seen(image, (16, 12)))
     assert difference.mean() < (6.0 if layout == "yuv410p" else 2.0)  # a sixteenth of the colors
+
+
+@pytest.mark.parametrize("space", [BT2020, SMPTE240M])
+def test_other_colors_are_converted(space: int) -> None:
+    image = colorful()
+    found = picture_of(encoded(image, "yuv420p", space, LIMITED), "test")
+    assert isinstance(found, YuvPicture)
+    assert found.matrix == "bt709"
+    assert np.abs(seen(found, (16, 12)).astype(float) - seen(image, (16, 12))).mean() < 3
 
 
 @pytest.mark.parametrize(
