@@ -23,7 +23,7 @@ from edge_agent.transform.image import read_image
 from edge_agent.transform.prepared import Prepared
 
 _ROUNDS = 7
-_FRAMES = 250
+_FRAMES = 800
 
 
 def main() -> dict[str, float]:
@@ -38,7 +38,7 @@ def main() -> dict[str, float]:
             for _ in range(_ROUNDS):
                 limits = (loop_fps(invoking(model), _FRAMES), loop_fps(prepare, _FRAMES))
                 with MeasuredWorker(source, release) as worker:
-                    rounds.append((*limits, worker.fps(_FRAMES)))
+                    rounds.append((*limits, worker.fps(_FRAMES, warm_up=100)))
     return report("worker_fps", "worker, 1080p JPEG", rounds)
 
 

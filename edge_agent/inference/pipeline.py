@@ -1,20 +1,23 @@
 """Inside a worker: capturing, preparing and each stage on its own thread, so that they overlap.
 
-`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). The last stage's
-thread also tells the answers: waking up another one for each frame cost more than it gained. A switch to another
-release is an order that travels between the frames: what was prepared for the old model is answered by it, and no frame
-is lost. Loading a model is left to `worker`; what a stage does with a frame, to `stage`; what the words
+`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). The answers are told
+by whichever thread would else wait for the other: a thread of its own, woken up for each frame, cost more than it
+gained. Where there are no more than two cores, what waits for us (a file) is prepared by the thread that captures it.
+A switch to another release is an order that travels between the frames: what was prepared for the old model is answered
+by it, and no frame is lost. Loading a model is left to `worker`; what a stage does with a frame, to `stage`; what the words
 become, to the supervisor.
 """
 
 import itertools
+import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.config.sources import SourceConfig, given_by, is_live
+from edge_agent.config.sources import SourceConfig, VideoSource, given_by, is_live
 from edge_agent.errors import FrameError, SourceError
 from edge_agent.inference.answers import tell
 from edge_agent.inference.capture import Captured, capture
@@ -28,6 +31,8 @@ from edge_agent.inference.tally import Tally
 
 _WAITING_FRAMES = 2  # of a source that is not live: enough to overlap, and little memory
 _WAITING_ROWS = 64
+_FEW_CORES = 2
+_MOST_UNTOLD = 4  # frames
 _FIGURES_EVERY_S = 1.0
 _LONGEST_INVOKE_S = 60.0
 _MAX_FAILURES_TOLD = 10  # between two Figures, of frames: a damaged folder is not to flood the supervisor
@@ -63,6 +68,7 @@ class Pipeline:
         clock: Clock,
         *,
         pictures: PictureKeeper | None = None,
+        cores: int | None = None,
         released: Callable[[], None] = lambda: None,
         longest_invoke_s: float = _LONGEST_INVOKE_S,
     ) -> None:
@@ -77,6 +83,9 @@ class Pipeline:
         self._keeps_frames = pictures is not None or len(self._roots) < len(self._stages)
         self._windows = given_by(config) != "pictures"
         self._live = is_live(config)
+        usable = cores or len(os.sched_getaffinity(0))
+        self._prepares_at_once = usable <= _FEW_CORES and isinstance(config, VideoSource) and not self._live
+        self._preparing = Lock()  # held by whoever prepares, or switches what is prepared for
         waiting = _WAITING_ROWS if self._windows else 1 if self._live else _WAITING_FRAMES
         self._captured: Slots[_Item] = Slots(waiting, _is_order)
         # Before each stage.
@@ -84,6 +93,8 @@ class Pipeline:
             Slots(1 if self._live and position == 0 else _WAITING_FRAMES, _is_order)
             for position in range(len(self._stages))
         ]
+        self._done: deque[_Item] = deque()  # what the last stage has finished and nobody has told yet
+        self._telling = Lock()
         self._emitted = 0
         self._source_ended = False
         self._longest_invoke_s = longest_invoke_s
@@ -91,6 +102,7 @@ class Pipeline:
         self._numbers = itertools.count(1)
         self._failures_told = 0
         self._answering: dict[str, Served] = {}  # what the preparing thread prepares for
+        self._asks = Wanted()
         self._loaded: dict[str, Served] = {}  # what is to be closed in the end
         self._outdated: SimpleQueue[Served | None] = SimpleQueue()
         self._idle = Event()  # the last frame has been answered and no other waits
@@ -144,6 +156,10 @@ class Pipeline:
         capture(self._open_source, self._config, self, clock=self._clock, wanted=self._wanted, stopped=self._stopped)
 
     def asks_for(self) -> Wanted:
+        return self._asks
+
+    def _ask(self) -> Wanted:
+        """What all stages that see whole frames want together."""
         wants = [served.wants for stage, served in list(self._answering.items()) if stage in self._roots]
         every = all(want.channels for want in wants)
         channels = tuple(dict.fromkeys(name for want in wants for name in want.channels)) if every else ()
@@ -154,10 +170,20 @@ class Pipeline:
             self._captured.put(captured)  # a row that is left out would spoil its window: windows are dropped instead
             return
         self._count(Tally.entered)
+        if self._prepares_at_once and self._was_prepared(captured):
+            return
         if not self._live:
             self._captured.put(captured)
         elif self._captured.put_latest(captured) is not None:
             self._count(Tally.dropped)
+
+    def _was_prepared(self, captured: Captured) -> bool:
+        with self._preparing:
+            if self._is_seen_by_none:
+                return False  # it waits for the next release
+            for job in self._jobs(captured):
+                self._prepare_one(job)
+        return True
 
     def unusable(self, unusable: Unusable) -> None:
         self._count(Tally.entered)
@@ -174,22 +200,27 @@ class Pipeline:
     def _prepare(self) -> None:
         first = self._between[0]
         while True:
-            seen_by_none = not any(stage in self._answering for stage in self._roots)
-            item = self._captured.get(urgent_only=seen_by_none)
-            if isinstance(item, Captured):
-                for job in self._jobs(item):
-                    self._prepare_one(job)
-                continue
-            if isinstance(item, Switch):
-                self._take_on(item)
-            first.put_order(item)
+            item = self._captured.get(urgent_only=self._is_seen_by_none)
+            with self._preparing:
+                if isinstance(item, Captured):
+                    for job in self._jobs(item):
+                        self._prepare_one(job)
+                    continue
+                if isinstance(item, Switch):
+                    self._take_on(item)
+                first.put_order(item)
+
+    @property
+    def _is_seen_by_none(self) -> bool:
+        return not any(stage in self._answering for stage in self._roots)
 
     def _take_on(self, switch: Switch) -> None:
         if switch.new is not None:
             self._answering[switch.stage] = switch.new
         else:
             self._answering.pop(switch.stage, None)
-        if any(stage in self._answering for stage in self._roots):
+        self._asks = self._ask()
+        if not self._is_seen_by_none:
             self._wanted.set()
         elif not self._stopped.is_set():
             self._wanted.clear()
@@ -198,7 +229,7 @@ class Pipeline:
         """One job of a picture; of a row, one for each window that it completes (for several stages, together)."""
         taken = captured.taken
         frame = taken if isinstance(taken, Frame) and self._keeps_frames else None
-        wanted = self.asks_for() if self._windows else Wanted()
+        wanted = self._asks
         jobs: list[Job] = []
         for stage in self._roots:
             served = self._answering.get(stage)
@@ -240,6 +271,8 @@ class Pipeline:
             return
         job.seq = next(self._numbers)
         if not (self._windows and self._live):
+            if self._between[0].is_full:  # then there is time
+                self._tell_done()
             self._between[0].put(job)
             return
         old = self._between[0].put_latest(job)
@@ -251,24 +284,37 @@ class Pipeline:
 
     def _stage_body(self, position: int) -> Callable[[], None]:
         stage, source = self._stages[position], self._between[position]
-        last = position + 1 == len(self._stages)
-        pass_job = self._emit if last else self._between[position + 1].put
-        pass_order = self._emit if last else self._between[position + 1].put_order
+        following = self._between[position + 1] if position + 1 < len(self._stages) else None
 
         def run() -> None:
             while True:
                 item = source.get()
                 if isinstance(item, Job):
                     stage.run(item)
-                    pass_job(item)
-                    continue
-                if isinstance(item, Switch) and item.stage == stage.name:
+                elif isinstance(item, Switch) and item.stage == stage.name:
                     stage.switch(item.new)
-                pass_order(item)
+                if following is None:
+                    self._finished(item, more=bool(source))
+                elif isinstance(item, Job):
+                    following.put(item)
+                else:
+                    following.put_order(item)
 
         return run
 
-    # --- emit, on the last stage's thread -------------------------------------------------------------------
+    # --- emit -----------------------------------------------------------------------------------------------
+
+    def _finished(self, item: _Item, *, more: bool) -> None:
+        """On the last stage's thread. While `more` frames wait to be invoked, the preparing thread may have the time."""
+        self._done.append(item)
+        if not more or self._live or not isinstance(item, Job) or len(self._done) > _MOST_UNTOLD:
+            self._tell_done()
+
+    def _tell_done(self) -> None:
+        """In order, on whichever thread."""
+        with self._telling:
+            while self._done:
+                self._emit(self._done.popleft())
 
     def _emit(self, item: _Item) -> None:
         if isinstance(item, Job):
@@ -285,7 +331,7 @@ class Pipeline:
             self._say(SourceEnded(self._emitted))
 
     def _rest(self) -> None:
-        if not self._captured and not any(self._between):
+        if not self._captured and not self._done and not any(self._between):
             self._idle.set()
 
     def _emit_one(self, job: Job) -> bool:

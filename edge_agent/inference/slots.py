@@ -26,7 +26,8 @@ class Slots(Generic[T]):
     def put(self, item: T) -> None:
         """Wait for a slot."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting() < self._size)
+            while not self._closed and self._waiting() >= self._size:
+                self._changed.wait()
             self._append(item)
 
     def put_latest(self, item: T) -> T | None:
@@ -58,12 +59,19 @@ class Slots(Generic[T]):
             ClosedError: there will be none.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._urgent or (self._items and not urgent_only))
+            while not (self._closed or self._urgent or (self._items and not urgent_only)):
+                self._changed.wait()
             if self._closed:
                 raise ClosedError
             item = self._urgent.popleft() if self._urgent else self._items.popleft()
             self._changed.notify_all()
             return item
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `put` would wait."""
+        with self._changed:
+            return self._waiting() >= self._size
 
     def __len__(self) -> int:
         """How many items wait, orders included."""

@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -89,7 +89,7 @@ class _Worker:
         self._showing = _showing(start, voice, clock)
         self._pipeline = Pipeline(
             start.source,
-            partial(new_source, start.source, clock, mailbox),
+            cache(partial(new_source, start.source, clock, mailbox)),  # one that is opened again goes on
             start.stages,
             voice.say,
             clock,

@@ -48,6 +48,15 @@ WordT = TypeVar("WordT", bound=Word)
 Answer = Callable[[Sequence[Array]], Sequence[Array] | None]
 
 
+CORES = [4]  # that the pipeline believes in
+
+
+@pytest.fixture(autouse=True, params=[1, 4])
+def cores(request: pytest.FixtureRequest) -> None:
+    """On few cores the capturing thread prepares, too: whatever holds for the one must hold for the other."""
+    CORES[0] = request.param
+
+
 class Heard:
     """What the pipeline says."""
 
@@ -119,7 +128,7 @@ def running(
     source: SimSource, config: SourceConfig = FOLDER, released: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[Pipeline, Heard]]:
     heard = Heard()
-    pipeline = Pipeline(config, lambda: source, ONE_STAGE, heard.say, SystemClock(), released=released)
+    pipeline = Pipeline(config, lambda: source, ONE_STAGE, heard.say, SystemClock(), released=released, cores=CORES[0])
     pipeline.start()
     try:
         yield pipeline, heard
@@ -472,7 +481,7 @@ def running_stages(
     source: SimSource, stages: dict[str, StageStart], config: SourceConfig = FOLDER
 ) -> Iterator[tuple[Pipeline, Heard]]:
     heard = Heard()
-    pipeline = Pipeline(config, lambda: source, stages, heard.say, SystemClock())
+    pipeline = Pipeline(config, lambda: source, stages, heard.say, SystemClock(), cores=CORES[0])
     pipeline.start()
     try:
         yield pipeline, heard

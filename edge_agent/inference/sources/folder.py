@@ -3,6 +3,7 @@
 Which of a watched folder's files are whole is left to `watching`.
 """
 
+import os
 from collections import deque
 from pathlib import Path
 from threading import Event
@@ -108,9 +109,10 @@ class Folder:
 
 def _read(path: Path) -> bytes:
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > _MAX_FILE_BYTES:
-            raise FrameError(f"{path.name} has {size_bytes} bytes; pictures of up to {_MAX_FILE_BYTES} are read")
-        return path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > _MAX_FILE_BYTES:
+                raise FrameError(f"{path.name} has {size_bytes} bytes; pictures of up to {_MAX_FILE_BYTES} are read")
+            return file.read()
     except OSError as error:
         raise FrameError(f"{path.name}: {error.strerror or error}") from error

@@ -156,6 +156,8 @@ def _plugin(config: PluginSource, clock: Clock) -> Source:
 
 
 def _picked(source: Source, config: PictureOptions, clock: Clock, thinning: "Thinning | None" = None) -> Source:
+    if thinning is None and not config.rotate_deg and config.roi is None and config.motion is None:
+        return source  # each of its pictures as it is
     from edge_agent.inference.sources.picking import Picked
 
     return Picked(source, config, clock, thinning)
