@@ -1,10 +1,10 @@
 """Inside a worker: capturing, preparing and each stage on its own thread, so that they overlap.
 
-`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). The answers are told
-by whichever thread would else wait for the other: a thread of its own, woken up for each frame, cost more than it
-gained. Where there are no more than two cores, what waits for us (a file) is prepared by the thread that captures it.
-A switch to another release is an order that travels between the frames: what was prepared for the old model is answered
-by it, and no frame is lost. Loading a model is left to `worker`; what a stage does with a frame, to `stage`; what the words
+`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). The answers are
+told by whichever thread would else wait for the other: a thread of its own, woken up for each frame, cost more than it
+gained. Where there are no more than two cores, frames of a video are prepared by the thread that decodes them. A switch
+to another release is an order that travels between the frames: what was prepared for the old model is answered by it,
+and no frame is lost. Loading a model is left to `worker`; what a stage does with a frame, to `stage`; what the words
 become, to the supervisor.
 """
 
@@ -305,7 +305,7 @@ class Pipeline:
     # --- emit -----------------------------------------------------------------------------------------------
 
     def _finished(self, item: _Item, *, more: bool) -> None:
-        """On the last stage's thread. While `more` frames wait to be invoked, the preparing thread may have the time."""
+        """On the last stage's thread. While `more` frames wait to be invoked, the preparing one may have the time."""
         self._done.append(item)
         if not more or self._live or not isinstance(item, Job) or len(self._done) > _MOST_UNTOLD:
             self._tell_done()
