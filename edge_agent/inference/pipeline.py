@@ -17,7 +17,7 @@ from threading import Event, Lock, Thread
 from typing import Protocol
 
 from edge_agent.clock import Clock
-from edge_agent.config.sources import SourceConfig, VideoSource, given_by, is_live
+from edge_agent.config.sources import FolderSource, SourceConfig, VideoSource, given_by, is_live
 from edge_agent.errors import FrameError, SourceError
 from edge_agent.inference.answers import tell
 from edge_agent.inference.capture import Captured, capture
@@ -86,7 +86,8 @@ class Pipeline:
         usable = cores or len(os.sched_getaffinity(0))
         self._prepares_at_once = usable <= _FEW_CORES and isinstance(config, VideoSource) and not self._live
         self._preparing = Lock()  # held by whoever prepares, or switches what is prepared for
-        waiting = _WAITING_ROWS if self._windows else 1 if self._live else _WAITING_FRAMES
+        small = isinstance(config, FolderSource)  # its pictures are not decoded yet
+        waiting = _WAITING_ROWS if self._windows else 1 if self._live else _WAITING_FRAMES * (2 if small else 1)
         self._captured: Slots[_Item] = Slots(waiting, _is_order)
         # Before each stage.
         self._between: list[Slots[_Item]] = [

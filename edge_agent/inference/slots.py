@@ -64,7 +64,8 @@ class Slots(Generic[T]):
             if self._closed:
                 raise ClosedError
             item = self._urgent.popleft() if self._urgent else self._items.popleft()
-            self._changed.notify_all()
+            if self._waiting() <= self._size // 2:  # several slots at a time: each wake-up costs both threads
+                self._changed.notify_all()
             return item
 
     @property
