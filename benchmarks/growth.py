@@ -10,7 +10,7 @@ from benchmarks.workers import DIGESTS, MeasuredWorker
 from edge_agent.config.sources import FolderSource
 
 _WARM_UP_SWAPS = 4
-_WARM_UP = 500
+_SETTLING = 500  # frames
 _FRAMES = 10_000
 _SWAPS = 50
 
@@ -24,20 +24,25 @@ def main() -> dict[str, float]:
             for number in range(_WARM_UP_SWAPS):
                 which = (number + 1) % 2
                 worker.swap(releases[which], DIGESTS[which])
-            worker.take(_WARM_UP)
-            before = worker.pss_bytes
+            before = _settled_bytes(worker)
             for number in range(_SWAPS):
                 worker.take(_FRAMES // _SWAPS)
                 which = (number + 1) % 2
                 worker.swap(releases[which], DIGESTS[which])
-            worker.take(100)
-            after = worker.pss_bytes
+            after = _settled_bytes(worker)
     figures = {"before_bytes": before, "after_bytes": after, "ratio": round(after / before, 3)}
     print(json.dumps({"benchmark": "growth", **figures}))
     print(
         f"{before / 2**20:.1f} MiB, after {_FRAMES} frames and {_SWAPS} swaps {after / 2**20:.1f} MiB", file=sys.stderr
     )
     return figures
+
+
+def _settled_bytes(worker: MeasuredWorker) -> int:
+    """Once the release before has been closed and frames have gone on for a while."""
+    worker.waiting()
+    worker.take(_SETTLING)
+    return worker.pss_bytes
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How near a worker comes to the slower of its two halves: MobileNetV2 on 1080p JPEG files, one interpreter thread.
 
 The worker reads, decodes, resizes, invokes, decodes the answer and sends it to the supervisor. Beside it in the same
-run: a loop that only invokes, and one that only prepares; with two cores nothing can be faster than the slower
-of them; and a loop written by hand that overlaps the two and does nothing else. All run in turn, several times, and the median of the ratios counts.
+run: a loop that only invokes, and one that only prepares; with two cores nothing can be faster than the slower of them;
+and a loop written by hand that overlaps the two and does nothing else. All run in turn, several times, and the median
+of the ratios counts.
 """
 
 import json
@@ -82,7 +83,12 @@ def _by_hand_fps(model: Model, prepare: Callable[[int], Prepared], count: int) -
     waiting: Queue[Prepared] = Queue(2)
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
-    thread = Thread(target=lambda: [waiting.put(prepare(number)) for number in range(count)])
+
+    def prepare_all() -> None:
+        for number in range(count):
+            waiting.put(prepare(number))
+
+    thread = Thread(target=prepare_all)
     thread.start()
     began_s = time.monotonic()
     for _ in range(count):
