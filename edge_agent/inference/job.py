@@ -7,16 +7,19 @@ The threads themselves are `pipeline`; what a stage does with its turn, `stage`;
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from edge_agent.errors import FrameError, ModelError
 from edge_agent.inference.capture import Captured
 from edge_agent.inference.frame import Frame, Sample, Sound, Taken, Wanted
 from edge_agent.inference.model import Model
-from edge_agent.inference.sound import SoundFeed
 from edge_agent.release.inputs import AudioInput, SignalInput, TensorInput
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array
+
+if TYPE_CHECKING:
+    from edge_agent.inference.sound import SoundFeed
 
 Prepare = Callable[[], Prepared]
 
@@ -44,7 +47,7 @@ class Served:
         channels = spec.channels if isinstance(spec, SignalInput | TensorInput) else ()
         self.wants = Wanted(channels, model.sample_rate_hz)
         self._windower = model.windower() if isinstance(spec, SignalInput) else None
-        self._sound = SoundFeed(model, say) if isinstance(spec, AudioInput) else None
+        self._sound = _new_sound_feed(model, say) if isinstance(spec, AudioInput) else None
         self._capture_ms = 0.0  # of the window that is being filled
         self.capture_ms = 0.0  # of what `feed` gave last
         self._gap = False  # since what `feed` gave last
@@ -86,6 +89,12 @@ class Served:
             self._windower.clear()
         rows = self._windower.push(values)
         return None if rows is None else partial(self.model.prepare_rows, rows)
+
+
+def _new_sound_feed(model: Model, say: Callable[[str], None]) -> "SoundFeed":
+    from edge_agent.inference.sound import SoundFeed  # its filters are memory
+
+    return SoundFeed(model, say)
 
 
 @dataclass(slots=True, eq=False)

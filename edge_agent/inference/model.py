@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,18 +21,20 @@ from edge_agent.inference.feed import Feed
 from edge_agent.inference.tflite import open_engine
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
-from edge_agent.tasks.agreement import disagreement, output_ranges, top1_agrees
 from edge_agent.tasks.decoder import Decoder, build_decoder
 from edge_agent.tasks.labels import parse_labels
 from edge_agent.tasks.prediction import Prediction
-from edge_agent.transform.audio import AudioTransform, AudioWindower, Samples
 from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.picture import WHOLE, Picture, View
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.signal import SignalTransform, Windower
 from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
+if TYPE_CHECKING:
+    from edge_agent.transform.audio import AudioTransform, AudioWindower
+
 Real = NDArray[np.float32]
+Samples = NDArray[np.float32]
 
 
 class Model:
@@ -51,7 +53,7 @@ class Model:
         self._feed = Feed(manifest, engine)
         self._image = ImageTransform(spec, self._feed.target(spec)) if isinstance(spec, ImageInput) else None
         self._signal = SignalTransform(spec, self._feed.target(spec)) if isinstance(spec, SignalInput) else None
-        self._audio = AudioTransform(spec, self._feed.target(spec)) if isinstance(spec, AudioInput) else None
+        self._audio = _new_audio(spec, self._feed.target(spec)) if isinstance(spec, AudioInput) else None
         self._decoder = build_decoder(manifest.task, manifest.output, self.outputs, labels, self.inputs)
 
     @property
@@ -182,6 +184,8 @@ class Model:
         Only answers are compared: what is fed back has no meaning of its own.
         """
         expected, found = ([self._answers_of(vector) for vector in side] for side in (expected, found))
+        from edge_agent.tasks.agreement import disagreement, output_ranges  # of no use while serving
+
         ranges = output_ranges(expected) if expected else None
         spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
         compare = partial(disagreement, self.manifest.task, spec=spec, outputs=outputs, ranges=ranges, inputs=inputs)
@@ -190,6 +194,8 @@ class Model:
     def top1_agrees(self, expected: Sequence[Real], found: Sequence[Real]) -> bool:
         spec, outputs, inputs = self.manifest.output, self.outputs, self.inputs
         one, other = self._answers_of(expected), self._answers_of(found)
+        from edge_agent.tasks.agreement import top1_agrees
+
         return top1_agrees(self.manifest.task, one, other, spec=spec, outputs=outputs, inputs=inputs)
 
     def _answers_of(self, outputs: Sequence[Real]) -> Sequence[Real]:
@@ -218,7 +224,7 @@ class Model:
         spec = self.manifest.input
         return spec.sample_rate_hz if isinstance(spec, AudioInput) else None
 
-    def sound_windower(self) -> AudioWindower:
+    def sound_windower(self) -> "AudioWindower":
         """A new cutter of sound as this model takes it.
 
         Raises:
@@ -226,6 +232,8 @@ class Model:
         """
         if not isinstance(self.manifest.input, AudioInput):
             raise self._takes_no("sound")
+        from edge_agent.transform.audio import AudioWindower
+
         return AudioWindower(self.manifest.input)
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -248,6 +256,12 @@ class Model:
             "tensor": "give it plain numbers",
         }  # fmt: skip
         return FrameError(f"model {self.manifest.name} takes no {what}: its input kind is {kind!r}", hint=hint[kind])
+
+
+def _new_audio(spec: AudioInput, tensor: TensorSpec) -> "AudioTransform":
+    from edge_agent.transform.audio import AudioTransform  # its tables and transforms are memory
+
+    return AudioTransform(spec, tensor)
 
 
 def assemble(manifest: Manifest, labels: tuple[str, ...], engine: Engine) -> Model:

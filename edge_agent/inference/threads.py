@@ -7,9 +7,10 @@ pictures a second). A model that takes longer than the pause runs back to back, 
 """
 
 import os
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
+
+import numpy as np
 
 from edge_agent.clock import Clock
 from edge_agent.inference.engine import Engine, ThreadFigures, warm_up
@@ -54,13 +55,13 @@ def measure(load: Callable[[int], Engine], cores: int, clock: Clock) -> ThreadFi
     for threads in numbers:
         with load(threads) as engine:
             times_ms[threads] = _times_ms(engine, share_s, clock)
-        if statistics.median(times_ms[threads]) > _WORTH * min(map(statistics.median, times_ms.values())):
+        if _median(times_ms[threads]) > _WORTH * min(map(_median, times_ms.values())):
             break
     too_slow = clock.monotonic_s() - began_s > _BUDGET_S
     for threads in () if too_slow else sorted(times_ms, reverse=True):
         with load(threads) as engine:
             times_ms[threads] += _times_ms(engine, share_s, clock)
-    p50_ms = {threads: round(statistics.median(times), 3) for threads, times in times_ms.items()}
+    p50_ms = {threads: round(_median(times), 3) for threads, times in times_ms.items()}
     return ThreadFigures(p50_ms, PACED_HZ)
 
 
@@ -77,3 +78,7 @@ def _times_ms(engine: Engine, budget_s: float, clock: Clock) -> list[float]:
         if took_s < 1 / PACED_HZ:
             clock.wait(never, 1 / PACED_HZ - took_s)
     return times_ms
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values))  # importing `statistics` for this costs a megabyte

@@ -5,15 +5,7 @@ from typing import Protocol
 
 from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec, TaskName
-from edge_agent.tasks.anomaly import AnomalyDecoder
-from edge_agent.tasks.classification import ClassificationDecoder
-from edge_agent.tasks.detection import DetectionDecoder
-from edge_agent.tasks.plugin import PluginDecoder
-from edge_agent.tasks.pose import PoseDecoder
 from edge_agent.tasks.prediction import Prediction
-from edge_agent.tasks.raw import RawDecoder
-from edge_agent.tasks.regression import RegressionDecoder
-from edge_agent.tasks.segmentation import SegmentationDecoder
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, TensorSpec
 
@@ -42,22 +34,39 @@ def build_decoder(  # noqa: PLR0911 - one for each task
     Raises:
         ModelError: INCOMPATIBLE or LABELS_MISMATCH.
     """
+    # A worker runs one or two of them: the others are memory.
     match task:
         case "classification" | "signal_classification" | "audio_classification":
+            from edge_agent.tasks.classification import ClassificationDecoder
+
             return ClassificationDecoder.build(spec, outputs, labels)
         case "detection":
+            from edge_agent.tasks.detection import DetectionDecoder
+
             return DetectionDecoder.build(spec, outputs, labels, inputs)
         case "pose":
+            from edge_agent.tasks.pose import PoseDecoder
+
             return PoseDecoder.build(spec, outputs, labels, inputs)
         case "segmentation":
+            from edge_agent.tasks.segmentation import SegmentationDecoder
+
             return SegmentationDecoder.build(spec, outputs, labels)
         case "regression":
+            from edge_agent.tasks.regression import RegressionDecoder
+
             return RegressionDecoder.build(spec, outputs, labels)
         case "anomaly":
+            from edge_agent.tasks.anomaly import AnomalyDecoder
+
             return AnomalyDecoder.build(spec, outputs, labels, inputs)
         case "raw":
+            from edge_agent.tasks.raw import RawDecoder
+
             return RawDecoder.build(spec, outputs, labels)
         case "plugin":
+            from edge_agent.tasks.plugin import PluginDecoder
+
             return PluginDecoder.build(spec, outputs, labels, inputs)
         case _:
             raise ModelError(
