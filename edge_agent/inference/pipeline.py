@@ -10,41 +10,30 @@ become, to the supervisor.
 
 import itertools
 import os
-from collections import deque
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.config.sources import FolderSource, SourceConfig, VideoSource, given_by, is_live
 from edge_agent.errors import FrameError, SourceError
-from edge_agent.inference.answers import tell
 from edge_agent.inference.capture import Captured, capture
 from edge_agent.inference.frame import Frame, Unusable, Wanted
-from edge_agent.inference.ipc import FrameFailed, Result, Serving, SourceEnded, SourceTrouble, StageStart, Word
+from edge_agent.inference.ipc import FrameFailed, SourceTrouble, StageStart
 from edge_agent.inference.job import Ended, Job, Ready, Served, Switch, Turn
 from edge_agent.inference.slots import ClosedError, Slots
 from edge_agent.inference.sources.source import Source
 from edge_agent.inference.stage import Stage
 from edge_agent.inference.tally import Tally
+from edge_agent.inference.telling import PictureKeeper, Say, Telling
 
 _WAITING_FRAMES = 2  # of a source that is not live: enough to overlap, and little memory
 _WAITING_ROWS = 64
 _FEW_CORES = 2
-_MOST_UNTOLD = 4  # frames
 _FIGURES_EVERY_S = 1.0
 _LONGEST_INVOKE_S = 60.0
 _MAX_FAILURES_TOLD = 10  # between two Figures, of frames: a damaged folder is not to flood the supervisor
 
-Say = Callable[[Word], None]
 _Item = Captured | Job | Switch | Ended
-
-
-class PictureKeeper(Protocol):
-    """Who may want to look at the pictures again: snapshots and the preview."""
-
-    def keep(self, frame: Frame, result: Result, turns: Mapping[str, Turn]) -> None: ...
 
 
 def _is_order(item: _Item) -> bool:
@@ -76,8 +65,6 @@ class Pipeline:
         self._open_source = open_source
         self._say = say
         self._clock = clock
-        self._pictures = pictures
-        self._released = released  # called when a model has been closed
         self._stages = [Stage(name, start, clock) for name, start in stages.items()]
         self._roots = [stage.name for stage in self._stages if stage.crops_of is None]
         self._keeps_frames = pictures is not None or len(self._roots) < len(self._stages)
@@ -94,18 +81,13 @@ class Pipeline:
             Slots(1 if self._live and position == 0 else _WAITING_FRAMES, _is_order)
             for position in range(len(self._stages))
         ]
-        self._done: deque[_Item] = deque()  # what the last stage has finished and nobody has told yet
-        self._telling = Lock()
-        self._emitted = 0
-        self._source_ended = False
         self._longest_invoke_s = longest_invoke_s
         self._tallies = {stage.name: Tally(stage.name) for stage in self._stages}
+        self._telling = Telling(self._tallies, say, clock, pictures=pictures, resting=self._rest, released=released)
         self._numbers = itertools.count(1)
         self._failures_told = 0
         self._answering: dict[str, Served] = {}  # what the preparing thread prepares for
         self._asks = Wanted()
-        self._loaded: dict[str, Served] = {}  # what is to be closed in the end
-        self._outdated: SimpleQueue[Served | None] = SimpleQueue()
         self._idle = Event()  # the last frame has been answered and no other waits
         self._idle.set()
         self._wanted = Event()
@@ -115,7 +97,7 @@ class Pipeline:
             ("prepare", self._prepare),
             *((stage.name, self._stage_body(position)) for position, stage in enumerate(self._stages)),
             ("figures", self._tell_figures),
-            ("close", self._close_outdated),
+            ("close", self._telling.close_outdated),
         ]
         self._threads = [Thread(target=_until_closed, args=(body,), name=name, daemon=True) for name, body in bodies]
 
@@ -143,12 +125,12 @@ class Pipeline:
         self._wanted.set()
         for slots in (self._captured, *self._between):
             slots.close()
-        self._outdated.put(None)
+        self._telling.end()
         for thread in self._threads:
             thread.join()
         for tally in self._tallies.values():
             self._say(tally.take())
-        for served in {id(each): each for each in (*self._answering.values(), *self._loaded.values())}.values():
+        for served in {id(each): each for each in (*self._answering.values(), *self._telling.loaded)}.values():
             served.model.close()
 
     # --- capture --------------------------------------------------------------------------------------------
@@ -273,7 +255,7 @@ class Pipeline:
         job.seq = next(self._numbers)
         if not (self._windows and self._live):
             if self._between[0].is_full:  # then there is time
-                self._tell_done()
+                self._telling.tell_all()
             self._between[0].put(job)
             return
         old = self._between[0].put_latest(job)
@@ -294,8 +276,9 @@ class Pipeline:
                     stage.run(item)
                 elif isinstance(item, Switch) and item.stage == stage.name:
                     stage.switch(item.new)
-                if following is None:
-                    self._finished(item, more=bool(source))
+                if following is None:  # while more frames wait to be invoked, the preparing thread may have the time
+                    assert not isinstance(item, Captured)
+                    self._telling.finished(item, at_once=self._live or not source)
                 elif isinstance(item, Job):
                     following.put(item)
                 else:
@@ -303,64 +286,9 @@ class Pipeline:
 
         return run
 
-    # --- emit -----------------------------------------------------------------------------------------------
-
-    def _finished(self, item: _Item, *, more: bool) -> None:
-        """On the last stage's thread. While `more` frames wait to be invoked, the preparing one may have the time."""
-        self._done.append(item)
-        if not more or self._live or not isinstance(item, Job) or len(self._done) > _MOST_UNTOLD:
-            self._tell_done()
-
-    def _tell_done(self) -> None:
-        """In order, on whichever thread."""
-        with self._telling:
-            while self._done:
-                self._emit(self._done.popleft())
-
-    def _emit(self, item: _Item) -> None:
-        if isinstance(item, Job):
-            self._rest()  # before it is told: what is told last is not held for what comes next
-            self._emitted += self._emit_one(item)
-            return
-        if isinstance(item, Switch):
-            self._hand_over(item)
-        else:
-            self._source_ended = True
-        if self._source_ended:  # said again to each release that will see no frame
-            for tally in self._tallies.values():
-                self._say(tally.take())
-            self._say(SourceEnded(self._emitted))
-
     def _rest(self) -> None:
-        if not self._captured and not self._done and not any(self._between):
+        if not self._captured and not self._telling.is_behind and not any(self._between):
             self._idle.set()
-
-    def _emit_one(self, job: Job) -> bool:
-        """Say what became of it, and whether it was answered."""
-        answered = False
-        for word in tell(job, self._tallies, self._clock):
-            if isinstance(word, Result):
-                answered = True
-                if self._pictures is not None and job.frame is not None:
-                    self._pictures.keep(job.frame, word, job.turns)
-            self._say(word)
-        return answered
-
-    def _hand_over(self, switch: Switch) -> None:
-        stage, new = switch.stage, switch.new
-        self._say(self._tallies[stage].switch(new.digest if new else None))
-        self._say(_serving(stage, new))
-        old = self._loaded.pop(stage, None)
-        if new is not None:
-            self._loaded[stage] = new
-        if old is not None:
-            self._outdated.put(old)
-
-    def _close_outdated(self) -> None:
-        """Not on a thread that frames wait for: giving memory back takes milliseconds."""
-        while (served := self._outdated.get()) is not None:
-            served.model.close()
-            self._released()
 
     # --- all of them ------------------------------------------------------------------------------------------
 
@@ -397,15 +325,6 @@ class Pipeline:
                 raise RuntimeError(
                     f"the model of stage {stage.name} has been running for {running_s:.0f} s on one frame"
                 )
-
-
-def _serving(stage: str, served: Served | None) -> Serving:
-    if served is None:
-        return Serving(stage)
-    report = served.model.engine.report
-    return Serving(
-        stage, served.digest, report.library, report.delegated, report.threads, report.delegate, report.fell_back
-    )
 
 
 def _until_closed(body: Callable[[], None]) -> None:

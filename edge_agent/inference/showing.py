@@ -16,9 +16,9 @@ from edge_agent.inference.frame import Frame
 from edge_agent.inference.gallery import Gallery
 from edge_agent.inference.ipc import Result, Snapshot, Start
 from edge_agent.inference.job import Turn
-from edge_agent.inference.pipeline import Say
 from edge_agent.inference.preview import Preview
 from edge_agent.inference.sinks.tree import ResultFormat
+from edge_agent.inference.telling import Say
 
 
 class Showing:
@@ -43,7 +43,7 @@ class Showing:
         self._open.close()
 
     def keep(self, frame: Frame, result: Result, turns: Mapping[str, Turn]) -> None:
-        """See `pipeline.PictureKeeper`.
+        """See `telling.PictureKeeper`.
 
         Which class every pixel is of is found out at once for snapshots, since what the model gave may be many
         megabytes a frame; for the preview, which needs the newest only, when somebody looks.
