@@ -15,6 +15,7 @@ from edge_agent.update import machine
 from edge_agent.update.machine import (
     MAX_REJECTED,
     MAX_TRIAL_STARTS,
+    MENDABLE,
     Fetching,
     Idle,
     IllegalTransitionError,
@@ -42,6 +43,7 @@ TRANSITIONS: tuple[Callable[[Record], Record], ...] = (
     machine.withdraw,
     lambda record: machine.fall_back(record, Reason.OPERATOR),
     lambda record: machine.roll_back(record, lambda _: True),
+    machine.reconsider,
 )
 NAMES = (
     "fetch",
@@ -56,6 +58,7 @@ NAMES = (
     "withdraw",
     "fall_back",
     "roll_back",
+    "reconsider",
 )
 DESIRES = {
     "nothing said": None,
@@ -99,9 +102,12 @@ down with it) is given up with reason `{Reason.CRASH_LOOP}`.
 | result | meaning |
 |---|---|
 | `committed` | the candidate is `current` |
-| `rejected` | refused before it served; never taken again |
-| `rolled_back` | refused after it served, on trial or committed; never taken again, unless it was `{Reason.ROTTEN}` |
+| `rejected` | refused before it served; not taken again |
+| `rolled_back` | refused after it served, on trial or committed; not taken again, unless it was `{Reason.ROTTEN}` |
 | `withdrawn` | no longer wanted; may be wanted again |
+
+What was refused as {" or ".join(f"`{reason}`" for reason in sorted(MENDABLE))} is tried once more each time the agent
+starts: the cause may have been the device's settings, an accelerator that was not plugged in, or an older agent.
 
 The reasons are the closed list of `edge_agent.errors.Reason`:
 {", ".join(f"`{reason}`" for reason in Reason)}.

@@ -53,7 +53,7 @@ Phase = Idle | Fetching | Staged | Trial
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A release this device will not take again."""
+    """A release this device will not take again, or, for a `MENDABLE` reason, not before its agent starts again."""
 
     digest: str
     reason: Reason
@@ -99,6 +99,10 @@ class Record:
 
 class IllegalTransitionError(RuntimeError):
     """A bug in the agent, never a condition of the world."""
+
+
+MENDABLE = frozenset({Reason.INCOMPATIBLE, Reason.MISSING_DELEGATE})
+"""Reasons that may lie in the device: its settings, what is plugged in, the age of its agent."""
 
 
 # --- transitions: each names the only phases it may leave ---------------------------------------------------
@@ -191,6 +195,12 @@ def fall_back(record: Record, reason: Reason, detail: str | None = None) -> Reco
         rejected=rejected,
         last=Outcome(record.current, "rolled_back", reason, detail),
     )
+
+
+def reconsider(record: Record) -> Record:
+    """The agent has started, perhaps mended: what was refused for a reason of the device's own may be tried again."""
+    rejected = tuple(rejection for rejection in record.rejected if rejection.reason not in MENDABLE)
+    return replace(record, rejected=rejected)
 
 
 def roll_back(record: Record, is_sound: Callable[[str], bool]) -> Record:

@@ -40,7 +40,8 @@ class Updater:
     def __init__(self, parts: Parts, *, initial: Path | None = None) -> None:
         self._parts = parts
         self._initial = Initial(initial, parts.store)
-        self._record = parts.journal.read()
+        found = parts.journal.read()
+        self._record = machine.reconsider(found)
         self._desired: Target | None = None
         self._desire_changed = False
         self._requests = Requests()
@@ -50,7 +51,7 @@ class Updater:
         self._checked = False
         self._settled = False
         # A record that is new may have been removed or lost: then what is installed may be wanted yet.
-        self._sweep_due = self._record != Record()
+        self._sweep_due = found != Record()
         self._serving = Serving(parts.server, parts.store, parts.clock)
         self._back_off = BackOff(parts.clock)
         self._problem = Problem.of_lost_record(parts.journal)

@@ -54,7 +54,8 @@ class SimDevice:
         self.initial = initial
         self.disk = disk or SimDisk()
         self.durable = Disk  # the code under test, or a broken one
-        self.unproven: set[str] = set()  # releases that fail their probe
+        self.unproven: set[str] = set()  # releases that fail their probe, for `unproven_reason`
+        self.unproven_reason = Reason.GOLDEN_MISMATCH
         self.sick: dict[str, set[str]] = {}  # names of SimServer's lists → digests
         self.desired: Target | None = None
         self.unable_probes = 0  # probes that cannot even be tried
@@ -138,5 +139,5 @@ class SimDevice:
             self.unable_probes -= 1
             raise WorkerCrashedError("the probe cannot be started: Cannot allocate memory")
         if directory.name in self.unproven:
-            raise RejectionError("its answers are wrong", reason=Reason.GOLDEN_MISMATCH)
+            raise RejectionError("it does not do", reason=self.unproven_reason)
         return REPORT

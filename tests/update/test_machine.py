@@ -124,6 +124,7 @@ def test_falling_back_leaves_a_candidate_alone_unless_it_is_what_is_fallen_back_
         (lambda record: machine.reject(record, Reason.INTEGRITY), (Fetching, Staged, Trial)),
         (machine.withdraw, (Fetching, Staged, Trial)),
         (lambda record: machine.fall_back(record, Reason.OPERATOR), (Idle, Fetching, Staged, Trial)),
+        (machine.reconsider, (Idle, Fetching, Staged, Trial)),
     ],
 )
 def test_a_transition_leaves_only_the_phases_it_is_for(
@@ -166,6 +167,15 @@ def test_without_a_sound_release_to_go_back_to_the_operator_is_told(record: Reco
     with pytest.raises(InputError) as caught:
         machine.roll_back(record, _sound)
     assert caught.value.hint is not None
+
+
+def test_a_start_forgets_only_what_may_lie_in_the_device() -> None:
+    rejected = tuple(Rejection(str(reason), reason) for reason in Reason)
+
+    kept = machine.reconsider(Record(OLD, None, Staged(NEW), rejected)).rejected
+
+    assert {item.reason for item in rejected if item not in kept} == {Reason.INCOMPATIBLE, Reason.MISSING_DELEGATE}
+    assert machine.reconsider(Record(OLD, None, Staged(NEW), rejected)).phase == Staged(NEW)
 
 
 def test_with_nothing_installed_there_is_nothing_to_fall_back_from() -> None:

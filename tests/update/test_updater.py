@@ -172,6 +172,25 @@ def test_a_refused_release_is_not_tried_again_after_a_restart(device: SimDevice)
     assert _unchanged(device)
 
 
+def test_what_was_refused_for_a_reason_of_the_devices_own_is_tried_once_more_at_each_start(device: SimDevice) -> None:
+    device.unproven.add(NEW.digest)
+    device.unproven_reason = Reason.MISSING_DELEGATE
+    device.run(NEW.target)
+    device.run(NEW.target)  # without a start, nothing is tried again
+    device.lose_process()
+    device.boot().run()
+    assert device.record.refuses(NEW.digest)
+    assert _unchanged(device)
+
+    device.lose_process()
+    device.unproven.clear()  # the operator has mended the settings
+    record = device.boot().run()
+
+    assert record.current == NEW.digest
+    assert record.previous == OLD.digest
+    assert record.rejected == ()
+
+
 def test_a_corrupt_artifact_is_rejected_and_nothing_else_changes(device: SimDevice) -> None:
     record = device.run(replace(NEW.target, size_bytes=NEW.target.size_bytes + 1))
 
