@@ -32,6 +32,7 @@ from edge_agent.update.status import Problem
 
 Event = Mapping[str, object]
 _LOG = logging.getLogger(__name__)
+_TELL_AGAIN_S = 600.0  # of frames that go on failing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,16 @@ class _Pipeline:
     p95_ms: float | None = None
     trouble: Problem | None = None
     ended: bool = False
-    told: set[tuple[str, str]] = field(default_factory=set)  # what goes on and on, and has been told
+    told: set[str] = field(default_factory=set)  # troubles of the source that go on and on, and have been told
+    failed: dict[tuple[bool, str], "_Failed"] = field(default_factory=dict)  # by: of the model or not, and its digest
+
+
+@dataclass(slots=True)
+class _Failed:
+    """Frames that fail alike: a folder of bad pictures is one event, and one more each while."""
+
+    told_s: float
+    more: int = 0  # since then
 
 
 class Pipelines:
@@ -107,6 +117,7 @@ class Pipelines:
                 self.library = library or self.library
                 pipeline.ended = False
                 pipeline.told.clear()
+                pipeline.failed.clear()
             case SourceTrouble(detail, hint):
                 pipeline.trouble = Problem(Reason.SOURCE, detail, hint)
                 pipeline.triggers.interrupted()
@@ -119,8 +130,33 @@ class Pipelines:
                 pipeline.ended = True
                 for sink in pipeline.sinks:
                     sink.flush()
-        event = None if _is_told(pipeline, heard.word) else _event_of(heard)
+        event = self._event(pipeline, heard)
         return [*pipeline.triggers.events(), *([event] if event is not None else [])]
+
+    def _event(self, pipeline: _Pipeline, heard: Heard) -> Event | None:
+        """What to tell of it, where it is anything new."""
+        match heard.word:
+            case SourceTrouble() as trouble if trouble.detail in pipeline.told:
+                return None
+            case SourceTrouble() as trouble:
+                pipeline.told.add(trouble.detail)
+            case FrameFailed() as failure:
+                return self._failure(pipeline, heard, failure)
+            case _:
+                pass
+        return _event_of(heard)
+
+    def _failure(self, pipeline: _Pipeline, heard: Heard, failure: FrameFailed) -> Event | None:
+        now_s, key = self._clock.monotonic_s(), (failure.of_model, failure.digest)
+        failed = pipeline.failed.get(key)
+        if failed is not None and now_s - failed.told_s < _TELL_AGAIN_S:
+            failed.more += 1
+            return None
+        pipeline.failed[key] = _Failed(now_s)
+        event = _event_of(heard)
+        if failed is None or failed.more == 0 or event is None:
+            return event
+        return {**event, "detail": f"{failure.detail} (and {failed.more} more since the last one told)"}
 
     def take_events(self) -> list[Event]:
         """What triggers have to tell by themselves: a command that failed, say."""
@@ -148,20 +184,6 @@ class Pipelines:
             pipeline.triggers.close()
             for sink in pipeline.sinks:
                 sink.close()
-
-
-def _is_told(pipeline: _Pipeline, word: Word | WorkerExited) -> bool:
-    """Whether it is nothing new: a folder of bad pictures is one event, until the source or the model is another."""
-    match word:
-        case SourceTrouble():
-            key: tuple[str, str] = (word.kind, word.detail)
-        case FrameFailed():
-            key = ("model" if word.of_model else "frame", word.digest)
-        case _:
-            return False
-    told = key in pipeline.told
-    pipeline.told.add(key)
-    return told
 
 
 def _event_of(heard: Heard) -> Event | None:

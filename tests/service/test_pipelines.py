@@ -157,6 +157,17 @@ def test_a_folder_of_bad_pictures_is_one_event_until_another_release_serves(benc
     )
 
 
+def test_frames_that_go_on_failing_are_counted_and_told_again_after_a_while(bench: Bench) -> None:
+    bad = [FrameFailed("main", OLD, "", of_model=False, detail=f"{name}.png is no picture") for name in "abcd"]
+    assert len(bench.hear(*bad[:3])) == 1
+    bench.clock.advance(599.0)
+    assert bench.hear(bad[3]) == []
+
+    bench.clock.advance(2.0)
+    told = [event["detail"] for event in bench.hear(bad[3], bad[0])]
+    assert told == ["d.png is no picture (and 3 more since the last one told)"]
+
+
 def test_the_same_trouble_after_frames_have_flowed_is_another_event(bench: Bench) -> None:
     trouble = SourceTrouble("no pictures", "put some there")
     assert len(bench.hear(trouble, trouble, figures(0), trouble)) == 1
