@@ -30,6 +30,7 @@ _WAITING_FRAMES = 2  # of a source that is not live: enough to overlap, and litt
 _WAITING_ROWS = 64
 _FEW_CORES = 2
 _FIGURES_EVERY_S = 1.0
+_CAPTURE_ENDS_S = 1.0
 _LONGEST_INVOKE_S = 60.0
 _MAX_FAILURES_TOLD = 10  # between two Figures, of frames: a damaged folder is not to flood the supervisor
 
@@ -126,8 +127,10 @@ class Pipeline:
         for slots in (self._captured, *self._between):
             slots.close()
         self._telling.end()
-        for thread in self._threads:
+        capture, *others = self._threads
+        for thread in others:
             thread.join()
+        capture.join(_CAPTURE_ENDS_S)  # a camera over the network may be waiting, and holds nothing that we close
         for tally in self._tallies.values():
             self._say(tally.take())
         for served in {id(each): each for each in (*self._answering.values(), *self._telling.loaded)}.values():

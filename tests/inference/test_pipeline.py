@@ -453,6 +453,18 @@ def test_a_pipeline_stops_while_all_its_threads_are_busy(live: bool) -> None:  #
         busy.go_on.release(3)
 
 
+def test_a_pipeline_stops_while_its_source_waits_for_a_camera_over_the_network() -> None:
+    gate = Semaphore(0)
+    source = SimSource(["a"], gate)
+    with running(source) as (pipeline, _):
+        pipeline.switch("main", Served("first", model(says(0))))
+        while source.opened == 0:
+            Event().wait(0.01)
+        pipeline.stop()  # or this never ends
+        assert source.taken == 0
+        gate.release()
+
+
 # --- several stages -------------------------------------------------------------------------------------------
 
 
