@@ -4,6 +4,7 @@ Measuring is left to `measure`.
 """
 
 import hashlib
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +19,10 @@ from edge_agent.config.sources import (
     WavSource,
 )
 from edge_agent.errors import InputError
+from edge_agent.inference.model import open_release
 from edge_agent.inference.opening import open_any
 from edge_agent.release.archive import read_artifact
-from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.release.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -62,14 +64,30 @@ def lay_out_release(model: Path, directory: Path) -> tuple[Manifest, list[str]]:
     return manifest, notes
 
 
-def source_of(inputs: Sequence[str], spec: InputSpec, folder: Path) -> SourceConfig:
+def name_columns(release: Path, spec: InputSpec) -> tuple[str, ...]:
+    """The columns of a row that the model takes: the manifest's, else as many as its inputs have values.
+
+    Raises:
+        ArtifactError, ModelError: the release cannot be opened.
+    """
+    if not isinstance(spec, SignalInput | TensorInput) or spec.channels:
+        return getattr(spec, "channels", ())
+    with open_release(release) as model:
+        values = sum(math.prod(tensor.shape) for tensor in model.inputs)
+    rows = spec.window if isinstance(spec, SignalInput) else 1
+    return tuple(f"column_{number}" for number in range(max(1, values // rows)))
+
+
+def source_of(inputs: Sequence[str], spec: InputSpec, folder: Path, columns: tuple[str, ...] = ()) -> SourceConfig:
     """A source that goes on as long as it is asked; several pictures are laid out in `folder` first.
+
+    Of rows that are made up, `columns` are the names.
 
     Raises:
         InputError: there is no such file, or one of a kind that is not known.
     """
     if not inputs or list(inputs) == [SYNTHETIC]:
-        return _synthetic(spec)
+        return _synthetic(spec, columns)
     paths = [Path(name) for name in inputs]
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
@@ -99,13 +117,13 @@ def source_of(inputs: Sequence[str], spec: InputSpec, folder: Path) -> SourceCon
     )
 
 
-def _synthetic(spec: InputSpec) -> SourceConfig:
+def _synthetic(spec: InputSpec, columns: tuple[str, ...]) -> SourceConfig:
     if isinstance(spec, ImageInput):
         width, height = _FULL_HD_PX
         return SyntheticSource("synthetic", "pictures", width_px=width, height_px=height, picture="jpeg")
     if isinstance(spec, AudioInput):
         return SyntheticSource("synthetic", "audio", sample_rate_hz=spec.sample_rate_hz)
-    return SyntheticSource("synthetic", "rows", columns=spec.channels)
+    return SyntheticSource("synthetic", "rows", columns=columns)
 
 
 def _kind(path: Path) -> str:
