@@ -394,6 +394,16 @@ def test_a_note_about_a_guess_is_dropped_where_somebody_has_said_it(shared_data:
 
 
 @pytest.mark.shared_data
+def test_labels_of_the_model_are_not_told_where_others_are_given(shared_data: Path, tmp_path: Path) -> None:
+    detector = shared_data / "models/detection/coco_ssd_mobilenet_v1_metadata.tflite"
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    for options, told in ((Options(), True), (Options(labels=tmp_path / "labels.txt"), False)):
+        model, notes = open_any(detector, options)
+        with model:
+            assert any("labels from the model's metadata" in note for note in notes) is told
+
+
+@pytest.mark.shared_data
 def test_threads_may_be_measured(shared_data: Path) -> None:
     model, _ = open_any(shared_data / "models/sensor/sine_float.tflite", running=Running("auto"))
     with model:
