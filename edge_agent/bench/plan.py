@@ -5,6 +5,7 @@ Measuring is left to `measure`.
 
 import hashlib
 import math
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from edge_agent.config.sources import (
     VideoSource,
     WavSource,
 )
-from edge_agent.errors import InputError
+from edge_agent.errors import FrameError, InputError
 from edge_agent.inference.model import open_release
 from edge_agent.inference.opening import open_any
 from edge_agent.release.archive import read_artifact
@@ -32,10 +33,14 @@ from edge_agent.release.manifest import (
     format_manifest,
     parse_manifest,
 )
+from edge_agent.transform.image import read_image
+from edge_agent.transform.picture import decoding
 
 SYNTHETIC = "synthetic"
 _VIDEOS = (".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".ts", ".mjpeg", ".mjpg", ".h264", ".265")
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+# "; --mean and --std state another", up to the model's tensor in brackets.
+_ADVICE = re.compile(r"; --[^;()]*?(?=;| of mono| \(|$)|; --[a-z-]+ changes that")
 _FULL_HD_PX = (1920, 1080)
 
 
@@ -61,7 +66,7 @@ def lay_out_release(model: Path, directory: Path) -> tuple[Manifest, list[str]]:
     manifest = replace(manifest, files={name: _entry(content) for name, content in members.items()})
     for name, content in {MANIFEST_FILE: format_manifest(manifest), **members}.items():
         (directory / name).write_bytes(content)
-    return manifest, notes
+    return manifest, [_without_advice(note) for note in notes]
 
 
 def name_columns(release: Path, spec: InputSpec) -> tuple[str, ...]:
@@ -94,6 +99,7 @@ def source_of(inputs: Sequence[str], spec: InputSpec, folder: Path, columns: tup
         raise InputError(f"there is no {', '.join(missing)}", hint="check the path, or give --input synthetic")
     kinds = {_kind(path) for path in paths}
     if kinds == {"picture"}:
+        _check_pictures(paths)
         for number, path in enumerate(paths):
             (folder / f"{number:04}{path.suffix.lower()}").symlink_to(path.absolute())
         return FolderSource("folder", folder, repeat=True)
@@ -124,6 +130,30 @@ def _synthetic(spec: InputSpec, columns: tuple[str, ...]) -> SourceConfig:
     if isinstance(spec, AudioInput):
         return SyntheticSource("synthetic", "audio", sample_rate_hz=spec.sample_rate_hz)
     return SyntheticSource("synthetic", "rows", columns=columns)
+
+
+def _without_advice(note: str) -> str:
+    """Options that only `infer` has are no advice here."""
+    return _ADVICE.sub("", note)
+
+
+def _check_pictures(paths: Sequence[Path]) -> None:
+    """Look whether one of them can be decoded; the others may fail and are counted.
+
+    Raises:
+        InputError: none of them can be decoded.
+    """
+    problems: list[FrameError] = []
+    for path in paths:
+        try:
+            picture = read_image(path)
+            with decoding(str(path)):
+                picture.decoded("RGB")
+        except FrameError as error:
+            problems.append(error)
+        else:
+            return
+    raise InputError("\n".join(map(str, problems)), hint=problems[0].hint)
 
 
 def _kind(path: Path) -> str:

@@ -119,3 +119,24 @@ def test_inputs_that_cannot_be_one_source_are_told(names: list[str], words: str,
 def test_json_of_the_manifest_is_what_was_written(tmp_path: Path) -> None:
     lay_out_release(DIGITS / "linescan_v1.tflite", tmp_path)
     assert json.loads((tmp_path / "manifest.json").read_text())["files"].keys() == {"model.tflite"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", r"is empty \(0 bytes\)"), (b"text", "is not a picture")], ids=["empty", "text"]
+)
+def test_why_a_picture_is_none_is_told_with_its_own_path(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "zero.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        source_of([str(tmp_path / "zero.jpg")], PICTURES, tmp_path / "laid_out")
+    assert str(caught.value).startswith(str(tmp_path / "zero.jpg"))
+
+
+@pytest.mark.shared_data
+def test_notes_do_not_advise_options_that_bench_has_not(shared_data: Path, tmp_path: Path) -> None:
+    models = [
+        path for kind in ("sensor", "audio", "detection") for path in (shared_data / "models" / kind).glob("*.tflite")
+    ]
+    assert models
+    for number, model in enumerate(sorted(models)[::4]):
+        (tmp_path / str(number)).mkdir()
+        assert not any("--" in note for note in lay_out_release(model, tmp_path / str(number))[1])
