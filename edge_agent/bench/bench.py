@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_agent.bench.figures import Bench, Condition, Run
 from edge_agent.bench.measure import Limits, measure_alone, run_worker
-from edge_agent.bench.plan import SYNTHETIC, lay_out_release, source_of
+from edge_agent.bench.plan import SYNTHETIC, lay_out_release, name_columns, source_of
 from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.config.sources import SourceConfig
 from edge_agent.inference.ipc import StageStart
@@ -39,7 +39,7 @@ def run_bench(wanted: Wanted, progress: Callable[[str], None]) -> Bench:
         release.mkdir()
         pictures.mkdir()
         manifest, notes = lay_out_release(wanted.model, release)
-        source = source_of(wanted.inputs, manifest.input, pictures)
+        source = source_of(wanted.inputs, manifest.input, pictures, name_columns(release, manifest.input))
         meter = ResourceMeter(release)
         runs = []
         for threads in wanted.threads:

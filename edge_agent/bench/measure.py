@@ -38,6 +38,7 @@ _PREPARED_AT_MOST = 32  # inputs kept for invoking alone
 _WARM_UP_FRAMES = 5
 _SHORTEST_S = 1e-6  # nothing takes no time
 _ANSWER_S = 60.0  # without any word of the worker
+_FIRST_INPUT_S = 10.0  # until one can be prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,29 +148,33 @@ def read_peak_bytes(pid: int) -> int | None:
 def _prepare_alone(served: Served, source: SourceConfig, limits: Limits) -> tuple[list[Prepared], float, float]:
     """Some prepared inputs, and how many a second could be captured and prepared."""
     kept: list[Prepared] = []
-    done, spent_s, capture_s, began_s = 0, 0.0, 0.0, time.monotonic()
+    done, failed, spent_s, capture_s, began_s = 0, 0, 0.0, 0.0, time.monotonic()
     problem = "it gives nothing"
     for taken, took_s in _frames(served, source):
         capture_s += took_s
         if isinstance(taken, Unusable):
-            problem = taken.detail
+            failed, problem = failed + 1, taken.detail
         else:
             for ready in served.feed(Captured(taken, 0.0), served.wants):
                 prepared_s = time.monotonic()
                 try:
                     prepared = ready.prepare()
                 except FrameError as error:
-                    problem = str(error)
+                    failed, problem = failed + 1, str(error)
                     continue
                 spent_s += time.monotonic() - prepared_s
                 done += 1
                 if len(kept) < _PREPARED_AT_MOST:
                     kept.append(prepared)
-        if _is_enough(done, began_s, limits) and (kept or time.monotonic() - began_s > _ANSWER_S):
+        if _is_enough(done, began_s, limits) if kept else _is_hopeless(failed, began_s):
             break
     if not kept:
         raise SourceError(f"the input has nothing that the model takes: {problem}", hint="give another --input")
     return kept, done / max(capture_s, _SHORTEST_S), done / max(spent_s, _SHORTEST_S)
+
+
+def _is_hopeless(failed: int, began_s: float) -> bool:
+    return failed >= _PREPARED_AT_MOST or time.monotonic() - began_s > _FIRST_INPUT_S
 
 
 def _frames(served: Served, config: SourceConfig) -> Iterator[tuple[Taken | Unusable, float]]:

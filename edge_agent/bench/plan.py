@@ -4,6 +4,8 @@ Measuring is left to `measure`.
 """
 
 import hashlib
+import math
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +19,11 @@ from edge_agent.config.sources import (
     VideoSource,
     WavSource,
 )
-from edge_agent.errors import InputError
+from edge_agent.errors import FrameError, InputError
+from edge_agent.inference.model import open_release
 from edge_agent.inference.opening import open_any
 from edge_agent.release.archive import read_artifact
-from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.release.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -30,10 +33,14 @@ from edge_agent.release.manifest import (
     format_manifest,
     parse_manifest,
 )
+from edge_agent.transform.image import read_image
+from edge_agent.transform.picture import decoding
 
 SYNTHETIC = "synthetic"
 _VIDEOS = (".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".ts", ".mjpeg", ".mjpg", ".h264", ".265")
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+# "; --mean and --std state another", up to the model's tensor in brackets.
+_ADVICE = re.compile(r"; --[^;()]*?(?=;| of mono| \(|$)|; --[a-z-]+ changes that")
 _FULL_HD_PX = (1920, 1080)
 
 
@@ -59,23 +66,40 @@ def lay_out_release(model: Path, directory: Path) -> tuple[Manifest, list[str]]:
     manifest = replace(manifest, files={name: _entry(content) for name, content in members.items()})
     for name, content in {MANIFEST_FILE: format_manifest(manifest), **members}.items():
         (directory / name).write_bytes(content)
-    return manifest, notes
+    return manifest, [_without_advice(note) for note in notes]
 
 
-def source_of(inputs: Sequence[str], spec: InputSpec, folder: Path) -> SourceConfig:
+def name_columns(release: Path, spec: InputSpec) -> tuple[str, ...]:
+    """The columns of a row that the model takes: the manifest's, else as many as its inputs have values.
+
+    Raises:
+        ArtifactError, ModelError: the release cannot be opened.
+    """
+    if not isinstance(spec, SignalInput | TensorInput) or spec.channels:
+        return getattr(spec, "channels", ())
+    with open_release(release) as model:
+        values = sum(math.prod(tensor.shape) for tensor in model.inputs)
+    rows = spec.window if isinstance(spec, SignalInput) else 1
+    return tuple(f"column_{number}" for number in range(max(1, values // rows)))
+
+
+def source_of(inputs: Sequence[str], spec: InputSpec, folder: Path, columns: tuple[str, ...] = ()) -> SourceConfig:
     """A source that goes on as long as it is asked; several pictures are laid out in `folder` first.
+
+    Of rows that are made up, `columns` are the names.
 
     Raises:
         InputError: there is no such file, or one of a kind that is not known.
     """
     if not inputs or list(inputs) == [SYNTHETIC]:
-        return _synthetic(spec)
+        return _synthetic(spec, columns)
     paths = [Path(name) for name in inputs]
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise InputError(f"there is no {', '.join(missing)}", hint="check the path, or give --input synthetic")
     kinds = {_kind(path) for path in paths}
     if kinds == {"picture"}:
+        _check_pictures(paths)
         for number, path in enumerate(paths):
             (folder / f"{number:04}{path.suffix.lower()}").symlink_to(path.absolute())
         return FolderSource("folder", folder, repeat=True)
@@ -99,13 +123,37 @@ def source_of(inputs: Sequence[str], spec: InputSpec, folder: Path) -> SourceCon
     )
 
 
-def _synthetic(spec: InputSpec) -> SourceConfig:
+def _synthetic(spec: InputSpec, columns: tuple[str, ...]) -> SourceConfig:
     if isinstance(spec, ImageInput):
         width, height = _FULL_HD_PX
         return SyntheticSource("synthetic", "pictures", width_px=width, height_px=height, picture="jpeg")
     if isinstance(spec, AudioInput):
         return SyntheticSource("synthetic", "audio", sample_rate_hz=spec.sample_rate_hz)
-    return SyntheticSource("synthetic", "rows", columns=spec.channels)
+    return SyntheticSource("synthetic", "rows", columns=columns)
+
+
+def _without_advice(note: str) -> str:
+    """Options that only `infer` has are no advice here."""
+    return _ADVICE.sub("", note)
+
+
+def _check_pictures(paths: Sequence[Path]) -> None:
+    """Look whether one of them can be decoded; the others may fail and are counted.
+
+    Raises:
+        InputError: none of them can be decoded.
+    """
+    problems: list[FrameError] = []
+    for path in paths:
+        try:
+            picture = read_image(path)
+            with decoding(str(path)):
+                picture.decoded("RGB")
+        except FrameError as error:
+            problems.append(error)
+        else:
+            return
+    raise InputError("\n".join(map(str, problems)), hint=problems[0].hint)
 
 
 def _kind(path: Path) -> str:

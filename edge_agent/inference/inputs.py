@@ -4,18 +4,20 @@ Folders are opened to the files in them. Every file is told by its content or na
 Running the model is left to `oneshot`, the formats of plain values to `values`.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from edge_agent.clock import SystemClock
 from edge_agent.config.sources import VideoSource
 from edge_agent.errors import FrameError, InputError
-from edge_agent.inference.frame import Frame, Sound, Wanted
+from edge_agent.inference.frame import Frame, Sound, Unusable, Wanted
 from edge_agent.inference.model import Model
 from edge_agent.inference.sources.source import new_source
 from edge_agent.inference.values import (
@@ -75,6 +77,29 @@ class Shot:
 Say = Callable[[str], None]
 
 
+@dataclass(slots=True)
+class _LeftOut:
+    """The frames or rows of one file that are of no use: the first is said at once, their number at the end."""
+
+    what: str
+    say: Say
+    count: int = 0
+    first: str = ""
+
+    def add(self, problem: str) -> None:
+        if not self.count:
+            self.first = problem
+            self.say(f"left out: {problem}")
+        self.count += 1
+
+    def check(self, name: str) -> None:
+        """Raises:
+        InputError: something has been left out.
+        """
+        if self.count:
+            raise InputError(f"{name}: {self.count} {self.what} left out; the first: {self.first}")
+
+
 def list_inputs(paths: Iterable[Path]) -> Iterator[Path | InputError]:
     """The paths themselves, of folders the files in them in the order of their names; an error for an empty one."""
     for path in paths:
@@ -99,18 +124,19 @@ def read_shots(model: Model, path: Path, reading: Reading, say: Say) -> Iterator
     """
     spec = model.manifest.input
     if path == STDIN:
-        return _from_lines(model)
+        return _from_lines(model, say)
     if path.suffix == ".npz" or (path.suffix == ".npy" and not isinstance(spec, SignalInput)):
-        return _vectors(model, path)
+        return _vectors(model, path, say)
     match spec:
         case ImageInput():
-            return _video(model, path, reading) if _is_video(path) else _picture(model, path, reading)
+            return _video(model, path, reading, say) if _is_video(path) else _picture(model, path, reading)
         case AudioInput():
             return _features(model, path, say) if path.suffix == ".csv" else _sound(model, path, say)
         case SignalInput():
-            return _windows(model, _signal_rows(path, spec), str(path))
+            left_out = _LeftOut("rows", say)
+            return _windows(model, _signal_rows(path, spec, left_out), str(path), left_out)
         case TensorInput():
-            return _vectors(model, path)
+            return _vectors(model, path, say)
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -123,20 +149,25 @@ def _picture(model: Model, path: Path, reading: Reading) -> Iterator[Shot]:
     try:
         prepared = model.prepare_image(picture, view)
     except FrameError as error:  # of several, which
+        if str(error).startswith(str(path)):
+            raise
         raise FrameError(f"{path}: {error}", hint=error.hint) from error
     yield Shot(str(path), prepared, captured, picture, view)
 
 
-def _video(model: Model, path: Path, reading: Reading) -> Iterator[Shot]:
-    config = VideoSource("video", path, every_n=reading.every)
+def _video(model: Model, path: Path, reading: Reading, say: Say) -> Iterator[Shot]:
+    config, left_out = VideoSource("video", path, every_n=reading.every), _LeftOut("frames", say)
     with new_source(config, SystemClock()) as source:
         while (frame := source.take(Wanted())) is not None:
-            if isinstance(frame, Frame):
+            if isinstance(frame, Unusable):
+                left_out.add(frame.detail)
+            elif isinstance(frame, Frame):
                 view = _view(frame.picture, reading, frame.view)
                 captured = time.perf_counter()
                 yield Shot(
                     f"{path}#{frame.name}", model.prepare_image(frame.picture, view), captured, frame.picture, view
                 )
+    left_out.check(str(path))
 
 
 def _is_video(path: Path) -> bool:
@@ -199,18 +230,22 @@ def _features(model: Model, path: Path, say: Say) -> Iterator[Shot]:
 # --- rows and plain values ----------------------------------------------------------------------------------------
 
 
-def _signal_rows(path: Path, spec: SignalInput) -> Iterator[Iterable[float]]:
+def _signal_rows(path: Path, spec: SignalInput, left_out: _LeftOut) -> Iterator[Iterable[float]]:
     if path.suffix not in ARRAY_SUFFIXES:
-        yield from read_rows(path, spec.channels)
+        yield from read_rows(path, spec.channels, left_out.add)
         return
     values = read_npy(path)
     if values.ndim != 2 or values.dtype.kind not in "uif":
         shape = "x".join(map(str, values.shape))
         raise InputError(f"{path} holds {values.dtype} of {shape}; expected rows of numbers, [rows, channels]")
-    yield from values.tolist()
+    for number, row in enumerate(values.tolist()):
+        if all(map(math.isfinite, row)):
+            yield row
+        else:
+            left_out.add(f"{path} row {number}: expected numbers that are finite")
 
 
-def _windows(model: Model, rows: Iterable[Iterable[float]], name: str) -> Iterator[Shot]:
+def _windows(model: Model, rows: Iterable[Iterable[float]], name: str, left_out: _LeftOut) -> Iterator[Shot]:
     spec = model.manifest.input
     assert isinstance(spec, SignalInput)
     number = 0
@@ -221,14 +256,24 @@ def _windows(model: Model, rows: Iterable[Iterable[float]], name: str) -> Iterat
             captured = time.perf_counter()
             yield Shot(f"{name}#{number}", model.prepare_rows(window), captured)
             number += 1
+    left_out.check(name)
     if number == 0:
         raise InputError(
             f"{name} holds fewer rows than the {spec.window} of one window", hint="give a longer recording"
         )
 
 
-def _vectors(model: Model, path: Path) -> Iterator[Shot]:
-    yield from _prepared(model, read_vectors(path, model.inputs), str(path))
+def _vectors(model: Model, path: Path, say: Say) -> Iterator[Shot]:
+    if path.suffix in ARRAY_SUFFIXES:
+        yield from _prepared(model, read_vectors(path, model.inputs), str(path))
+        return
+    left_out = _LeftOut("rows", say)
+    rows = list(read_rows(path, skip=left_out.add))
+    needed = sum(math.prod(tensor.shape) for tensor in model.inputs)
+    if not rows or len(rows[0]) != needed:  # one vector over several lines has no line to spare
+        left_out.check(str(path))
+    yield from _prepared(model, split_vectors(np.array(rows, np.float64), model.inputs, str(path)), str(path))
+    left_out.check(str(path))
 
 
 def _prepared(model: Model, vectors: list[list[Array]], name: str) -> Iterator[Shot]:
@@ -239,21 +284,40 @@ def _prepared(model: Model, vectors: list[list[Array]], name: str) -> Iterator[S
         captured = time.perf_counter()
 
 
-def _from_lines(model: Model) -> Iterator[Shot]:
+def _from_lines(model: Model, say: Say) -> Iterator[Shot]:
     """JSON lines of standard input: a row of a window each, or the values of the inputs."""
     spec = model.manifest.input
     if isinstance(spec, ImageInput):
         raise InputError("this model takes pictures, which cannot come as lines", hint="give their files")
+    left_out = _LeftOut("lines", say)
     lines = ((f"stdin:{number}", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
     columns = spec.channels if isinstance(spec, SignalInput | TensorInput) else ()
     if isinstance(spec, SignalInput):
-        yield from _windows(model, (_row(parse_line(line, name, columns), name) for name, line in lines), "stdin")
+        yield from _windows(model, _line_rows(lines, columns, left_out), "stdin", left_out)
         return
     for name, line in lines:
         captured = time.perf_counter()
-        found = parse_line(line, name, columns)
-        vector = by_name(found, model.inputs, name) if isinstance(found, dict) else [found.reshape(-1)]
-        yield Shot(name, _fed(model, vector), captured)
+        try:
+            found = parse_line(line, name, columns)
+            vector = by_name(found, model.inputs, name) if isinstance(found, dict) else [found.reshape(-1)]
+            prepared = _fed(model, vector)
+        except InputError as error:
+            left_out.add(str(error))
+        except FrameError as error:  # which does not know of lines
+            left_out.add(f"{name}: {error}")
+        else:
+            yield Shot(name, prepared, captured)
+    left_out.check("stdin")
+
+
+def _line_rows(lines: Iterable[tuple[str, str]], columns: tuple[str, ...], left_out: _LeftOut) -> Iterator[list[float]]:
+    for name, line in lines:
+        try:
+            row = _row(parse_line(line, name, columns), name)
+        except InputError as error:
+            left_out.add(str(error))
+        else:
+            yield row
 
 
 def _fed(model: Model, vector: list[Array]) -> Prepared:

@@ -175,6 +175,8 @@ def _changed(spec: InputSpec, given: Mapping[str, Any]) -> InputSpec:
 
 
 def _is_answered(note: str, options: Options) -> bool:
+    if options.labels is not None and note.endswith("labels from the model's metadata"):
+        return True
     return any(note.startswith(start) and getattr(options, name) is not None for start, name in _ANSWERED.items())
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +69,10 @@ def read_npy(path: Path) -> Array:
     return values
 
 
-def read_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[float, ...]]:
-    """The rows of a CSV file.
+def read_rows(
+    path: Path, columns: tuple[str, ...] = (), skip: Callable[[str], None] | None = None
+) -> Iterator[tuple[float, ...]]:
+    """The rows of a CSV file. `skip` is told of each line that is no row of numbers; without it, the first is an error.
 
     Raises:
         InputError, SourceError: it cannot be read, or a line is no row of numbers.
@@ -78,9 +80,13 @@ def read_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[float
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for row in parse_rows(lines, columns, name=str(path)):
-                if row.values is None:
-                    raise InputError(f"{path} line {row.line}: {row.problem}", hint="mend or remove the line")
-                yield row.values
+                if row.values is not None:
+                    yield row.values
+                    continue
+                problem = f"{path} line {row.line}: {row.problem}"
+                if skip is None:
+                    raise InputError(problem, hint="mend or remove the line")
+                skip(problem)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}", hint="check the path") from error
     except UnicodeDecodeError as error:

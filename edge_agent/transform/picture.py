@@ -5,6 +5,7 @@ Nothing is decoded or converted here before it is asked for: `image` takes from 
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from edge_agent.transform.placement import Box
 # What is opened: common formats with a decoder of their own. Pillow knows more, among them EPS, which starts a program.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")  # a JPEG of several pictures (MPO) is one, too
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
+# Between once and twice that limit pillow only warns, on stderr and with a path of its own; `check_size` refuses there.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # What pillow raises on hostile or broken pictures (found by fuzzing, and reading its plugins).
 _DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
@@ -153,7 +156,7 @@ def decoding(name: str) -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise FrameError(f"{name} is too large to be decoded: {error}", hint="shrink the picture") from error
+        raise FrameError(f"{name} has too many px; at most {MAX_PIXELS} px are decoded", hint="shrink it") from error
     except UnidentifiedImageError as error:
         raise FrameError(f"{name} is not a picture", hint="use JPEG, PNG, BMP, GIF, WebP, TIFF or PPM") from error
     except _DECODING_ERRORS as error:

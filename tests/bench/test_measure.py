@@ -1,6 +1,7 @@
 """What `bench` counts, from a worker's words and from a real worker."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -11,9 +12,10 @@ from click.testing import CliRunner
 from edge_agent.bench.bench import Wanted, run_bench
 from edge_agent.bench.figures import StepFigures, format_table
 from edge_agent.bench.measure import Ended, Limits, gather, measure_alone
+from edge_agent.bench.plan import lay_out_release
 from edge_agent.cli import cli
 from edge_agent.config.pipeline import Delegate
-from edge_agent.config.sources import FolderSource
+from edge_agent.config.sources import FolderSource, SyntheticSource
 from edge_agent.errors import ModelError, Reason, SourceError, WorkerCrashedError
 from edge_agent.inference.ipc import (
     Answer,
@@ -29,6 +31,7 @@ from tests.inference.native.build import DELEGATE, build
 from tests.inference.releases import DIGITS, digits_release, write_lines, write_pictures
 
 DIGITS_MODEL = DIGITS / "digits_v1.tflite"
+RUNNING_SUM = Path(__file__).parents[1] / "inference/models/running_sum.tflite"
 
 
 def words(*said: Word | Ended) -> "SimpleQueue[Word | Ended]":
@@ -106,6 +109,21 @@ def test_pictures_that_are_none_are_told_before_a_worker_is_started(tmp_path: Pa
         (folder / f"{number}.jpg").write_text("no picture")
     with pytest.raises(SourceError, match="nothing that the model takes"):
         measure_alone(release, FolderSource("folder", folder), 1, None, Limits(seconds=0.1))
+
+
+def test_an_endless_input_that_fits_no_model_is_given_up_at_once(tmp_path: Path) -> None:
+    lay_out_release(RUNNING_SUM, tmp_path)
+    too_wide = SyntheticSource("synthetic", "rows", columns=tuple("abcdefgh"))
+    began_s = time.monotonic()
+    with pytest.raises(SourceError, match=r"nothing that the model takes: .* values a row; found 8"):
+        measure_alone(tmp_path, too_wide, 1, None, Limits(seconds=0.1))
+    assert time.monotonic() - began_s < 5
+
+
+def test_a_bare_model_of_plain_values_is_measured_with_made_up_rows() -> None:
+    bench = run_bench(Wanted(RUNNING_SUM, threads=(1,), limits=Limits(frames=10, seconds=20)), lambda _: None)
+    assert bench.runs[0].frames == 10
+    assert bench.runs[0].failed == 0
 
 
 def test_a_model_is_measured_through_a_real_worker(tmp_path: Path) -> None:

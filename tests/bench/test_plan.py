@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edge_agent.bench.plan import lay_out_release, source_of
+from edge_agent.bench.plan import lay_out_release, name_columns, source_of
 from edge_agent.config.sources import CsvSource, FolderSource, SyntheticSource, VideoSource, WavSource
 from edge_agent.errors import InputError, ModelError
 from edge_agent.inference.model import open_release
@@ -84,12 +84,25 @@ def test_several_pictures_become_a_folder_of_links(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("inputs", [(), ("synthetic",)])
 def test_without_an_input_something_is_made_up_that_the_model_takes(inputs: tuple[str, ...], tmp_path: Path) -> None:
-    found = [
-        source_of(inputs, spec, tmp_path) for spec in (PICTURES, SOUND, SignalInput(channels=("x",)), TensorInput())
-    ]
+    found = [source_of(inputs, spec, tmp_path, ("x",)) for spec in (PICTURES, SOUND, SignalInput(), TensorInput())]
     assert all(isinstance(source, SyntheticSource) for source in found)
     assert [source.content for source in found] == ["pictures", "audio", "rows", "rows"]  # type: ignore[union-attr]
     assert found[2].columns == ("x",)  # type: ignore[union-attr]
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["sine_int8", "two_signatures"])
+def test_made_up_rows_have_as_many_columns_as_a_bare_model_takes(shared_data: Path, name: str, tmp_path: Path) -> None:
+    manifest, _ = lay_out_release(shared_data / f"models/sensor/{name}.tflite", tmp_path)
+    columns = name_columns(tmp_path, manifest.input)
+    assert len(set(columns)) == len(columns) > 0
+    with open_release(tmp_path) as model:
+        model.prepare_row([0.0] * len(columns))
+
+
+def test_columns_that_the_manifest_names_are_taken_from_it(tmp_path: Path) -> None:
+    assert name_columns(tmp_path / "none", SignalInput(channels=("x", "y"))) == ("x", "y")
+    assert name_columns(tmp_path / "none", PICTURES) == ()
 
 
 @pytest.mark.parametrize(
@@ -106,3 +119,24 @@ def test_inputs_that_cannot_be_one_source_are_told(names: list[str], words: str,
 def test_json_of_the_manifest_is_what_was_written(tmp_path: Path) -> None:
     lay_out_release(DIGITS / "linescan_v1.tflite", tmp_path)
     assert json.loads((tmp_path / "manifest.json").read_text())["files"].keys() == {"model.tflite"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", r"is empty \(0 bytes\)"), (b"text", "is not a picture")], ids=["empty", "text"]
+)
+def test_why_a_picture_is_none_is_told_with_its_own_path(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "zero.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        source_of([str(tmp_path / "zero.jpg")], PICTURES, tmp_path / "laid_out")
+    assert str(caught.value).startswith(str(tmp_path / "zero.jpg"))
+
+
+@pytest.mark.shared_data
+def test_notes_do_not_advise_options_that_bench_has_not(shared_data: Path, tmp_path: Path) -> None:
+    models = [
+        path for kind in ("sensor", "audio", "detection") for path in (shared_data / "models" / kind).glob("*.tflite")
+    ]
+    assert models
+    for number, model in enumerate(sorted(models)[::4]):
+        (tmp_path / str(number)).mkdir()
+        assert not any("--" in note for note in lay_out_release(model, tmp_path / str(number))[1])

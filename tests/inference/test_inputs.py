@@ -4,7 +4,9 @@ import io
 import json
 import wave
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_agent.errors import EdgeError, InputError
+from edge_agent.inference.frame import Frame, Unusable
 from edge_agent.inference.inputs import Reading
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.oneshot import OneShot, infer_all
@@ -133,6 +136,30 @@ def test_what_only_looks_like_a_video_is_told(tmp_path: Path) -> None:
         seen.give(tmp_path / "film.bin")
 
 
+def test_frames_of_a_damaged_video_are_counted_and_the_others_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = Image.new("RGB", (8, 8))
+    frames = iter([Frame("0", 0.0, picture), Unusable("1", "cut off"), Unusable("2", "gray"), Frame("3", 0.0, picture)])
+    (tmp_path / "damaged.mp4").touch()
+    source = SimpleNamespace(take=lambda _: next(frames, None))
+    monkeypatch.setattr("edge_agent.inference.inputs.new_source", lambda *_: nullcontext(source))
+    seen, said = Seen(ImageInput(), tensor("x", 1, 8, 8, 3, dtype=np.uint8)), []  # type: ignore[var-annotated]
+    with pytest.raises(InputError, match=r"damaged\.mp4: 2 frames left out; the first: cut off"):
+        seen.give(tmp_path / "damaged.mp4", say=said.append)
+    assert len(seen.fed) == 2
+    assert said == ["left out: cut off"]
+
+
+def test_the_path_of_a_picture_that_is_cut_off_is_said_once(tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 90).save(tmp_path / "whole.jpg")
+    path = tmp_path / "trunc.jpg"
+    path.write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    with pytest.raises(InputError, match=r"trunc\.jpg cannot be decoded") as caught:
+        Seen(ImageInput(), tensor("x", 1, 8, 8, 3, dtype=np.uint8)).give(path)
+    assert str(caught.value).count("trunc.jpg") == 1
+
+
 # --- sound --------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +248,32 @@ def test_lines_that_are_no_rows_are_told(monkeypatch: pytest.MonkeyPatch, lines:
     seen = Seen(SignalInput(channels=("a", "b"), window=2, stride=2), tensor("x", 1, 2, 2))
     with pytest.raises(EdgeError, match=message):
         seen.give(STDIN)
+    assert seen.fed == []
+
+
+@pytest.mark.parametrize(
+    "spec", [SignalInput(channels=("a", "b"), window=1, stride=1), TensorInput(channels=("a", "b"))]
+)
+def test_a_bad_row_is_left_out_and_told_and_the_others_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: InputSpec
+) -> None:
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\nnan,4\n5\n7,8\n")
+    typed(monkeypatch, [1, 2], "{broken", [7, 8])
+    seen, said = Seen(spec, tensor("x", 1, 1, 2)), []  # type: ignore[var-annotated]
+    with pytest.raises(InputError) as caught:
+        seen.give(tmp_path / "rows.csv", STDIN, say=said.append)
+    assert [fed[0].reshape(-1).tolist() for fed in seen.fed] == [[1, 2], [7, 8]] * 2
+    assert "rows.csv: 2 rows left out; the first: " in str(caught.value)
+    assert "stdin: 1 lines left out; the first: stdin:2" in str(caught.value)
+    assert len(said) == 2
+    assert "line 3: expected a number, found 'nan'" in said[0]
+
+
+def test_a_vector_over_several_lines_has_no_line_to_spare(tmp_path: Path) -> None:
+    (tmp_path / "column.csv").write_text("1\n2\nnan\n")
+    seen = Seen(TensorInput(), tensor("x", 1, 2))
+    with pytest.raises(InputError, match="1 rows left out"):
+        seen.give(tmp_path / "column.csv")
     assert seen.fed == []
 
 
@@ -338,6 +391,16 @@ def test_a_note_about_a_guess_is_dropped_where_somebody_has_said_it(shared_data:
         model, notes = open_any(fruit, options)
         with model:
             assert any("normalization guessed" in note for note in notes) is told
+
+
+@pytest.mark.shared_data
+def test_labels_of_the_model_are_not_told_where_others_are_given(shared_data: Path, tmp_path: Path) -> None:
+    detector = shared_data / "models/detection/coco_ssd_mobilenet_v1_metadata.tflite"
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    for options, told in ((Options(), True), (Options(labels=tmp_path / "labels.txt"), False)):
+        model, notes = open_any(detector, options)
+        with model:
+            assert any("labels from the model's metadata" in note for note in notes) is told
 
 
 @pytest.mark.shared_data

@@ -65,7 +65,7 @@ class Synthetic:
         if config.content == "rows":
             columns = config.columns or wanted.channels or ("value",)
             angles = (2 * math.pi * number / _ROWS_A_PERIOD + column for column in range(len(columns)))
-            return Sample(name, now_s, columns, tuple(math.sin(angle) for angle in angles))
+            return Sample(name, now_s, wanted.channels, tuple(math.sin(angle) for angle in angles))
         if config.content == "audio":
             rate_hz = config.sample_rate_hz
             length = max(1, round(rate_hz * _SOUND_S))
