@@ -23,6 +23,8 @@ def tell(job: Job, tallies: Mapping[str, Tally], clock: Clock) -> Iterator[Word]
         predictions = decoded(turn, clock)
         digest = turn.served.digest
         if turn.failure is not None:
+            if turn.parents:
+                tallies[stage].entered(len(turn.inputs))
             tallies[stage].failed(len(turn.inputs))
             yield FrameFailed(stage, digest, job.name, of_model=True, detail=str(turn.failure))
             continue

@@ -76,7 +76,11 @@ class Served:
             windows = self._sound.push(taken) if self._sound is not None else []
             prepare = self.model.prepare_sound
             return [Ready(each.name, each.captured_s, partial(prepare, each.samples)) for each in windows]
-        if taken.channels != wanted.channels:
+        mine = self.wants.channels
+        if taken.channels != wanted.channels and not (mine and set(mine) <= set(taken.channels)):
+            if self._windower is not None:
+                self._windower.clear()
+            self._gap = True
             return []  # a few rows were read ahead for the columns of the model before
         prepared = self._row(taken)
         return [] if prepared is None else [Ready(taken.name, taken.captured_s, prepared)]

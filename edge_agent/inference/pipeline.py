@@ -11,6 +11,7 @@ become, to the supervisor.
 import itertools
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Event, Lock, Thread
 
 from edge_agent.clock import Clock
@@ -89,6 +90,7 @@ class Pipeline:
         self._failures_told = 0
         self._answering: dict[str, Served] = {}  # what the preparing thread prepares for
         self._asks = Wanted()
+        self._begin_anew: set[str] = set()  # stages of which the window that was to say so was left out
         self._idle = Event()  # the last frame has been answered and no other waits
         self._idle.set()
         self._wanted = Event()
@@ -176,6 +178,8 @@ class Pipeline:
         self._failed(unusable)
 
     def trouble(self, error: SourceError) -> None:
+        for tally in self._tallies.values():  # what has come in before is no sign that the trouble is over
+            self._say(tally.take())
         self._say(SourceTrouble(str(error), error.hint))
 
     def ended(self) -> None:
@@ -210,6 +214,8 @@ class Pipeline:
             self._wanted.set()
         elif not self._stopped.is_set():
             self._wanted.clear()
+            if self._stopped.is_set():  # meanwhile: capturing is to wake up
+                self._wanted.set()
 
     def _jobs(self, captured: Captured) -> list[Job]:
         """One job of a picture; of a row, one for each window that it completes (for several stages, together)."""
@@ -243,11 +249,15 @@ class Pipeline:
         self._idle.clear()
         for stage, turn in list(job.turns.items()):
             assert turn.prepare is not None, "a frame is prepared once"
+            turn.began_anew |= stage in self._begin_anew
+            self._begin_anew.discard(stage)
             began_s = self._clock.monotonic_s()
             try:
                 turn.inputs = [turn.prepare()]
             except FrameError as error:
                 del job.turns[stage]
+                if turn.began_anew:
+                    self._begin_anew.add(stage)
                 self._failed(Unusable(job.name, str(error)), stage)
                 continue
             turn.prepare = None  # and lets go of the picture
@@ -261,10 +271,18 @@ class Pipeline:
                 self._telling.tell_all()
             self._between[0].put(job)
             return
-        old = self._between[0].put_latest(job)
+        old = self._between[0].put_latest(job, partial(self._inherit, job))
         if isinstance(old, Job):
             for stage in old.turns:
                 self._tallies[stage].dropped()
+
+    def _inherit(self, job: Job, old: _Item) -> None:
+        """A model that was to forget before the window that is left out is to do so before the next one."""
+        for stage, turn in old.turns.items() if isinstance(old, Job) else ():
+            if turn.began_anew and stage in job.turns:
+                job.turns[stage].began_anew = True
+            elif turn.began_anew:
+                self._begin_anew.add(stage)
 
     # --- invoke ---------------------------------------------------------------------------------------------
 

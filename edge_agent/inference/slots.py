@@ -30,7 +30,7 @@ class Slots(Generic[T]):
                 self._changed.wait()
             self._append(item)
 
-    def put_latest(self, item: T) -> T | None:
+    def put_latest(self, item: T, inherit: Callable[[T], None] = lambda _: None) -> T | None:
         """Take a slot at once, the oldest waiting item's if need be, which is returned."""
         with self._changed:
             oldest = None
@@ -38,6 +38,7 @@ class Slots(Generic[T]):
                 place = next(place for place, waiting in enumerate(self._items) if not self._is_order(waiting))
                 oldest = self._items[place]
                 del self._items[place]
+                inherit(oldest)  # before anybody can get the new one
             self._append(item)
             return oldest
 

@@ -51,6 +51,8 @@ class _Pipeline:
     totals: Histogram = field(default_factory=Histogram)  # a frame's whole way, since the last telemetry
     p95_ms: float | None = None
     trouble: Problem | None = None
+    comes_in: bool = False  # something, since the trouble
+    roots: frozenset[str] = frozenset()  # the stages that see whole frames
     ended: bool = False
     told: set[str] = field(default_factory=set)  # troubles of the source that go on and on, and have been told
     failed: dict[tuple[bool, str], "_Failed"] = field(default_factory=dict)  # by: of the model or not, and its digest
@@ -83,6 +85,7 @@ class Pipelines:
                 {stage: Sum(clock.monotonic_s()) for stage in config.order},
                 open_sinks(name, config, clock, publish=publish, version_of=version_of),
                 Triggers(name, config, ports(name), clock),
+                roots=frozenset(stage for stage, each in config.stage.items() if each.crops_of is None),
             )
             for name, config in configs.items()
         }
@@ -110,7 +113,8 @@ class Pipelines:
                 pipeline.triggers.take(result)
             case Figures() as figures:
                 pipeline.figures[figures.stage].add(figures)
-                if figures.frames_out and pipeline.trouble is not None:
+                pipeline.comes_in |= figures.frames_in > 0 and figures.stage in pipeline.roots
+                if figures.frames_out and pipeline.comes_in and pipeline.trouble is not None:
                     pipeline.trouble = None
                     pipeline.told.clear()
             case Serving(library=library):
@@ -120,6 +124,7 @@ class Pipelines:
                 pipeline.failed.clear()
             case SourceTrouble(detail, hint):
                 pipeline.trouble = Problem(Reason.SOURCE, detail, hint)
+                pipeline.comes_in = False
                 pipeline.triggers.interrupted()
             case WorkerExited() as exited:
                 pipeline.trouble = Problem(Reason.CRASH_LOOP, exited.detail, "it is started again by itself")

@@ -137,12 +137,6 @@ def check_runtime(manifest: Manifest) -> None:
         raise RejectionError(
             f"the release is bound to {needs.machine}; this device is {platform.machine()}", reason=Reason.INCOMPATIBLE
         )
-    if needs.delegate is not None:
-        raise RejectionError(
-            f"the release needs the delegate {needs.delegate!r}, which this agent does not have",
-            reason=Reason.MISSING_DELEGATE,
-            hint="publish the model as it was before it was compiled for that accelerator",
-        )
 
 
 def _judge(code: int, said: bytes, muttered: bytes) -> ProbeReport:

@@ -178,6 +178,13 @@ def test_the_same_trouble_after_frames_have_flowed_is_another_event(bench: Bench
     assert [event["hint"] for event in bench.hear(trouble)] == ["put some there"]
 
 
+def test_frames_that_came_in_before_the_trouble_do_not_end_it(bench: Bench) -> None:
+    trouble = SourceTrouble("unplugged")
+    bench.hear(trouble, replace(figures(5), frames_in=0))
+    assert bench.pipelines.trouble("birds") == Problem(Reason.SOURCE, "unplugged", None)
+    assert bench.hear(trouble) == []
+
+
 def test_every_end_of_a_worker_and_every_failed_load_is_an_event(bench: Bench) -> None:
     exited, failed = WorkerExited(-11, 1.0), LoadFailed("main", NEW, Reason.LOAD_FAILED, "no memory")
     events = bench.hear(exited, exited, failed, failed)

@@ -265,7 +265,6 @@ def test_the_supervisors_side_needs_no_interpreter() -> None:
     [
         (Runtime(agent="99.0"), Reason.INCOMPATIBLE),
         (Runtime(machine="pdp11"), Reason.INCOMPATIBLE),
-        (Runtime(delegate="edgetpu"), Reason.MISSING_DELEGATE),
     ],
 )
 def test_a_release_for_another_device_is_refused_before_anything_is_run(
@@ -275,6 +274,12 @@ def test_a_release_for_another_device_is_refused_before_anything_is_run(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
 
     assert _refusal(directory).reason is reason
+
+
+def test_a_release_for_a_delegate_is_judged_by_what_the_stage_has(tmp_path: Path) -> None:
+    """Whether the library can be loaded is found out by the child."""
+    assert _refusal(_release(tmp_path, runtime=Runtime(delegate="edgetpu"))).reason is Reason.MISSING_DELEGATE
+    check_runtime(replace(_manifest(_release(tmp_path / "other")), runtime=Runtime(delegate="edgetpu")))
 
 
 @pytest.mark.parametrize("agent", ["0.0.9", "0.1", "0.1.0", "nonsense"])
