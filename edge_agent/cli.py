@@ -16,6 +16,7 @@ from edge_agent.commands.bench import bench
 from edge_agent.commands.doctor import doctor
 from edge_agent.commands.infer import infer
 from edge_agent.config.agent import Config, read_config
+from edge_agent.config.pipeline import PipelineConfig, StageConfig
 from edge_agent.config.sources import paths_of
 from edge_agent.errors import ConfigError
 
@@ -65,11 +66,13 @@ def check_config(config_path: Path) -> None:
     config = read_config(config_path)
     problems = [f"{what}: {path} {wrong}" for what, path in _files_of(config) if (wrong := _wrong_with(path))]
     click.echo(f"{config_path}: device {config.device_id}, {_count(len(config.pipeline), 'pipeline')}")
-    for name, pipeline in config.pipeline.items():
-        for stage in pipeline.stage.values():
-            click.echo(f"  {name}: {pipeline.source.kind} → {stage.model} (channel {stage.channel})")
+    for name, pipeline, stage in _stages_of(config):
+        click.echo(f"  {name}: {pipeline.source.kind} → {stage.model} (channel {stage.channel})")
     if config.mqtt is None:
         click.echo("  no [mqtt]: only the `initial` artifacts run, and nothing is updated")
+        # No error: a device that had a broker once runs what is installed
+        for name in (name for name, _, stage in _stages_of(config) if stage.initial is None):
+            click.echo(f"  {name}: no `initial` either: nothing runs unless a release is installed already")
     if problems:
         raise ConfigError(
             "\n  ".join([f"{_count(len(problems), 'path')} cannot be used:", *problems]), hint="see systemd/agent.toml"
@@ -112,6 +115,10 @@ for command in (bench, doctor, infer):
 
 def main() -> None:
     console.run(cli, {ConfigError: console.EXIT_ASKED_WRONGLY})
+
+
+def _stages_of(config: Config) -> list[tuple[str, PipelineConfig, StageConfig]]:
+    return [(name, pipeline, stage) for name, pipeline in config.pipeline.items() for stage in pipeline.stage.values()]
 
 
 def _files_of(config: Config) -> list[tuple[str, Path]]:

@@ -173,8 +173,12 @@ class _Reader:
             return _MISSING
         try:
             return kind(**values)
+        except SchemaError as error:  # of a table that looks for all that is wrong with it
+            for text in error.problems:
+                self._problem(where, text)
         except ValueError as error:
-            return self._problem(where, str(error))
+            self._problem(where, str(error))
+        return _MISSING
 
 
 @cache

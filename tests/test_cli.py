@@ -61,6 +61,7 @@ def test_a_right_configuration_is_told_in_words(run: Run, tmp_path: Path, capsys
         f"{tmp_path / 'agent.toml'}: device porch-pi, 1 pipeline",
         "  birds: folder → birds (channel stable)",
         "  no [mqtt]: only the `initial` artifacts run, and nothing is updated",
+        "  birds: no `initial` either: nothing runs unless a release is installed already",
     ]
     assert err == ""
 

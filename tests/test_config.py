@@ -28,6 +28,11 @@ STAGES = "[pipeline.b]\nsource = {kind='folder', path='p'}\n"
 PLAIN = STAGES + "model = 'm'\n"
 
 
+def two(sink: str, other: str | None = None) -> str:
+    """Two pipelines, each with a sink."""
+    return PLAIN + f"sinks = [{sink}]\n" + PLAIN.replace(".b]", ".c]") + f"sinks = [{other or sink}]\n"
+
+
 def parse(toml: str) -> Config:
     return parse_config(tomllib.loads(toml))
 
@@ -52,6 +57,10 @@ def test_the_short_form_is_a_pipeline_of_one_stage() -> None:
 
 def test_each_kind_of_source_and_sink_is_told_by_its_kind() -> None:
     config = parse("""
+        [mqtt]
+        url = "mqtt://broker"
+        [trust]
+        root = "root.json"
         [pipeline.a]
         model = "m"
         source = { kind = "video", path = "v.mp4", every_n = 2, max_fps = 5 }
@@ -219,10 +228,39 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
             "[pipeline.b]\nmodel='m'\nsource={kind='csv',path='p'}\nsinks=[{kind='preview',port=1}]\n",
             "previews and snapshots need pictures",
         ),
+        (PLAIN + "initial = 'm.tflite'\n", "initial 'm.tflite' must be an .edge file: make one with `edgectl convert`"),
+        (SOURCE.format("kind='stdin'"), "[pipeline.b] is standard input, which only `edge-agent infer` has"),
+        (SOURCE.format("kind='stdin', path='-'"), "give the path of a named pipe"),
+        (PLAIN + "sinks = [{kind='mqtt'}]\n", "a sink of [pipeline.b] is of kind mqtt: it needs [mqtt]"),
+        (PLAIN + "triggers = [{name='t', when={}, topic='t'}]\n", "trigger t of [pipeline.b] has a topic: it needs"),
+        (two("{kind='preview', port=8090}"), "[pipeline.b] and [pipeline.c] have one port, 8090"),
+        (two("{kind='jsonl', path='x'}"), "several sinks of [pipeline.b] and [pipeline.c] write 'x'"),
+        (two("{kind='jsonl', path='x'}", "{kind='sqlite', path='./x'}"), "give each a path of its own"),
+        (PLAIN + "sinks = [{kind='jsonl', path='x'}, {kind='jsonl', path='x'}]\n", "sinks of [pipeline.b] write 'x'"),
+        (PLAIN + "sinks = [{kind='sqlite', path='x'}, {kind='sqlite', path='x'}]\n", "sinks of [pipeline.b] write 'x'"),
     ],
 )
 def test_what_cannot_be_is_told_by_what_was_expected(toml: str, expected: str) -> None:
     assert expected in problems(toml)
+
+
+def test_what_pipelines_may_share_is_let_through() -> None:
+    for sink in ("{kind='sqlite', path='x'}", "{kind='jsonl', path='-'}"):
+        assert len(parse(two(sink)).pipeline) == 2
+
+
+def test_all_that_is_wrong_between_pipelines_is_told_at_once() -> None:
+    told = problems(two("{kind='preview', port=8090}, {kind='jsonl', path='x'}, {kind='mqtt'}"))
+    assert "4 problems:" in told
+    for expected in ("one port, 8090", "write 'x'", "[pipeline.b] is of kind mqtt", "[pipeline.c] is of kind mqtt"):
+        assert expected in told
+
+
+def test_two_spellings_of_one_file_are_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(two("{kind='jsonl', path='x'}", f"{{kind='jsonl', path='{tmp_path / 'x'}'}}"))
+    with pytest.raises(ConfigError, match="give each a path of its own"):
+        read_config(path)
 
 
 @pytest.mark.parametrize("content", [None, b"[device\n", b"\xff\xfe"], ids=["missing", "not TOML", "not text"])

@@ -1,4 +1,4 @@
-"""The device's configuration: `agent.toml` as values that are right, or every problem in it at once.
+"""The device's configuration: `agent.toml` as values that are right, or a list of what is wrong in it.
 
 `systemd/agent.toml` shows every key with its unit and default. Paths are relative to the file they stand in.
 Whether a path exists is asked by whoever opens it: a folder may be mounted later than the agent starts.
@@ -16,7 +16,7 @@ from typing import Any
 from edge_agent import schema
 from edge_agent.config.checks import check_broker_url, check_identifier
 from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, StageConfig
-from edge_agent.config.sources import TopicSource
+from edge_agent.config.together import problems_together
 from edge_agent.errors import ConfigError
 
 
@@ -93,11 +93,11 @@ class Config:
             raise ValueError("there is no [pipeline.NAME] table, so there is nothing to run")
         for name in self.pipeline:
             check_identifier("pipeline", name)
-        for name, pipeline in self.pipeline.items():
-            if self.mqtt is None and isinstance(pipeline.source, TopicSource) and pipeline.source.url is None:
-                raise ValueError(f"the source of [pipeline.{name}] is a topic: it needs [mqtt], or a url of its own")
+        problems = list(problems_together(self.pipeline, has_mqtt=self.mqtt is not None))
         if self.mqtt is not None and self.trust is None:
-            raise ValueError("[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names")
+            problems.append("[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names")
+        if problems:
+            raise schema.SchemaError(problems)
 
     @property
     def device_id(self) -> str:
@@ -122,7 +122,10 @@ def read_config(path: Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     config = parse_config(tree, name=str(path))
-    anchored: Config = _anchor(config, path.absolute().parent)
+    try:
+        anchored: Config = _anchor(config, path.absolute().parent)
+    except schema.SchemaError as error:  # "birds.jsonl" and "/etc/edge-agent/birds.jsonl" are one file only now
+        raise _config_error(str(path), error.problems) from error
     return anchored
 
 
@@ -134,16 +137,20 @@ def parse_config(tree: Mapping[str, Any], *, name: str = "config") -> Config:
     try:
         return schema.parse(Config, tree, strict=True)
     except schema.SchemaError as error:
-        lines = [problem.replace(f".stage.{ONLY_STAGE}.", ".") for problem in error.problems]
-        raise ConfigError(
-            f"{name}: " + "\n  ".join([f"{len(lines)} problem{'s' * (len(lines) > 1)}:", *lines]),
-            hint="every key with its default is in systemd/agent.toml; 'edge-agent check-config' checks a file",
-        ) from error
+        raise _config_error(name, error.problems) from error
 
 
 def default_device_id() -> str:
     """The host name as an identifier."""
     return re.sub(r"[^a-z0-9_-]+", "-", platform.node().lower()).strip("-")[:64] or "device"
+
+
+def _config_error(name: str, problems: list[str]) -> ConfigError:
+    lines = [problem.replace(f".stage.{ONLY_STAGE}.", ".") for problem in problems]
+    return ConfigError(
+        f"{name}: " + "\n  ".join([f"{len(lines)} problem{'s' * (len(lines) > 1)}:", *lines]),
+        hint="every key with its default is in systemd/agent.toml; 'edge-agent check-config' checks a file",
+    )
 
 
 def _long_form(table: object) -> object:

@@ -45,11 +45,13 @@ class Bench:
         sinks = [{"kind": "jsonl", "path": str(self.path)}, {"kind": "mqtt", "min_interval_s": 10}]
         config = parse_config(
             {
+                "mqtt": {"url": "mqtt://broker"},
+                "trust": {"root": "root.json"},
                 "pipeline": {
                     "birds": {"model": "finder", "source": source, "sinks": sinks},
                     "motion": {"model": "gait", "source": source},
                     "door": {"model": "finder", "source": source, "triggers": [TRIGGER | {"snapshot": str(folder)}]},
-                }
+                },
             }
         )
         self.orders: list[tuple[str, int, Path]] = []  # for snapshots

@@ -30,7 +30,10 @@ def blocks() -> list[str]:
 
 
 def configured() -> dict[str, Any]:
-    heads = "".join(f'[pipeline.{name}]\nmodel = "m"\nsource = {{ kind = "folder", path = "p" }}\n' for name in NAMES)
+    broker = '[mqtt]\nurl = "mqtt://broker"\n[trust]\nroot = "root.json"\n'
+    heads = broker + "".join(
+        f'[pipeline.{name}]\nmodel = "m"\nsource = {{ kind = "folder", path = "p" }}\n' for name in NAMES
+    )
     return dict(parse_config(tomllib.loads(heads + "\n".join(blocks()))).pipeline)
 
 

@@ -12,7 +12,10 @@ from tests.sim.results import result
 def test_each_kind_opens_its_sink_and_the_preview_none(tmp_path: Path) -> None:
     config = parse_config(
         tomllib.loads(f"""
-        [device]
+        [mqtt]
+        url = "mqtt://broker"
+        [trust]
+        root = "root.json"
         [pipeline.birds]
         model = "finder"
         source = {{ kind = "folder", path = "pictures" }}

@@ -21,13 +21,15 @@ from tests.sim.gpiod import FakeChips
 from tests.sim.results import found
 from tests.sim.waiting import until
 
+BROKER = '[mqtt]\nurl = "mqtt://broker"\n[trust]\nroot = "root.json"\n'
+
 
 class Porch:
     """A pipeline with triggers, and the world they act on."""
 
     def __init__(self, triggers: str, *, worker: bool = True) -> None:
         text = '[pipeline.porch]\nmodel = "finder"\nsource = { kind = "folder", path = "pictures" }\n' + triggers
-        config = parse_config(tomllib.loads("[device]\n" + text)).pipeline["porch"]
+        config = parse_config(tomllib.loads(BROKER + text)).pipeline["porch"]
         self.clock = FakeClock()
         self.gallery = Gallery()
         self.messages: list[tuple[str, dict[str, Any]]] = []
