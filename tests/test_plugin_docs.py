@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from edge_agent.config.agent import parse_config
-from edge_agent.config.sinks import PluginSink
+from edge_agent.config.sinks import PluginSink as PluginConfig
 from edge_agent.config.sources import PluginSource
 from edge_agent.errors import ModelError, SourceError
 from edge_agent.inference.frame import Sample, Wanted
 from edge_agent.inference.ipc import Answer, Result
+from edge_agent.inference.sinks.plugin import PluginSink
+from edge_agent.inference.sinks.tree import ResultFormat
 from edge_agent.plugins import load
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.decoder import build_decoder
@@ -48,11 +50,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def configured(folder: Path) -> tuple[PluginSource, PluginSink]:
+def configured(folder: Path) -> tuple[PluginSource, PluginConfig]:
     source, sink = (block.replace("/run/tank", str(folder)) for block in blocks("toml")[1:])
     pipeline = parse_config(tomllib.loads(source + sink)).pipeline["tank"]
     assert isinstance(pipeline.source, PluginSource)
-    assert isinstance(pipeline.sinks[0], PluginSink)
+    assert isinstance(pipeline.sinks[0], PluginConfig)
     return pipeline.source, pipeline.sinks[0]
 
 
@@ -76,13 +78,17 @@ def test_the_source_of_the_page_gives_values_and_says_when_there_are_none(instal
 
 def test_the_sink_of_the_page_writes_and_counts_what_it_cannot(installed: Path) -> None:
     _, config = configured(installed)
-    sink = load("edge_deploy.sinks", config.name)("tank", config)
+    sink = PluginSink(config, ResultFormat("tank", ("main",)))
     answer = Answer("0" * 64, "plugin", ({"label": "level", "value": 0.5},), {})
     result = Result(1, 0.0, "frame 1", {"main": answer}, 0.0)
     sink.take(result)
-    assert "'value': 0.5" in (installed / "last").read_text(encoding="utf-8")
+    sink.close()
+    assert (installed / "last").read_text(encoding="utf-8") == "frame 1 [{'label': 'level', 'value': 0.5}]\n"
+    assert (sink.dropped, sink.problem) == (0, None)
+
     (installed / "last").unlink()
     (installed / "last").mkdir()
+    sink = PluginSink(config, ResultFormat("tank", ("main",)))
     sink.take(result)
-    assert (sink.dropped, "last" in sink.problem) == (1, True)
     sink.close()
+    assert (sink.dropped, "last" in str(sink.problem)) == (1, True)

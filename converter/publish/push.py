@@ -142,7 +142,7 @@ def send_chunks(chunks: dict[str, bytes], writer: Broker, reader: Broker, progre
 
 
 def _read_back(digests: list[str], reader: Broker) -> None:
-    """A PUBACK is no proof: below MQTT 5, brokers acknowledge what they then drop (lab/mqtt.md §1.4)."""
+    """A PUBACK is no proof: below MQTT 5, brokers acknowledge what they then drop."""
     suspects = reader.read_chunks(digests, grace_s=0.1)
     while suspects:
         asked, suspects = suspects[:_RECHECKED], suspects[_RECHECKED:]

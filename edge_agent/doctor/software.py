@@ -22,7 +22,7 @@ _CHILD_TIMEOUT_S = 60.0
 _OLDEST_GLIBC = (2, 27)  # of ai-edge-litert's wheels, manylinux_2_27
 # Module → what it is for, and how it is installed.
 _EXTRAS = {
-    "av": ("videos, network cameras and USB cameras", "pip install 'edge-deploy[video]'"),
+    "av": ("videos, network cameras and H.264 USB cameras", "pip install 'edge-deploy[video]'"),
     "picamera2": ("the Pi's own camera", "apt-get install python3-picamera2, in an environment with system packages"),
     "serial": ("sensors on a serial port", "pip install 'edge-deploy[serial]'"),
     "smbus2": ("sensors on the I2C bus", "pip install 'edge-deploy[i2c]'"),

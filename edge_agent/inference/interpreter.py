@@ -167,7 +167,7 @@ def count_partitions(interpreter: Any) -> tuple[int, int, int]:
     """Pieces of the main graph that delegates run, the operators within them, and all its operators.
 
     An operator named DELEGATE stands for each piece; the operators it replaces stay in the list. Those are found from
-    its outputs back to its inputs. There is no public way to ask; both interpreters have this one (lab: nodes 2 → 0
+    its outputs back to its inputs. There is no public way to ask; both interpreters have this one (nodes 2 → 0
     without /proc/cpuinfo).
     """
     operators = interpreter._get_ops_details()  # noqa: SLF001

@@ -1,6 +1,6 @@
 """Inside a worker: capturing, preparing and each stage on its own thread, so that they overlap.
 
-`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy (lab/runtime.md §3). The answers are
+`invoke` lets go of the GIL, so one preparing thread keeps one interpreter busy. The answers are
 told by whichever thread would else wait for the other: a thread of its own, woken up for each frame, cost more than it
 gained. Where there are no more than two cores, frames of a video are prepared by the thread that decodes them. A switch
 to another release is an order that travels between the frames: what was prepared for the old model is answered by it,

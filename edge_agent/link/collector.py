@@ -152,7 +152,7 @@ class Collector:
         match action:
             case Subscribe(batch, digests):
                 filters = [self._topics.blob(digest) for digest in digests]
-                # QoS 0: a lost one is asked for again, and NATS has 63 QoS 1 subscriptions a client (lab/mqtt.md §4.1)
+                # QoS 0: a lost one is asked for again, and NATS has 63 QoS 1 subscriptions a client
                 self._link.subscribe(filters, qos=0, then=lambda receipt: self._events.put((batch, receipt)))
             case Unsubscribe(digests):
                 self._link_unsubscribe(digests)

@@ -55,7 +55,7 @@ class Connection:
         self._inbox = inbox
         self._tell = tell
         # What waits for an answer by message id. Whichever of the caller's thread and paho's comes second finds the
-        # other's half by `setdefault`, which is atomic: a lock here would meet paho's own (lab/mqtt.md §8).
+        # other's half by `setdefault`, which is atomic: a lock here would meet paho's own.
         self._pending: dict[int, Receipt | tuple[str | None, ...]] = {}
         self._ended = False
         self._protocol: Protocol = protocol
@@ -149,7 +149,7 @@ class Connection:
     # --- paho's callbacks, on paho's thread: each only hands a value on ---------------------------------------
 
     def _on_socket_open(self, _client: paho.Client, _user: Any, opened: Any) -> None:
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 29 → 246 MB/s (lab/mqtt.md §1.2)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 29 → 246 MB/s
 
     def _on_connect(self, _client: paho.Client, _user: Any, _flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:  # a refused CONNACK is not "connected"

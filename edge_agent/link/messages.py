@@ -17,7 +17,7 @@ SCHEMA = 1
 ONLINE, OFFLINE = b"online", b"offline"
 MAX_PAYLOAD_BYTES = 60_000  # every hosted broker takes it
 MAX_NEED = 50  # digests in one `need`
-_PLAIN_BYTES = 1_000  # above this, zlib pays (lab/mqtt.md §7.3)
+_PLAIN_BYTES = 1_000  # above this, zlib pays
 _MAX_INFLATED_BYTES = 2_000_000
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ LETTERBOX_GRAY = 114  # of 255; what YOLO letterboxes with (ultralytics/yolov5 u
 
 _ORIENTATION_TAG = 0x0112
 # Averaging over whole blocks before the filter, as long as the picture stays at least as large as the target: less than
-# half the time, and 0.8 gray levels from what the filter alone gives (lab/runtime.md §3).
+# half the time, and 0.8 gray levels from what the filter alone gives.
 _REDUCING_GAP = 1.0
 
 

@@ -76,7 +76,7 @@ def infer(shared_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 def tolerance(stated: float) -> float:
-    """Kernels of the older interpreter round otherwise: up to 6 of 255 (lab, §1.2), more where scores are near 0.5."""
+    """Kernels of the older interpreter round otherwise: up to 6 of 255, more where scores are near 0.5."""
     return stated if engine_library().name.startswith("ai-edge-litert") else max(stated, 0.05)
 
 

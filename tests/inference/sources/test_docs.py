@@ -1,4 +1,4 @@
-"""What docs/sources.md says of rows is so."""
+"""What docs/sources.md says of rows and sound is so."""
 
 import re
 import tomllib
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from edge_agent.config.agent import parse_config
-from edge_agent.config.sources import RowOptions, RowSource
+from edge_agent.config.sources import MicrophoneSource, RowOptions, RowSource, WavSource
 
 TEXT = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
+BROKER = {"mqtt": {"url": "mqtt://broker"}, "trust": {"root": "root.json"}}
 ROWS = TEXT[TEXT.index("## Rows") :].split("\n## ", 2)[0]
 
 
@@ -25,4 +26,14 @@ def test_every_source_that_is_shown_is_one() -> None:
     assert len(shown) == len(get_args(RowSource))
     for line in shown:
         pipeline = {"model": "m", **tomllib.loads(line)}
-        parse_config({"pipeline": {"a": pipeline}, "mqtt": {"url": "mqtt://broker"}, "trust": {"root": "root.json"}})
+        parse_config({"pipeline": {"a": pipeline}, **BROKER})
+
+
+def test_every_key_of_sound_is_told_and_what_is_shown_is_a_source() -> None:
+    sound = TEXT[TEXT.index("## Sound") :].split("\n## ", 2)[0]
+    lines = re.findall(r"^`(source = \{.*\})`$", sound, re.MULTILINE)
+    for kind, line in zip((MicrophoneSource, WavSource), lines, strict=True):
+        shown = tomllib.loads(line)
+        assert sorted(shown["source"]) == sorted(field.name for field in fields(kind))
+        config = parse_config({"pipeline": {"a": {"model": "m", **shown}}, **BROKER})
+        assert isinstance(config.pipeline["a"].source, kind)
