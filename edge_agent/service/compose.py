@@ -86,7 +86,8 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         stack.enter_context(link)
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
     workers = {name: _open_worker(name, config, inbox, stack) for name in config.pipeline}
-    updaters = _open_updaters(config, store, link, workers, inbox)
+    stop = threading.Event()
+    updaters = _open_updaters(config, store, link, workers, inbox, stop=stop)
     if documents is not None:
         for name, stage in stages_of(config).items():
             updaters[name].desire(documents.recall(Channel(stage.model, stage.channel)))
@@ -100,7 +101,7 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         updaters=updaters,
         meter=ResourceMeter(state_dir),
         spool=spool,
-        threads=stack.enter_context(_running(updaters)),
+        threads=stack.enter_context(_running(updaters, stop)),
         documents=documents,
         link=link,
     )
@@ -159,7 +160,13 @@ def _cores_of_each(config: Config) -> int:
 
 
 def _open_updaters(
-    config: Config, store: ReleaseStore, link: DeviceLink | None, workers: Mapping[str, PipelineServer], inbox: Inbox
+    config: Config,
+    store: ReleaseStore,
+    link: DeviceLink | None,
+    workers: Mapping[str, PipelineServer],
+    inbox: Inbox,
+    *,
+    stop: threading.Event,
 ) -> dict[StageName, Updater]:
     updaters: dict[StageName, Updater] = {}
     transport: ChunkTransport = link if link is not None else _NoTransport()
@@ -171,6 +178,7 @@ def _open_updaters(
             probe=partial(
                 probe,
                 told=Circumstances(config.pipeline[name.pipeline].threads, _cores_of_each(config), stage.delegate),
+                stop=stop,
             ),
             server=workers[name.pipeline].stages[name.stage],
             clock=SystemClock(),
@@ -192,9 +200,8 @@ def _publish(link: DeviceLink | None, stream: Stream, payload: bytes, then: Call
 
 
 @contextmanager
-def _running(updaters: Mapping[StageName, Updater]) -> Iterator[tuple[threading.Thread, ...]]:
+def _running(updaters: Mapping[StageName, Updater], stop: threading.Event) -> Iterator[tuple[threading.Thread, ...]]:
     """Each updater on a thread of its own."""
-    stop = threading.Event()
     threads = tuple(
         threading.Thread(target=updater.run, args=(stop,), name=f"updater-{name}", daemon=True)
         for name, updater in updaters.items()

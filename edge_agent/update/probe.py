@@ -11,9 +11,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 from edge_agent import __version__, schema
@@ -21,6 +23,7 @@ from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.errors import Reason, RejectionError, WorkerCrashedError, describe_exit
 from edge_agent.release.manifest import Manifest
 
+_STOP_POLL_S = 0.25
 _TAIL = 600  # characters of the child's last words that go into a rejection
 # Idle BLAS and OpenMP threads are address space and context switches: the interpreter has threads of its own.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -77,8 +80,10 @@ def format_answer(answer: Answer) -> str:
     return json.dumps(schema.dump(answer))
 
 
-def probe(directory: Path, manifest: Manifest, *, told: Circumstances | None = None) -> ProbeReport:
-    """Prove the unpacked release in `directory`; blocks for as long as that takes.
+def probe(
+    directory: Path, manifest: Manifest, *, told: Circumstances | None = None, stop: Event | None = None
+) -> ProbeReport:
+    """Prove the unpacked release in `directory`; blocks for as long as that takes, or until `stop`.
 
     Raises:
         RejectionError: it will not do on this device.
@@ -110,7 +115,7 @@ def probe(directory: Path, manifest: Manifest, *, told: Circumstances | None = N
         ) from error
     with child:
         try:
-            said, muttered = child.communicate(timeout=told.timeout_s)
+            said, muttered = _wait(child, told.timeout_s, stop or Event())
         except subprocess.TimeoutExpired as error:
             raise RejectionError(
                 f"the probe was not done after {told.timeout_s:g} s",
@@ -122,6 +127,18 @@ def probe(directory: Path, manifest: Manifest, *, told: Circumstances | None = N
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
     return _judge(child.returncode, said, muttered)
+
+
+def _wait(child: "subprocess.Popen[bytes]", timeout_s: float, stop: Event) -> tuple[bytes, bytes]:
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return child.communicate(timeout=min(_STOP_POLL_S, timeout_s))
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                raise WorkerCrashedError("the agent is stopping") from None
+            if time.monotonic() > deadline_s:
+                raise
 
 
 def check_runtime(manifest: Manifest) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -206,6 +206,27 @@ def test_a_model_that_hangs_is_ended_with_all_it_has_started(tmp_path: Path, imp
     for pid in pids:
         while _is_running(int(pid)):  # a killed process takes a moment to go; the test's time-out is the limit
             Event().wait(0.01)
+
+
+def test_a_probe_ends_with_the_agent_and_says_nothing_of_the_release(
+    tmp_path: Path, impostor: Callable[[str], None]
+) -> None:
+    directory = _release(tmp_path / "release")
+    started = tmp_path / "pid"
+    impostor(f"open({str(started)!r}, 'w').write(f'{{os.getpid()}}\\n')\ntime.sleep(600)")
+    stop = Event()
+
+    def end_once_it_runs() -> None:
+        while not (started.exists() and started.read_text().endswith("\n")):
+            Event().wait(0.01)
+        stop.set()
+
+    Thread(target=end_once_it_runs, daemon=True).start()
+    with pytest.raises(WorkerCrashedError, match="the agent is stopping"):
+        probe(directory, _manifest(directory), told=Circumstances(timeout_s=600.0), stop=stop)
+
+    while _is_running(int(started.read_text())):
+        Event().wait(0.01)
 
 
 def _is_running(pid: int) -> bool:
