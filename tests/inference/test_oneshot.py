@@ -243,7 +243,8 @@ def test_each_input_that_cannot_be_used_is_named(shared_data: Path, tmp_path: Pa
     (tmp_path / "text.jpg").write_text("no picture")
     model, _ = open_any(shared_data / MOBILENET)
     shots: list[OneShot] = []
-    with model, pytest.raises(InputError, match=r"(?s)cut\.jpg cannot be decoded: .*truncated.*text\.jpg is not a picture"):
+    named = r"(?s)cut\.jpg cannot be decoded: .*truncated.*text\.jpg is not a picture"
+    with model, pytest.raises(InputError, match=named):
         shots += infer_all(model, [tmp_path / "cut.jpg", shared_data / "images/cat.bmp", tmp_path / "text.jpg"])
     assert [Path(shot.input).name for shot in shots] == ["cat.bmp"]
 

@@ -465,6 +465,28 @@ def test_a_pipeline_stops_while_its_source_waits_for_a_camera_over_the_network()
         gate.release()
 
 
+def test_a_model_with_state_forgets_though_the_window_behind_the_gap_is_unusable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [sample(number, 1.0, channels=("x",)) for number in range(8)]
+    rows[2] = replace(rows[2], after_gap=True)
+    rows[3] = replace(rows[3], values=(float("nan"),))
+    forgotten: list[int] = []
+    answered: list[int] = []
+
+    def answer(_: object) -> list[Array]:
+        answered.append(len(forgotten))
+        return [np.eye(3, dtype=np.float32)[0][None]]
+
+    stateful = model(answer, SignalInput(channels=("x",), window=2, stride=2), (1, 2, 1))
+    monkeypatch.setattr(type(stateful), "reset_state", lambda _: forgotten.append(1))
+    with running(SimSource(rows), CsvSource("csv", Path("/nowhere"))) as (pipeline, heard):
+        pipeline.switch("main", Served("one", stateful))
+        heard.until(SourceEnded)
+    assert heard.totals()[3] == 1
+    assert answered == [0, 1, 1]
+
+
 # --- several stages -------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,15 @@ def test_the_latest_takes_the_place_of_the_oldest() -> None:
     assert [queue.get(), queue.get()] == ["c", "d"]
 
 
+def test_what_is_left_out_is_inherited_before_anybody_can_get_the_latest() -> None:
+    queue = slots(1)
+    seen: list[tuple[str, int]] = []
+    queue.put_latest("a", lambda old: seen.append((old, 0)))
+    queue.put_latest("b", lambda old: seen.append((old, len(queue._items))))
+    assert seen == [("a", 0)]
+    assert queue.get() == "b"
+
+
 def test_an_order_takes_no_slot_and_is_never_dropped() -> None:
     queue = slots(1)
     queue.put("a")
