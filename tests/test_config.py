@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from edge_agent.config import agent, pipeline, sinks, sources
 from edge_agent.config.agent import Config, default_device_id, parse_config, read_config
 from edge_agent.config.pipeline import ONLY_STAGE, StageConfig
+from edge_agent.config.row_sources import CsvSource
 from edge_agent.config.sinks import JsonlSink, MqttSink, SinkConfig
-from edge_agent.config.sources import CsvSource, FolderSource, MotionGate, SourceConfig, VideoSource
+from edge_agent.config.sources import FolderSource, MotionGate, SourceConfig, VideoSource
 from edge_agent.errors import ConfigError
 
-_SHOWN_OTHERWISE = {"for_s", "path"}  # in agent.toml an example says more than the default would
+_SHOWN_OTHERWISE = {"for_s", "path", "content"}  # in agent.toml an example says more than the default would
 AGENT_TOML = Path(__file__).parent.parent / "systemd" / "agent.toml"
 BIRDS = {"model": "bird-finder", "source": {"kind": "folder", "path": "pictures"}}
 
@@ -228,6 +229,19 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
             "[pipeline.b]\nmodel='m'\nsource={kind='csv',path='p'}\nsinks=[{kind='preview',port=1}]\n",
             "previews and snapshots need pictures",
         ),
+        (SOURCE.format("kind='synthetic', content='rows', max_fps=5.0"), "max_fps has no use for content rows"),
+        (SOURCE.format("kind='synthetic', content='audio', rate_hz=5.0"), "rate_hz has no use for content audio"),
+        (
+            SOURCE.format("kind='plugin', name='p', gives='rows', roi=[0,0,1,1], every_n=2"),
+            "every_n, roi has no use for a plugin that gives rows: leave it out",
+        ),
+        (
+            SOURCE.format("kind='plugin', name='p', gives='pictures', columns=['a']"),
+            "columns has no use for a plugin that gives pictures",
+        ),
+        (SOURCE.format("kind='camera', device='csi', format='yuyv'"), "format has no use for device csi"),
+        (SOURCE.format("kind='stream', url='http://c/', transport='udp'"), "transport has no use for a stream that is"),
+        (PLAIN + "crops = {at_most=2}\n", "crops has no use without crops_of: name the stage"),
         (PLAIN + "initial = 'm.tflite'\n", "initial 'm.tflite' must be an .edge file: make one with `edgectl convert`"),
         (SOURCE.format("kind='stdin'"), "[pipeline.b] is standard input, which only `edge-agent infer` has"),
         (SOURCE.format("kind='stdin', path='-'"), "give the path of a named pipe"),

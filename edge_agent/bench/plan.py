@@ -11,14 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_agent.config.sources import (
-    CsvSource,
-    FolderSource,
-    SourceConfig,
-    SyntheticSource,
-    VideoSource,
-    WavSource,
-)
+from edge_agent.config.row_sources import CsvSource
+from edge_agent.config.sources import FolderSource, SourceConfig, SyntheticSource, VideoSource, WavSource
 from edge_agent.errors import FrameError, InputError
 from edge_agent.inference.model import open_release
 from edge_agent.inference.opening import open_any

@@ -1,6 +1,8 @@
 """What several tables of the configuration hold their values to; each raises ValueError."""
 
 import re
+from dataclasses import fields
+from pathlib import Path
 from urllib.parse import urlsplit
 
 _IDENTIFIER = re.compile(r"[a-z0-9_-]{1,64}")
@@ -27,6 +29,19 @@ def check_share(**values: float | None) -> None:
     for what, value in values.items():
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{what} must be from 0 to 1")
+
+
+def check_password(username: str | None, password_file: Path | None) -> None:
+    if password_file is not None and username is None:
+        raise ValueError("password_file needs a username")
+
+
+def check_has_use(config: object, what: str, *names: str) -> None:
+    """Raise ValueError where a key that has no use for `what` has been given another value than its own."""
+    defaults = {each.name: each.default for each in fields(config)}  # type: ignore[arg-type]  # any dataclass
+    given = [name for name in names if getattr(config, name) != defaults[name]]
+    if given:
+        raise ValueError(f"{', '.join(given)} has no use for {what}: leave it out")
 
 
 def check_broker_url(url: str) -> None:

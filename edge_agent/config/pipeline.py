@@ -54,6 +54,8 @@ class StageConfig:
     def __post_init__(self) -> None:
         check_identifier("model", self.model)
         check_identifier("channel", self.channel)
+        if self.crops_of is None and self.crops != Crops():
+            raise ValueError("crops has no use without crops_of: name the stage whose objects are cut out")
         if self.initial is not None and self.initial.suffix != ".edge":
             raise ValueError(f"initial {str(self.initial)!r} must be an .edge file: make one with `edgectl convert`")
 

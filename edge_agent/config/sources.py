@@ -4,16 +4,19 @@ What each kind needs of the machine is told by whoever opens it (`inference.sour
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_agent.config.checks import (
-    check_broker_url,
-    check_not_negative,
-    check_positive,
-    check_share,
-    check_topic_filter,
+from edge_agent.config.checks import check_has_use, check_not_negative, check_password, check_positive, check_share
+from edge_agent.config.row_sources import (
+    CsvSource,
+    I2cSource,
+    IioSource,
+    RowOptions,
+    RowSource,
+    SerialSource,
+    StdinSource,
 )
 
 
@@ -50,6 +53,11 @@ class PictureOptions:
             left, top, right, bottom = self.roi
             if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
                 raise ValueError("roi must be [left, top, right, bottom] with 0 <= left < right <= 1, likewise top")
+
+
+_PICTURES = tuple(each.name for each in fields(PictureOptions))
+_NO_USE = {"pictures": ("columns",), "rows": _PICTURES, "audio": (*_PICTURES, "columns")}
+_SYNTHETIC = {"pictures": ("width_px", "height_px", "picture"), "rows": ("rate_hz",), "audio": ("sample_rate_hz",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,8 @@ class CameraSource(PictureOptions):
     def __post_init__(self) -> None:
         PictureOptions.__post_init__(self)
         check_positive(width_px=self.width_px, height_px=self.height_px, camera_fps=self.camera_fps)
+        if not self.device.startswith("/"):
+            check_has_use(self, f"device {self.device}", "format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,9 @@ class StreamSource(PictureOptions):
         PictureOptions.__post_init__(self)
         check_positive(timeout_s=self.timeout_s)
         _check_url(self.url, "rtsp", "rtsps", "http", "https", "tcp", "udp")
-        _check_password(self.username, self.password_file)
+        if not self.url.startswith("rtsp"):
+            check_has_use(self, "a stream that is not RTSP", "transport")
+        check_password(self.username, self.password_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,115 +137,7 @@ class StillSource(PictureOptions):
         PictureOptions.__post_init__(self)
         check_positive(interval_s=self.interval_s, timeout_s=self.timeout_s)
         _check_url(self.url, "http", "https")
-        _check_password(self.username, self.password_file)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowOptions:
-    """What every source of rows can be told."""
-
-    columns: tuple[str, ...] = ()  # empty: the model's channels, or all
-    # What becomes of a missing value (empty, NaN): the row is left out, or the value before is kept, or zero is taken
-    missing: Literal["skip", "hold", "zero"] = "skip"
-    # Seconds without a row after which a window is begun anew: it would else join what does not belong together
-    max_gap_s: float | None = None
-
-    def __post_init__(self) -> None:
-        check_positive(max_gap_s=self.max_gap_s)
-
-
-@dataclass(frozen=True, slots=True)
-class CsvSource(RowOptions):
-    """Rows of a sensor, replayed. Lines that begin with # are comments; the first other line is the header."""
-
-    kind: Literal["csv"]
-    path: Path
-    repeat: bool = False
-    rate_hz: float | None = None  # None: as fast as they are worked off
-    time_column: str | None = None  # seconds, or date and time (ISO 8601): a gap in it counts for max_gap_s
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        check_positive(rate_hz=self.rate_hz)
-
-
-@dataclass(frozen=True, slots=True)
-class StdinSource(RowOptions):
-    """One JSON object or list a line, from standard input or a named pipe."""
-
-    kind: Literal["stdin"]
-    path: Path = Path("-")  # "-" is standard input, which only `edge-agent infer` has; else a FIFO or a file
-
-
-@dataclass(frozen=True, slots=True)
-class SerialSource(RowOptions):
-    """Lines of a serial port: numbers with commas or blanks between, or JSON (extra `serial`)."""
-
-    kind: Literal["serial"]
-    device: str  # "/dev/ttyUSB0"
-    baud: int = 115_200
-    names: tuple[str, ...] = ()  # what the numbers of a line are called; JSON names them itself
-    timeout_s: float = 10.0  # without a line before the port is opened anew
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        check_positive(baud=self.baud, timeout_s=self.timeout_s)
-
-
-@dataclass(frozen=True, slots=True)
-class IioSource(RowOptions):
-    """A sensor that Linux drives itself, read from sysfs: (raw + offset) x scale."""
-
-    kind: Literal["iio"]
-    device: str  # its name ("bme280", "lsm6dsl_accel") or "iio:device0"
-    rate_hz: float = 10.0
-    root: Path = Path("/sys/bus/iio/devices")
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        check_positive(rate_hz=self.rate_hz)
-
-
-@dataclass(frozen=True, slots=True)
-class I2cSource(RowOptions):
-    """A sensor on the I2C bus, read by a small driver of yours (`docs/sources.md`; extra `i2c`)."""
-
-    kind: Literal["i2c"]
-    driver: str  # "package.module:function", or a name of the entry point group edge_deploy.i2c
-    bus: int = 1
-    address: int = 0x68
-    rate_hz: float = 50.0
-    options: Mapping[str, Any] = field(default_factory=dict)  # handed to the driver
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        check_positive(rate_hz=self.rate_hz)
-        if not 0x03 <= self.address <= 0x77:
-            raise ValueError("address must be 0x03 to 0x77 (7 bits)")
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSource(RowOptions):
-    """JSON messages of an MQTT topic, as Zigbee2MQTT sends them."""
-
-    kind: Literal["topic"]
-    topic: str  # "zigbee2mqtt/office"; + and # as in MQTT
-    # column = path into the JSON: {"temperature" = "climate.temp"}; empty: the model's channels by their own names
-    fields: Mapping[str, str] = field(default_factory=dict)
-    url: str | None = None  # None: the broker of [mqtt]
-    username: str | None = None
-    password_file: Path | None = None
-    timeout_s: float | None = None  # without a message before that is told as trouble; None: never
-
-    def __post_init__(self) -> None:
-        RowOptions.__post_init__(self)
-        check_positive(timeout_s=self.timeout_s)
-        check_topic_filter(self.topic)
-        if self.url is not None:
-            check_broker_url(self.url)
-        elif self.username is not None:
-            raise ValueError("username is for a broker of its own: give its url")
-        _check_password(self.username, self.password_file)
+        check_password(self.username, self.password_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +186,10 @@ class SyntheticSource(PictureOptions):
             sample_rate_hz=self.sample_rate_hz,
         )  # fmt: skip
         check_not_negative(fail_after=self.fail_after)
+        check_has_use(self, f"content {self.content}", *_NO_USE[self.content])
+        for content, names in _SYNTHETIC.items():
+            if content != self.content:
+                check_has_use(self, f"content {self.content}", *names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,9 +203,12 @@ class PluginSource(PictureOptions):
     options: Mapping[str, Any] = field(default_factory=dict)  # handed to it
     columns: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        PictureOptions.__post_init__(self)
+        check_has_use(self, f"a plugin that gives {self.gives}", *_NO_USE[self.gives])
+
 
 PictureSource = FolderSource | VideoSource | CameraSource | StreamSource | StillSource
-RowSource = CsvSource | StdinSource | SerialSource | IioSource | I2cSource | TopicSource
 AudioSource = MicrophoneSource | WavSource
 SourceConfig = PictureSource | RowSource | AudioSource | SyntheticSource | PluginSource
 
@@ -376,8 +287,3 @@ def _check_url(url: str, *schemes: str) -> None:
         raise ValueError(f"url {url!r} must begin with {', '.join(f'{name}://' for name in schemes)}")
     if "@" in rest.partition("/")[0]:
         raise ValueError("url must hold no user or password: give username and password_file")
-
-
-def _check_password(username: str | None, password_file: Path | None) -> None:
-    if password_file is not None and username is None:
-        raise ValueError("password_file needs a username")

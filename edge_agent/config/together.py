@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.config.pipeline import PipelineConfig
+from edge_agent.config.row_sources import StdinSource, TopicSource
 from edge_agent.config.sinks import JsonlSink, MqttSink, PreviewSink, SqliteSink
-from edge_agent.config.sources import StdinSource, TopicSource
 
 Pipelines = Mapping[str, PipelineConfig]
 

@@ -8,13 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from edge_agent.config.agent import Config
-from edge_agent.config.sources import (
-    CameraSource,
-    I2cSource,
-    SerialSource,
-    StreamSource,
-    VideoSource,
-)
+from edge_agent.config.row_sources import I2cSource, SerialSource
+from edge_agent.config.sources import CameraSource, StreamSource, VideoSource
 from edge_agent.doctor.check import Check, Machine, Verdict
 from edge_agent.errors import describe_exit
 

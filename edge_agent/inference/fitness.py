@@ -5,12 +5,14 @@ What cannot be known without opening the source (a sensor's columns, say) is lef
 
 from contextlib import suppress
 
-from edge_agent.config.sources import CsvSource, SourceConfig, columns_of, given_by
+from edge_agent.config.row_sources import CsvSource
+from edge_agent.config.sources import SourceConfig, columns_of, given_by, pace_hz
 from edge_agent.errors import ModelError, Reason, SourceError
 from edge_agent.inference.model import Model
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput
 from edge_agent.transform.rows import parse_rows
 
+_SAME_RATE = 0.02  # as a share: what clocks differ by is no other rate
 _NAMES = {"pictures": "pictures", "rows": "rows of numbers", "audio": "sound"}
 
 
@@ -35,6 +37,19 @@ def check_input(model: Model, source: SourceConfig, feeding: Model | None = None
     if misfit is not None and feeding is not None and _misfit(feeding, source) is None:
         raise ModelError(str(misfit), reason=Reason.INCOMPATIBLE, hint=misfit.hint) from misfit
     return misfit
+
+
+def other_rate(model: Model, source: SourceConfig) -> str | None:
+    """What to say where rows come at another rate than the model was trained on."""
+    spec, pace = model.manifest.input, pace_hz(source)
+    if not isinstance(spec, SignalInput) or spec.sample_rate_hz is None or pace is None:
+        return None
+    if abs(pace - spec.sample_rate_hz) <= _SAME_RATE * spec.sample_rate_hz:
+        return None
+    return (
+        f"the source gives {pace:g} rows a second; release {model.manifest.name} {model.manifest.version} was trained "
+        f"on {spec.sample_rate_hz:g}, and rows are not resampled: set rate_hz = {spec.sample_rate_hz:g}"
+    )
 
 
 def _takes(spec: InputSpec) -> str:

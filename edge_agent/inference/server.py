@@ -104,13 +104,18 @@ class PipelineServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.refuse()
         with self._changed:
-            self._closed = True
             worker = self._worker
-            self._changed.notify_all()
         self._keeper.join()
         if worker is not None:
             worker.stop(self._times.stop_s)
+
+    def refuse(self) -> None:
+        """The agent ends: whoever waits for a release to load, or asks for one now, gets WorkerCrashedError."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     @property
     def pss_bytes(self) -> int | None:

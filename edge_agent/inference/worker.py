@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
-from edge_agent.inference.fitness import check_input
+from edge_agent.inference.fitness import check_input, other_rate
 from edge_agent.inference.ipc import (
     Feed,
     FeedTrouble,
@@ -139,6 +139,9 @@ class _Worker:
         except ConfigError as error:  # no interpreter works here
             self._voice.say(LoadFailed(stage, digest, Reason.LOAD_FAILED, str(error), error.hint))
             return
+        rate = other_rate(model, self._start.source)
+        if rate is not None:
+            self._voice.say(Notice(rate, stage=stage))
         if trouble is not None:
             self._voice.say(SourceTrouble(str(trouble), trouble.hint))
         self._pipeline.wait_idle(_IDLE_S)

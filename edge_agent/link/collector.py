@@ -23,8 +23,8 @@ from edge_agent.link.download import (
 )
 from edge_agent.link.events import Connected, Disconnected, LinkEvent, Receipt, Received
 from edge_agent.link.messages import format_need
-from edge_agent.link.mqtt import MAX_FILTERS, Link
-from edge_agent.link.topics import Topics
+from edge_agent.link.mqtt import Link
+from edge_agent.link.topics import MAX_FILTERS, Topics
 from edge_agent.release.chunks import unpack
 
 _POLL_S = 0.2  # how often the caller is asked whether it still wants this

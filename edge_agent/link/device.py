@@ -15,8 +15,8 @@ from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.collector import Collector, Take, Tell
 from edge_agent.link.events import Connected, Disconnected, Failed, LinkEvent, Receipt, Received, Will
 from edge_agent.link.messages import OFFLINE, ONLINE
-from edge_agent.link.mqtt import MAX_FILTERS, Link
-from edge_agent.link.topics import Topics
+from edge_agent.link.mqtt import Link
+from edge_agent.link.topics import MAX_FILTERS, Topics
 
 _FAREWELL_S = 2.0
 _MAX_BACKLOG = 64  # results on their way; a link slower than the results drops them instead of filling the memory

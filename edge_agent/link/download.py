@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from edge_agent.errors import Reason
 from edge_agent.link.messages import MAX_NEED
+from edge_agent.link.topics import MAX_FILTERS
 
-MAX_FILTERS = 8  # in one SUBSCRIBE: what AWS IoT Core takes
 BARRIER_AFTER_S = 0.1  # a batch that is complete by then needs no barrier, which is most of them
 GRACE_S = 1.0  # a chunk may come after the nonce on some brokers, by milliseconds
 STALL_S = 60.0  # nothing at all for so long, with questions open: the connection is dead, whatever it says

@@ -17,8 +17,8 @@ from edge_agent.link import broker
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.connection import Connection, Protocol, Word
 from edge_agent.link.events import Connected, Disconnected, Failed, LinkEvent, Receipt, Will
+from edge_agent.link.topics import MAX_FILTERS
 
-MAX_FILTERS = 8  # per SUBSCRIBE, what AWS IoT Core takes
 _SETTLED_S = 10.0  # a connection that lasted this long was a good one: back off from the start again
 _LOOK_S = 5.0  # how often the link looks whether paho is still there by itself
 _CLOSE_S = 1.0

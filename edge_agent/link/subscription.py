@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from edge_agent.config.agent import MqttConfig
-from edge_agent.config.sources import TopicSource
+from edge_agent.config.row_sources import TopicSource
 from edge_agent.errors import LinkError
 from edge_agent.inference.ipc import Feed, FeedTrouble, format_line
 from edge_agent.link.broker import BrokerSettings, read_settings

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MAX_FILTERS = 8  # per SUBSCRIBE, what AWS IoT Core takes
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config.agent import Config
-from edge_agent.config.sources import TopicSource
+from edge_agent.config.row_sources import TopicSource
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
 from edge_agent.errors import ConfigError, FetchError, Reason
@@ -101,7 +101,7 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         updaters=updaters,
         meter=ResourceMeter(state_dir),
         spool=spool,
-        threads=stack.enter_context(_running(updaters, stop)),
+        threads=stack.enter_context(_running(updaters, workers, stop)),
         documents=documents,
         link=link,
     )
@@ -200,7 +200,9 @@ def _publish(link: DeviceLink | None, stream: Stream, payload: bytes, then: Call
 
 
 @contextmanager
-def _running(updaters: Mapping[StageName, Updater], stop: threading.Event) -> Iterator[tuple[threading.Thread, ...]]:
+def _running(
+    updaters: Mapping[StageName, Updater], workers: Mapping[str, PipelineServer], stop: threading.Event
+) -> Iterator[tuple[threading.Thread, ...]]:
     """Each updater on a thread of its own."""
     threads = tuple(
         threading.Thread(target=updater.run, args=(stop,), name=f"updater-{name}", daemon=True)
@@ -212,6 +214,8 @@ def _running(updaters: Mapping[StageName, Updater], stop: threading.Event) -> It
         yield threads
     finally:
         stop.set()
+        for worker in workers.values():
+            worker.refuse()
         for updater in updaters.values():
             updater.wake()
         for thread in threads:

@@ -6,6 +6,7 @@ Microsoft, "Multimedia Programming Interface and Data Specifications 1.0", and m
 """
 
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -68,15 +69,14 @@ class WavReader:
     def __enter__(self) -> Self:
         if self._path.exists() and not self._path.is_file():  # a pipe nobody writes to would never open
             raise FrameError(f"{self.name} is no file")
-        try:
-            self._file = self._path.open("rb")
-        except OSError as error:
-            raise FrameError(f"{self.name}: {error.strerror or error}") from error
-        try:
-            self._format = self._find_sound(self._file)
-        except BaseException:
-            self._file.close()
-            raise
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._path.open("rb"))
+            except OSError as error:
+                raise FrameError(f"{self.name}: {error.strerror or error}") from error
+            self._format = self._find_sound(file)
+            self._file = file
+            stack.pop_all()
         return self
 
     def __exit__(

@@ -219,6 +219,9 @@ class Updater:
             verdict = Failed(error.reason, str(error))
         except WorkerCrashedError as error:
             self._serving.crashed()
+            if self._stop.is_set():  # the worker was ended with us
+                self._decided = machine.stopped(self._record)
+                return
             self._crash = f"it crashed in {machine.MAX_TRIAL_STARTS} trials: {error}"
             return
         match verdict:

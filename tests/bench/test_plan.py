@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from edge_agent.bench.plan import lay_out_release, name_columns, source_of
-from edge_agent.config.sources import CsvSource, FolderSource, SyntheticSource, VideoSource, WavSource
+from edge_agent.config.row_sources import CsvSource
+from edge_agent.config.sources import FolderSource, SyntheticSource, VideoSource, WavSource
 from edge_agent.errors import InputError, ModelError
 from edge_agent.inference.model import open_release
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput

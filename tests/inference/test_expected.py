@@ -14,7 +14,7 @@ from PIL import Image
 
 from edge_agent import cli
 from edge_agent.clock import SystemClock
-from edge_agent.config.sources import CsvSource
+from edge_agent.config.row_sources import CsvSource
 from edge_agent.inference.frame import Sample, Wanted
 from edge_agent.inference.opening import open_any
 from edge_agent.inference.sources.csv_rows import CsvRows

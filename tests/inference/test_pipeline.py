@@ -14,7 +14,8 @@ from PIL import Image
 
 from edge_agent.clock import SystemClock
 from edge_agent.config.pipeline import Crops
-from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig, WavSource
+from edge_agent.config.row_sources import CsvSource
+from edge_agent.config.sources import FolderSource, SourceConfig, WavSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Frame, Sound, Unusable
 from edge_agent.inference.ipc import (

@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from edge_agent.clock import SystemClock
-from edge_agent.config.sources import StdinSource, TopicSource
+from edge_agent.config.row_sources import StdinSource, TopicSource
 from edge_agent.inference.ipc import Feed, FeedTrouble, FrameFailed, Result, Serving, SourceTrouble, StageStart, Start
 from edge_agent.inference.process import WorkerProcess
 from edge_agent.link.subscription import Subscription

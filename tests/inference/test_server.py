@@ -113,6 +113,19 @@ def test_a_worker_that_dies_while_loading_raises(tmp_path: Path) -> None:
     assert [str(error) for error in outcome] == ["the worker ended with signal SIGSEGV"]
 
 
+def test_whoever_waits_for_a_load_is_told_at_once_that_the_agent_ends(tmp_path: Path) -> None:
+    stalling = stalling_release(tmp_path / A)
+    outcome: list[BaseException] = []
+    with serving(tmp_path, NEVER) as (server, stage, _):
+        thread = serve_in_thread(stage, stalling, outcome)
+        with (stalling / "labels.txt").open("wb"):  # opens once the worker reads it
+            server.refuse()
+            thread.join(WAIT_S)
+        assert [str(error) for error in outcome] == ["the agent is stopping"]
+        with pytest.raises(WorkerCrashedError, match="stopping"):
+            stage.serve(B, stalling)
+
+
 def test_a_worker_that_never_answers_is_ended(tmp_path: Path) -> None:
     stalling = stalling_release(tmp_path / B)
     times = ServerTimes(answer_s=0.5, first_restart_s=3600.0, longest_restart_s=3600.0)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config.sources import CsvSource, FolderSource, SourceConfig
+from edge_agent.config.row_sources import CsvSource
+from edge_agent.config.sources import FolderSource, SourceConfig
 from edge_agent.errors import Reason, describe_exit
 from edge_agent.inference.ipc import (
     Figures,

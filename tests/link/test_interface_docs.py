@@ -11,7 +11,7 @@ from edge_agent.inference.sinks.tree import ResultFormat
 from edge_agent.inference.triggers.firing import Firing
 from edge_agent.inference.triggers.snapshots import SnapshotFolder
 from edge_agent.link import download, messages
-from edge_agent.link.topics import Topics
+from edge_agent.link.topics import MAX_FILTERS, Topics
 from edge_agent.release.chunks import CHUNK_BYTES
 from edge_agent.release.document import Custom
 from tests.sim.results import answer, found, staged
@@ -71,7 +71,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
     config = MqttConfig("mqtt://x")
     said = {
         f"prefix, `{config.prefix}`", f"keepalive {config.keepalive_s} s", f"at most {config.fetch_window} chunks",
-        f"at most {download.MAX_FILTERS} topics", f"{download.BARRIER_AFTER_S} s after", f"{CHUNK_BYTES:,} bytes from",
+        f"at most {MAX_FILTERS} topics", f"{download.BARRIER_AFTER_S} s after", f"{CHUNK_BYTES:,} bytes from",
         f"{download.GRACE_S:.0f} s after the nonce", f"comes for {download.STALL_S:.0f} s",
         f"at most {messages.MAX_NEED}", f"larger than\n{messages.MAX_PAYLOAD_BYTES:,} bytes",
     }  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.clock import SystemClock
 from edge_agent.config.agent import MqttConfig
-from edge_agent.config.sources import TopicSource
+from edge_agent.config.row_sources import TopicSource
 from edge_agent.errors import LinkError, SourceError
 from edge_agent.inference.frame import Sample
 from edge_agent.inference.ipc import Feed, FeedTrouble, format_line, parse_order

@@ -717,6 +717,29 @@ def test_stopping_in_good_order_during_a_trial_is_not_counted_as_a_crash(device:
     assert device.record.current == NEW.digest
 
 
+def test_a_load_that_the_end_of_the_agent_cuts_off_is_not_counted_as_a_crash(device: SimDevice) -> None:
+    for _ in range(5):
+        stop = Event()
+
+        def cut_off(digest: str | None, stop: Event = stop) -> None:
+            if digest == NEW.digest:
+                stop.set()
+
+        device.server.before_serve = cut_off
+        device.server.crashing.add(NEW.digest)
+        device.updater.desire(NEW.target)
+        device.updater.run(stop)
+        assert device.record.phase == Trial(NEW.digest, 0)
+        assert device.record.current == OLD.digest
+        device.lose_process()
+        device.server.crashing.clear()
+        device.boot()
+    device.server.crashing.clear()
+    device.run(NEW.target)
+
+    assert device.record.current == NEW.digest
+
+
 def test_an_operator_who_asks_while_the_agent_stops_is_told(device: SimDevice) -> None:
     stop = Event()
     stop.set()

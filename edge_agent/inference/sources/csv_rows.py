@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from edge_agent.clock import Clock
-from edge_agent.config.sources import CsvSource
+from edge_agent.config.row_sources import CsvSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.inference.sources.row_options import RawRow, RowReader

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from edge_agent import plugins
 from edge_agent.clock import Clock
-from edge_agent.config.sources import I2cSource
+from edge_agent.config.row_sources import I2cSource
 from edge_agent.errors import PluginError, SourceError
 from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.inference.sources.row_options import RawRow, RowReader, check_columns

@@ -7,7 +7,7 @@ a window after a gap, to `job`.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.config.sources import RowOptions
+from edge_agent.config.row_sources import RowOptions
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.transform.rows import bare_name, nearest, parse_number

@@ -4,24 +4,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from edge_agent.clock import Clock
-from edge_agent.config.sources import (
-    CameraSource,
+from edge_agent.config.row_sources import (
     CsvSource,
-    FolderSource,
     I2cSource,
     IioSource,
+    RowSource,
+    SerialSource,
+    StdinSource,
+    TopicSource,
+)
+from edge_agent.config.sources import (
+    CameraSource,
+    FolderSource,
     MicrophoneSource,
     PictureOptions,
     PictureSource,
     PluginSource,
-    RowSource,
-    SerialSource,
     SourceConfig,
-    StdinSource,
     StillSource,
     StreamSource,
     SyntheticSource,
-    TopicSource,
     VideoSource,
     WavSource,
 )

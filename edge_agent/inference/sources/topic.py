@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from edge_agent.clock import Clock
-from edge_agent.config.sources import TopicSource
+from edge_agent.config.row_sources import TopicSource
 from edge_agent.errors import FrameError, SourceError
 from edge_agent.inference.frame import Nothing, Sample, Unusable, Wanted
 from edge_agent.inference.sources.json_rows import parse_json_row

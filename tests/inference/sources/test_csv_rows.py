@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.sources import CsvSource
+from edge_agent.config.row_sources import CsvSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.transform.signal import Windower

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from edge_agent.config.agent import parse_config
-from edge_agent.config.sources import MicrophoneSource, RowOptions, RowSource, WavSource
+from edge_agent.config.row_sources import RowOptions, RowSource
+from edge_agent.config.sources import MicrophoneSource, WavSource
 
 TEXT = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
 BROKER = {"mqtt": {"url": "mqtt://broker"}, "trust": {"root": "root.json"}}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.sources import I2cSource
+from edge_agent.config.row_sources import I2cSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Wanted
 from edge_agent.inference.sources.i2c import I2cDriver, I2cRows

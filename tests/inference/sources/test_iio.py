@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config.sources import IioSource
+from edge_agent.config.row_sources import IioSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Wanted
 from tests.inference.sources.rows import gaps, open_source, take_all, unusable, values

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge_agent.config.agent import parse_config
-from edge_agent.config.sources import TopicSource
+from edge_agent.config.row_sources import TopicSource
 from edge_agent.errors import ConfigError
 
 

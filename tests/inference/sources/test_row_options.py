@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.sources import RowOptions
+from edge_agent.config.row_sources import RowOptions
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.inference.sources.row_options import RawRow, RowReader, check_columns

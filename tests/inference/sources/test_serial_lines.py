@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config.sources import SerialSource
+from edge_agent.config.row_sources import SerialSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Nothing, Wanted
 from edge_agent.inference.sources.source import new_source

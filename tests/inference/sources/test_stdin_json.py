@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config.sources import StdinSource
+from edge_agent.config.row_sources import StdinSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Nothing, Wanted
 from tests.inference.sources.rows import (
@@ -86,7 +86,7 @@ def test_what_cannot_be_opened_is_told_with_a_hint(tmp_path: Path, kind: str) ->
 FROM_STDIN = """
 from pathlib import Path
 from edge_agent.clock import SystemClock
-from edge_agent.config.sources import StdinSource
+from edge_agent.config.row_sources import StdinSource
 from edge_agent.inference.frame import Wanted
 from edge_agent.inference.sources.source import new_source
 with new_source(StdinSource("stdin"), SystemClock()) as source:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.sources import TopicSource
+from edge_agent.config.row_sources import TopicSource
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Nothing, Sample, Unusable, Wanted
 from edge_agent.inference.ipc import Feed, FeedTrouble, format_line, parse_order
