@@ -119,7 +119,7 @@ class Demo:
         camera = RECIPE.format(task="classification", input=CAMERA_INPUT)
         (self.folder / "camera.toml").write_text(camera)
         # a longer trial, so that there is a middle of the update to be cut off in
-        (self.folder / "slow.toml").write_text(camera.replace("trial_s = 1.5", "trial_s = 4"))
+        (self.folder / "slow.toml").write_text(camera.replace("trial_s = 1.5", "trial_s = 8"))
         (self.folder / "scanner.toml").write_text(RECIPE.format(task="signal_classification", input=SCANNER_INPUT))
         self.say(self._edgectl("keys", "init", "keys"))
 

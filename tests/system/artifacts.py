@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_agent.release.archive import format_archive, read_artifact
+from edge_agent.release.manifest import MANIFEST_FILE, format_manifest
 from examples.digits import dataset
 
 DIGITS = Path(dataset.__file__).parent
@@ -56,6 +58,13 @@ def make_artifacts(folder: Path) -> Artifacts:
 
 def _convert(folder: Path, model: str, artifact: str, recipe: str, calibration: str) -> None:
     edgectl(folder, "convert", str(DIGITS / model), "-o", artifact, "--recipe", recipe, "--calibrate", calibration)
+
+
+def with_trial(good: Path, slow: Path, *, trial_s: float) -> None:
+    """Write `slow`, the artifact `good` with another length of trial."""
+    artifact = read_artifact(good)
+    manifest = replace(artifact.manifest, limits=replace(artifact.manifest.limits, trial_s=trial_s))
+    slow.write_bytes(format_archive({**artifact.members, MANIFEST_FILE: format_manifest(manifest)}))
 
 
 def edgectl(folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:

@@ -11,9 +11,11 @@ from edge_agent.inference.process import read_pss_bytes
 from examples.agent_process import AgentProcess
 from examples.broken import with_wrong_answers
 from tests.sim.broker import Mosquitto
-from tests.system.artifacts import Artifacts, edgectl
+from tests.system.artifacts import Artifacts, edgectl, with_trial
 
 pytestmark = pytest.mark.system
+
+_LONGER_THAN_A_PUSH_S = 10.0  # a trial that is under way when the agent is killed, however busy the machine
 
 
 def push(agent: AgentProcess, broker: Mosquitto, artifact: Path, *, keys: str = "keys") -> int:
@@ -88,10 +90,13 @@ def test_killed_in_the_middle_of_an_update_it_recovers(
 ) -> None:
     push(agent, broker, artifacts["digits-1.0.0"])
     agent.wait_committed("camera", "1.0.0")
-    push(agent, broker, artifacts["digits-2.0.0"])
-    agent.wait("the update to begin", lambda: agent.stage("camera")["phase"] != "idle")
+    slow = agent.folder / "digits-2.0.0.edge"
+    with_trial(artifacts["digits-2.0.0"], slow, trial_s=_LONGER_THAN_A_PUSH_S)
+    push(agent, broker, slow)
+    agent.wait("the trial", lambda: agent.stage("camera")["phase"] == "trial")
     agent.kill()
     agent.start()
+    assert agent.version("camera") == "1.0.0", "it was committed before its trial was over"
     agent.wait_committed("camera", "2.0.0")
     assert agent.stage("camera")["previous"]["version"] == "1.0.0"
 
