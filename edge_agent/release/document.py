@@ -5,7 +5,7 @@ Who may sign it, and the checking, is left to `trust`; how it travels, to `link`
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
@@ -15,18 +15,24 @@ MAX_DOCUMENT_BYTES = 60_000
 _PUSH_AGAIN = "push again; if something else writes to this topic, keep it away with the broker's access list"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The signed content of a release document."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Custom:
+    """What TUF's own target entry (path, length, sha-256: those of the artifact) does not say."""
 
     model: str
     channel: str
     version: str
-    digest: str  # sha-256 of the artifact
-    size_bytes: int  # of the artifact
     index: str  # sha-256 of the index blob
     index_chunks: tuple[str, ...]  # an index larger than one chunk is cut like a member
     created: str  # RFC 3339, UTC; the newest one seen is the device's clock floor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target(Custom):
+    """The signed content of a release document."""
+
+    digest: str  # sha-256 of the artifact
+    size_bytes: int  # of the artifact
 
     def __post_init__(self) -> None:
         for what, text in (("model", self.model), ("channel", self.channel)):
@@ -40,18 +46,6 @@ class Target:
             raise ValueError("an artifact has a size and an index")
 
 
-@dataclass(frozen=True, slots=True)
-class Custom:
-    """What TUF's own target entry (path, length, sha-256: those of the artifact) does not say."""
-
-    model: str
-    channel: str
-    version: str
-    index: str
-    index_chunks: tuple[str, ...]
-    created: str
-
-
 def target_path(model: str, channel: str) -> str:
     """The name under which a channel's artifact stands in the signed targets."""
     return f"{model}/{channel}"
@@ -60,7 +54,7 @@ def target_path(model: str, channel: str) -> str:
 def custom_of(target: Target) -> dict[str, object]:
     """The `custom` part of the signed target, as plain JSON."""
     tree = schema.dump(target)
-    return {name: tree[name] for name in Custom.__dataclass_fields__}
+    return {field.name: tree[field.name] for field in fields(Custom) if field.name in tree}
 
 
 def target_of(custom: object, *, digest: str, size_bytes: int) -> Target:
@@ -73,16 +67,8 @@ def target_of(custom: object, *, digest: str, size_bytes: int) -> Target:
         read = schema.parse(Custom, custom, strict=False)
     except schema.SchemaError as error:
         raise ValueError("; ".join(error.problems)) from error
-    return Target(
-        model=read.model,
-        channel=read.channel,
-        version=read.version,
-        digest=digest,
-        size_bytes=size_bytes,
-        index=read.index,
-        index_chunks=read.index_chunks,
-        created=read.created,
-    )
+    said = {field.name: getattr(read, field.name) for field in fields(Custom)}
+    return Target(**said, digest=digest, size_bytes=size_bytes)
 
 
 def format_document(files: Mapping[str, str]) -> bytes:
