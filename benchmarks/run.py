@@ -71,7 +71,20 @@ BENCHMARKS = (
     Benchmark("supervisor", (Claim("PSS of the supervisor, of 30 MiB", at_most=1.0),), needs_shared_data=False),
     Benchmark(
         "fetch",
-        (Claim("speed of a verified 20 MB pull, of a bare subscriber that keeps it", at_least=0.5),),
+        (
+            Claim("speed of a verified 20 MB pull, of a bare subscriber that keeps it", at_least=0.5),
+            Claim("the same, of a bare one that asks with the same window", "window_ratio", at_least=0.7),
+        ),
+        needs_shared_data=False,
+    ),
+    Benchmark(
+        "fetch_memory",
+        (Claim("memory of the supervisor while it pulls 100 MB, above idle, of 20 MiB", at_most=1.0),),
+        needs_shared_data=False,
+    ),
+    Benchmark(
+        "links",
+        (Claim("share of a line (20-100 ms, 1-4 MB/s) that carries chunks, the worst", at_least=0.8),),
         needs_shared_data=False,
     ),
     Benchmark(

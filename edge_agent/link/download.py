@@ -19,6 +19,7 @@ BARRIER_AFTER_S = 0.1  # a batch that is complete by then needs no barrier, whic
 GRACE_S = 1.0  # a chunk may come after the nonce on some brokers, by milliseconds
 STALL_S = 60.0  # nothing at all for so long, with questions open: the connection is dead, whatever it says
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 2.5, 60.0
+_TOGETHER = 2  # chunks asked for: fewer SUBSCRIBEs than one by one, and a long line stays full (half a window does not)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +235,8 @@ class Download:
                 self._idle.append(digest)  # some brokers send a retained message only to a new subscription
 
     def _top_up(self) -> None:
-        """Ask for more once half the window is free. What is absent keeps a place only while nobody else wants it."""
-        if not self._waiting or len(self._asked) > self.window // 2:
+        """Ask for more once two places are free. What is absent keeps a place only while nobody else wants it."""
+        if not self._waiting or len(self._asked) > max(0, self.window - _TOGETHER):
             if not self._remaining or len(self._idle) > self.window // 2:
                 self._unsubscribe()
             return

@@ -50,16 +50,24 @@ def test_nothing_is_asked_while_there_is_no_connection() -> None:
     assert download.step(2.0) == []
 
 
-def test_more_is_asked_when_half_of_the_window_is_free() -> None:
+def test_more_is_asked_when_two_places_of_the_window_are_free() -> None:
     download = begin(20)
     assert download.step(0.0) == [Subscribe(1, NAMES[:8])]
-    for name in NAMES[:3]:
-        assert download.arrived(name, 0.0)
-        download.taken(name)
-        assert download.step(0.0) == []
-    assert download.arrived(NAMES[3], 0.0)
-    download.taken(NAMES[3])
-    assert download.step(0.0) == [Unsubscribe(NAMES[:4]), Subscribe(2, NAMES[8:12])]
+    assert download.arrived(NAMES[0], 0.0)
+    download.taken(NAMES[0])
+    assert download.step(0.0) == []
+    assert download.arrived(NAMES[1], 0.0)
+    download.taken(NAMES[1])
+    assert download.step(0.0) == [Unsubscribe(NAMES[:2]), Subscribe(2, NAMES[8:10])]
+
+
+def test_a_window_of_one_chunk_goes_on_too() -> None:
+    download = begin(2)
+    download.window = 1
+    assert download.step(0.0) == [Subscribe(1, NAMES[:1])]
+    assert download.arrived(NAMES[0], 0.0)
+    download.taken(NAMES[0])
+    assert download.step(0.0) == [Unsubscribe(NAMES[:1]), Subscribe(2, NAMES[1:2])]
 
 
 def test_a_batch_that_is_complete_in_time_costs_no_barrier() -> None:
