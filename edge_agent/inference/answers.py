@@ -23,10 +23,11 @@ def tell(job: Job, tallies: Mapping[str, Tally], clock: Clock) -> Iterator[Word]
         predictions = decoded(turn, clock)
         digest = turn.served.digest
         if turn.failure is not None:
+            count = len(turn.inputs)
             if turn.parents:
-                tallies[stage].entered(len(turn.inputs))
-            tallies[stage].failed(len(turn.inputs))
-            yield FrameFailed(stage, digest, job.name, of_model=True, detail=str(turn.failure))
+                tallies[stage].entered(count)
+            tallies[stage].failed(count)
+            yield FrameFailed(stage, digest, job.name, of_model=True, detail=str(turn.failure), count=count)
             continue
         _count(tallies[stage], job, turn)
         trees[stage] = [prediction.to_json() for each in predictions for prediction in each]
