@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from edge_agent.config.row_sources import RowOptions
 from edge_agent.errors import SourceError
 from edge_agent.inference.frame import Sample, Unusable, Wanted
-from edge_agent.transform.rows import bare_name, nearest, parse_number
+from edge_agent.transform.rows import bare_name, nearest, parse_number, parse_time_s
 
 _ABSENT = object()
 
@@ -46,6 +46,7 @@ class RowReader:
             self._held.clear()  # what was measured before it is no stand-in for what is measured now
         values: list[float] = []
         problems: list[str] = []
+        is_time = False
         columns = self.options.columns or wanted.channels
         if isinstance(raw.cells, Mapping):
             columns = columns or self._all(raw.cells)
@@ -58,11 +59,13 @@ class RowReader:
         for column, cell in named:
             value = self._value(column, cell)
             if value is None:
+                is_time = is_time or (not problems and isinstance(cell, str) and parse_time_s(cell) is not None)
                 problems.append(_missing(column, cell, raw.cells, held=self.options.missing == "hold"))
             else:
                 values.append(value)
         if problems or not values:
-            return Unusable(raw.name, f"{raw.name}: {problems[0] if problems else 'expected numbers, found none'}")
+            problem = problems[0] if problems else "expected numbers, found none"
+            return Unusable(raw.name, f"{raw.name}: {problem}", is_time)
         after_gap, self._gap, self._last_s = self._gap, False, raw.time_s
         return Sample(raw.name, raw.captured_s, wanted.channels, tuple(values), after_gap)
 
