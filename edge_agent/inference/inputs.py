@@ -113,11 +113,15 @@ def _video(model: Model, path: Path, reading: Reading, say: Say) -> Iterator[Sho
             if isinstance(frame, Unusable):
                 left_out.add(frame.detail)
             elif isinstance(frame, Frame):
-                view = _view(frame.picture, reading, frame.view)
-                captured = time.perf_counter()
-                yield Shot(
-                    f"{path}#{frame.name}", model.prepare_image(frame.picture, view), captured, frame.picture, view
-                )
+                name = f"{path}#{frame.name}"
+                try:
+                    view = _view(frame.picture, reading, frame.view)
+                    captured = time.perf_counter()
+                    prepared = model.prepare_image(frame.picture, view)
+                except FrameError as error:
+                    left_out.add(f"{name}: {error}")
+                else:
+                    yield Shot(name, prepared, captured, frame.picture, view)
     left_out.check(str(path))
 
 

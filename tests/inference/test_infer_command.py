@@ -194,3 +194,24 @@ def test_features_of_sound_with_a_damaged_row_are_told_by_its_line(
     said = infer(model, table)
     assert (said.code, said.lines) == (1, [])
     assert said.errors == [f"{table}: 1 row left out; the first: table.csv:49: expected a number, found 'nan'"]
+
+
+@pytest.mark.shared_data
+def test_a_damaged_video_is_read_to_its_end_and_the_exit_code_says_so(
+    infer: Infer, shared_data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("av", reason="needs PyAV, the extra `video`")
+    from tests.inference.sources.test_video import write_video
+
+    video = write_video(tmp_path / "ten.avi", codec="mjpeg")
+    content = bytearray(video.read_bytes())
+    begins = [place for place in range(len(content)) if content[place : place + 3] == b"\xff\xd8\xff"]
+    assert len(begins) == 10
+    tables = content.index(b"\xff\xc4", begins[3]) + 4  # without its Huffman tables it can be read, but not decoded
+    content[tables : tables + 17] = b"\xff" * 17
+    video.write_bytes(content)
+    said = infer(shared_data / "models/classification/mnist_conv_fc_float.tflite", video)
+    numbers = [int(line["input"].rpartition("#")[2]) for line in said.lines]
+    assert (said.code, numbers) == (1, [0, 1, 2, 4, 5, 6, 7, 8, 9])
+    assert f"{video}: 1 frame left out; the first: {video}#3: " in said.errors[0]
+    assert "cannot be decoded" in said.errors[0]
