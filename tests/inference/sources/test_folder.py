@@ -47,7 +47,7 @@ def test_files_that_are_no_pictures_cost_only_themselves(tmp_path: Path) -> None
     details = [item.detail for item in items if isinstance(item, Unusable)]
     assert "not a picture" in details[0]
     assert "0 bytes" in details[1]
-    assert "too many px" in details[2]
+    assert "d.png has 20000 x 20000 px" in details[2]
 
 
 def test_subfolders_dot_files_and_pipes_are_left_out(tmp_path: Path) -> None:
