@@ -129,6 +129,6 @@ def describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`: for nouns that take an s."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """`1 row`, `2 rows`; `several`: of a noun that does not just take an s."""
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"

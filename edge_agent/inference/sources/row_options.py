@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.config.row_sources import RowOptions
-from edge_agent.errors import SourceError
+from edge_agent.errors import SourceError, counted
 from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.transform.rows import bare_name, nearest, parse_number, parse_time_s
 
@@ -53,7 +53,9 @@ class RowReader:
             named = [(column, _look_up(raw.cells, self.paths.get(column, column))) for column in columns]
         else:
             if len(columns or raw.cells) != len(raw.cells):
-                problems.append(f"expected {len(columns)} values ({', '.join(columns)}), found {len(raw.cells)}")
+                problems.append(
+                    f"expected {counted(len(columns), 'value')} ({', '.join(columns)}), found {len(raw.cells)}"
+                )
             names = columns or tuple(map(str, range(len(raw.cells))))
             named = [] if problems else list(zip(names, raw.cells, strict=True))
         for column, cell in named:
