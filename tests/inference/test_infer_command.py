@@ -215,3 +215,30 @@ def test_a_damaged_video_is_read_to_its_end_and_the_exit_code_says_so(
     assert (said.code, numbers) == (1, [0, 1, 2, 4, 5, 6, 7, 8, 9])
     assert f"{video}: 1 frame left out; the first: {video}#3: " in said.errors[0]
     assert "cannot be decoded" in said.errors[0]
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("metadata", ["metadata", "no_metadata"])
+def test_labels_that_are_not_as_many_as_the_classes_of_an_ssd_are_told(
+    infer: Infer, shared_data: Path, tmp_path: Path, metadata: str
+) -> None:
+    model = shared_data / f"models/detection/coco_ssd_mobilenet_v1_{metadata}.tflite"  # its operator knows 90 classes
+    labels = tmp_path / "labels.txt"
+
+    def say(lines: int) -> Said:
+        labels.write_text("".join(f"label {number}\n" for number in range(lines)))
+        return infer(model, shared_data / "images/pets.jpg", "--labels", labels)
+
+    for lines, hint in ((91, "the first line stands for the background"), (200, "the label file this model was")):
+        said = say(lines)
+        assert (said.code, said.lines) == (1, [])
+        assert said.errors == [f"the model has 90 classes; there are {lines} labels"]
+        assert hint in said.hints[0]
+    said = say(1)
+    assert said.code == 0
+    assert [result["label"] for result in said.lines[0]["results"]] == [None, None]  # dogs, which are class 17
+    assert "1 label for 90 classes: objects of the others are told by number" in said.notes
+    assert not any("classes" in note for note in say(90).notes)
