@@ -39,6 +39,11 @@ class EngineReport:
     measured: ThreadFigures | None = None  # of threads = "auto"
     detection_classes: int | None = None  # `ModelFile.detection_classes`: its outputs do not tell
 
+    @property
+    def threads_chosen(self) -> str:
+        """What "auto" has come to, and why."""
+        return f"threads auto: {self.threads} chosen, {self.measured or 'for there is one usable core'}"
+
 
 class Engine(Protocol):
     """A loaded model. Not thread-safe: one thread invokes it."""

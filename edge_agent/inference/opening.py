@@ -98,6 +98,8 @@ def open_any(path: Path, options: Options = _NOTHING, running: Running = _ONE_TH
         raise
     notes = [note for note in found.notes if not _is_answered(note, options)]
     notes += _label_notes(model)
+    if running.threads == "auto":
+        notes.append(engine.report.threads_chosen)
     if engine.report.fell_back:
         notes.append(f"runs on the CPU: {engine.report.fell_back}")
     return model, notes

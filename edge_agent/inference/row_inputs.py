@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.errors import FrameError, InputError
+from edge_agent.errors import FrameError, InputError, counted
 from edge_agent.inference.frame import Sample, Unusable
 from edge_agent.inference.model import Model
 from edge_agent.inference.shots import LeftOut, Reading, Say, Shot
@@ -119,7 +119,8 @@ def _csv_rows(model: Model, path: Path, reading: Reading, left_out: LeftOut) -> 
             left_out.add(row.detail, _advice(row))
         elif len(row.values) != model.channels:
             raise InputError(
-                f"{path} gives {len(row.values)} columns; a window of this model takes {model.channels} channels",
+                f"{path} gives {counted(len(row.values), 'column')}; a window of this model takes "
+                f"{counted(model.channels, 'channel')}",
                 hint=_OTHER_COLUMNS,
             )
         else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_agent.clock import SystemClock
 from edge_agent.config.row_sources import CsvSource
-from edge_agent.errors import InputError, SourceError
+from edge_agent.errors import InputError, SourceError, counted
 from edge_agent.inference.frame import Sample, Unusable, Wanted
 from edge_agent.inference.sources.csv_rows import CsvRows
 from edge_agent.transform.tensor import Array, TensorSpec
@@ -53,7 +53,7 @@ def split_vectors(values: Array, tensors: Sequence[TensorSpec], name: str) -> li
     shape = "x".join(map(str, values.shape))
     labels = ", ".join(tensor.label for tensor in tensors)
     raise InputError(
-        f"{name} holds {values.size} values ({shape}); the model takes {needed} ({labels})",
+        f"{name} holds {counted(values.size, 'value')} ({shape}); the model takes {needed} ({labels})",
         hint="one vector a file, or one a row; of a CSV --columns names those to be read",
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.errors import ModelError, Reason
+from edge_agent.errors import ModelError, Reason, counted
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.tasks.values import MAX_VALUES, check_names, check_numbers, count_values, read_values
@@ -34,7 +34,7 @@ class RegressionDecoder:
         positions = tuple(range(len(outputs))) if spec.output_order is None else spec.output_order
         if any(position >= len(outputs) for position in positions):
             raise ModelError(
-                f"output_order is {list(positions)}; the model has {len(outputs)} outputs",
+                f"output_order is {list(positions)}; the model has {counted(len(outputs), 'output')}",
                 reason=Reason.INCOMPATIBLE,
                 hint="outputs count from 0",
             )

@@ -15,7 +15,7 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import FrameError
+from edge_agent.errors import FrameError, counted
 
 Samples = NDArray[np.float32]
 
@@ -169,7 +169,7 @@ def read_wav(path: Path) -> tuple[Samples, int]:
     """
     with WavReader(path) as reader:
         if reader.missing:
-            raise FrameError(f"{reader.name}: damaged: {reader.missing} samples are missing at its end")
+            raise FrameError(f"{reader.name}: damaged: {counted(reader.missing, 'sample')} missing at its end")
         if reader.length > _MAX_SAMPLES:
             raise FrameError(f"{reader.name} has {reader.length} samples; up to {_MAX_SAMPLES} are read at once")
         blocks = []

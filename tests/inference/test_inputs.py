@@ -404,7 +404,20 @@ def test_labels_of_the_model_are_not_told_where_others_are_given(shared_data: Pa
 
 
 @pytest.mark.shared_data
-def test_threads_may_be_measured(shared_data: Path) -> None:
-    model, _ = open_any(shared_data / "models/sensor/sine_float.tflite", running=Running("auto"))
-    with model:
-        assert model.engine.report.measured is not None
+def test_threads_may_be_measured_and_what_came_of_it_is_said(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cores, reason in (
+        (1, "for there is one usable core"),
+        (2, "measured at 30 invokes a second, median by threads"),
+    ):
+        monkeypatch.setattr("edge_agent.inference.tflite.usable_cores", lambda _, cores=cores: cores)
+        model, notes = open_any(shared_data / "models/sensor/sine_float.tflite", running=Running("auto"))
+        with model:
+            report = model.engine.report
+        assert (report.measured is None) is (cores == 1)
+        said = [note for note in notes if note.startswith("threads")]
+        assert len(said) == 1
+        assert said[0].startswith(f"threads auto: {report.threads} chosen, {reason}")
+    _, notes = open_any(shared_data / "models/sensor/sine_float.tflite")
+    assert not any(note.startswith("threads") for note in notes)
