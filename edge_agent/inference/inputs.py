@@ -162,7 +162,7 @@ def _sound(model: Model, path: Path, say: Say) -> Iterator[Shot]:
     from edge_agent.inference.sound import SoundFeed
     from edge_agent.transform.wav import read_wav
 
-    samples, rate_hz = read_wav(path)
+    samples, rate_hz = read_wav(path, say)
     feed = SoundFeed(model, say)
     windows = feed.push(Sound(str(path), 0.0, samples, rate_hz, ends=True))
     captured = time.perf_counter()

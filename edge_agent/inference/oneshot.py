@@ -58,6 +58,7 @@ def infer_all(
         ModelError: the model failed.
     """
     problems: list[EdgeError] = []
+    say = _once(say)
     for path in list_inputs(inputs):
         try:
             if isinstance(path, InputError):
@@ -67,6 +68,18 @@ def infer_all(
             problems.append(error)
     if problems:
         raise InputError("\n".join(map(str, problems)), hint=problems[0].hint)
+
+
+def _once(say: Say) -> Say:
+    """What is true of many files is said of the first."""
+    told: set[str] = set()
+
+    def tell(note: str) -> None:
+        if note not in told:
+            told.add(note)
+            say(note)
+
+    return tell
 
 
 def infer(model: Model, path: Path, reading: Reading = _AS_THEY_ARE, say: Say = lambda _: None) -> Iterator[OneShot]:

@@ -1,6 +1,7 @@
 """`edge-agent infer` as a person types it: columns and times, rows and frames that are of no use, and what is said."""
 
 import json
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,6 +216,29 @@ def test_a_damaged_video_is_read_to_its_end_and_the_exit_code_says_so(
     assert (said.code, numbers) == (1, [0, 1, 2, 4, 5, 6, 7, 8, 9])
     assert f"{video}: 1 frame left out; the first: {video}#3: " in said.errors[0]
     assert "cannot be decoded" in said.errors[0]
+
+
+# --- sound --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shared_data
+def test_what_is_done_to_sound_is_said_once(infer: Infer, shared_data: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        with wave.open(str(tmp_path / f"{number}.wav"), "wb") as file:
+            file.setnchannels(2)
+            file.setsampwidth(2)
+            file.setframerate(8_000)
+            file.writeframes(np.full(2 * 4_000, 1_000 * (number + 1), "<i2").tobytes())
+    said = infer(shared_data / "models/audio/kws_dscnn_float.tflite", tmp_path)  # takes 1 s
+    assert (said.code, len(said.lines)) == (0, 2)
+    about_sound = [note for note in said.notes if note.startswith("sound")]
+    assert about_sound == [
+        "sound of 2 channels is averaged to one",
+        "sound of 8000 Hz is resampled to the 16000 Hz that the model takes",
+        "sound shorter than the window of 1 s is followed by silence",
+    ]
+    mono = infer(shared_data / "models/audio/kws_dscnn_float.tflite", shared_data / "audio/yes_1000ms.wav")
+    assert not any(note.startswith("sound") for note in mono.notes)
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
