@@ -1,4 +1,9 @@
-"""Values with names and a unit: a temperature, an angle, a price. Value = model's value x scale + offset."""
+"""Values with names and a unit: a temperature, an angle, a price. Value = model's value x scale + offset.
+
+Source: a target that was standardized for training is given back so, scale being its deviation and offset its mean
+(scikit-learn, sklearn/preprocessing/_data.py, StandardScaler.inverse_transform). Quantized outputs are made real before
+(LiteRT 8-bit quantization specification).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
