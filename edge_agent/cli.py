@@ -18,7 +18,7 @@ from edge_agent.commands.infer import infer
 from edge_agent.config.agent import Config, read_config
 from edge_agent.config.pipeline import PipelineConfig, StageConfig
 from edge_agent.config.sources import paths_of
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, counted
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
 
@@ -65,7 +65,7 @@ def check_config(config_path: Path) -> None:
     """
     config = read_config(config_path)
     problems = [f"{what}: {path} {wrong}" for what, path in _files_of(config) if (wrong := _wrong_with(path))]
-    click.echo(f"{config_path}: device {config.device_id}, {_count(len(config.pipeline), 'pipeline')}")
+    click.echo(f"{config_path}: device {config.device_id}, {counted(len(config.pipeline), 'pipeline')}")
     for name, pipeline, stage in _stages_of(config):
         click.echo(f"  {name}: {pipeline.source.kind} → {stage.model} (channel {stage.channel})")
     if config.mqtt is None:
@@ -75,7 +75,7 @@ def check_config(config_path: Path) -> None:
             click.echo(f"  {name}: no `initial` either: nothing runs unless a release is installed already")
     if problems:
         raise ConfigError(
-            "\n  ".join([f"{_count(len(problems), 'path')} cannot be used:", *problems]), hint="see systemd/agent.toml"
+            "\n  ".join([f"{counted(len(problems), 'path')} cannot be used:", *problems]), hint="see systemd/agent.toml"
         )
 
 
@@ -159,10 +159,6 @@ def _sentence(stage: dict[str, Any]) -> str:
     if problem:
         words.append(f"problem: {problem['detail']}")
     return "; ".join(words)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The class is the policy: `RejectionError` (these bytes will never do), `FetchError` and `StorageError` (try
 again later), `LinkError` (keep trying to connect), `SourceError` (the input, not the model), `WorkerCrashedError`
 (start it again, but not for ever), `ConfigError` and `PluginError` (stop for the operator). Foreign exceptions are
-wrapped where the foreign library is imported.
+wrapped where the foreign library is imported. What their messages are worded with stands at the end.
 """
 
 import signal
@@ -127,3 +127,8 @@ def describe_exit(code: int) -> str:
         return f"signal {signal.Signals(-code).name}"
     except ValueError:
         return f"signal {-code}"
+
+
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """`1 row`, `2 rows`; `several`: of a noun that does not just take an s."""
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"

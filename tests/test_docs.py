@@ -1,9 +1,11 @@
 """What the documents claim: commands, reasons, topics, keys and figures are those of the code."""
 
+import ast
 import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -14,7 +16,7 @@ from edge_agent.errors import Reason
 from edge_agent.link.topics import Topics
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import Limits, Manifest, Runtime
-from edge_agent.release.outputs import OutputSpec
+from edge_agent.release.outputs import DetectionDecoder, OutputSpec, TaskName
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,6 +60,23 @@ def test_the_figures_in_the_readme_are_those_that_make_bench_printed() -> None:
     results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
     for name, figures in results.items():
         assert re.search(rf"\|[^|\n]*`{name}`[^|\n]*\| *{figures['ratio']} *\|", README), f"{name}: {figures['ratio']}"
+
+
+_TASK_MODULES: dict[TaskName, str] = {
+    "classification": "classification", "signal_classification": "classification", "audio_classification":
+    "classification", "detection": "nms", "pose": "poses", "segmentation": "segmentation", "regression": "regression",
+    "anomaly": "anomaly", "raw": "raw",
+}  # fmt: skip
+
+
+def test_every_task_and_every_head_says_whose_definition_it_follows() -> None:
+    folder = ROOT / "edge_agent" / "tasks"
+    assert set(get_args(TaskName)) - set(_TASK_MODULES) == {"plugin"}  # whose definition is its author's
+    heads = {f"heads/{path.stem}" for path in folder.glob("heads/*.py") if "Head:\n" in path.read_text("utf-8")}
+    assert {f"heads/{name}" for name in get_args(DetectionDecoder)} <= heads
+    for name in sorted({*_TASK_MODULES.values(), *heads}):
+        said = ast.get_docstring(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))) or ""
+        assert re.search(r"arXiv|[\w-]+/[\w./-]+\.(cc|h|py|pbtxt)|MLSDA", said), f"{name}.py cites no source"
 
 
 def test_links_between_documents_lead_somewhere() -> None:

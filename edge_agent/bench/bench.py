@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_agent.bench.figures import Bench, Condition, Run
+from edge_agent.bench.figures import Bench, Condition, Run, ratio_of
 from edge_agent.bench.measure import Limits, measure_alone, run_worker
 from edge_agent.bench.plan import SYNTHETIC, lay_out_release, name_columns, source_of
 from edge_agent.config.pipeline import Delegate, Threads
@@ -40,11 +40,8 @@ def run_bench(wanted: Wanted, progress: Callable[[str], None]) -> Bench:
         pictures.mkdir()
         manifest, notes = lay_out_release(wanted.model, release)
         source = source_of(wanted.inputs, manifest.input, pictures, name_columns(release, manifest.input))
-        meter = ResourceMeter(release)
-        runs = []
-        for threads in wanted.threads:
-            progress(f"threads {threads}: each step alone, then the worker ...")
-            runs.append(_run(release, source, threads, wanted, meter))
+        measurement = _Measurement(release, source, wanted, progress)
+        runs = [measurement.run(threads) for threads in wanted.threads]
     hardware = read_hardware()
     return Bench(
         model=wanted.model.name,
@@ -60,36 +57,48 @@ def run_bench(wanted: Wanted, progress: Callable[[str], None]) -> Bench:
     )
 
 
-def _run(release: Path, source: SourceConfig, threads: Threads, wanted: Wanted, meter: ResourceMeter) -> Run:
-    before = _condition(meter)
-    digest = hashlib.sha256((release / MODEL_FILE).read_bytes()).hexdigest()
-    if wanted.delegate is not None:  # it may end its process: a worker's, and not this one
-        trying = StageStart(path=str(release), digest=digest, delegate=wanted.delegate)
-        run_worker(source, trying, Limits(frames=1, seconds=wanted.limits.seconds))
-    alone, report = measure_alone(release, source, threads, wanted.delegate, wanted.limits)
-    stage = StageStart(path=str(release), digest=digest, threads=report.threads, delegate=wanted.delegate)
-    reached = run_worker(source, stage, wanted.limits)
-    return Run(
-        threads=report.threads,
-        library=report.library,
-        xnnpack_or_delegate=report.delegated,
-        partitions=report.partitions,
-        delegated_operators=report.delegated_operators,
-        operators=report.operators,
-        frames=reached.frames,
-        failed=reached.failed,
-        fps=round(reached.fps, 2),
-        alone=alone,
-        ratio=round(reached.fps / alone.limit_fps, 3),
-        steps=reached.steps,
-        before=before,
-        after=_condition(meter),
-        worker_pss_bytes=reached.pss_bytes,
-        worker_peak_bytes=reached.peak_bytes,
-        delegate=report.delegate,
-        fell_back=report.fell_back,
-        threads_measured_ms=report.measured.p50_ms if report.measured else None,
-    )
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    release: Path
+    source: SourceConfig
+    wanted: Wanted
+    progress: Callable[[str], None]
+
+    def run(self, threads: Threads) -> Run:
+        self.progress(f"threads {threads}: each step alone, then the worker ...")
+        release, source, wanted = self.release, self.source, self.wanted
+        meter = ResourceMeter(release)
+        before = _condition(meter)
+        digest = hashlib.sha256((release / MODEL_FILE).read_bytes()).hexdigest()
+        if wanted.delegate is not None:  # it may end its process: a worker's, and not this one
+            trying = StageStart(path=str(release), digest=digest, delegate=wanted.delegate)
+            run_worker(source, trying, Limits(frames=1, seconds=wanted.limits.seconds))
+        alone, report = measure_alone(release, source, threads, wanted.delegate, wanted.limits)
+        if threads == "auto":
+            self.progress(report.threads_chosen)
+        stage = StageStart(path=str(release), digest=digest, threads=report.threads, delegate=wanted.delegate)
+        reached = run_worker(source, stage, wanted.limits)
+        return Run(
+            threads=report.threads,
+            library=report.library,
+            xnnpack_or_delegate=report.delegated,
+            partitions=report.partitions,
+            delegated_operators=report.delegated_operators,
+            operators=report.operators,
+            frames=reached.frames,
+            failed=reached.failed,
+            fps=round(reached.fps, 2),
+            alone=alone,
+            ratio=ratio_of(reached.fps, reached.frames, alone),
+            steps=reached.steps,
+            before=before,
+            after=_condition(meter),
+            worker_pss_bytes=reached.pss_bytes,
+            worker_peak_bytes=reached.peak_bytes,
+            delegate=report.delegate,
+            fell_back=report.fell_back,
+            threads_measured_ms=report.measured.p50_ms if report.measured else None,
+        )
 
 
 def _condition(meter: ResourceMeter) -> Condition:

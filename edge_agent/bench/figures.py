@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edge_agent.errors import counted
 from edge_agent.inference.ipc import STEPS
+
+FRAMES_FOR_RATIO = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Run:
     failed: int
     fps: float  # end to end, with overlap
     alone: Alone
-    ratio: float  # fps, to the slowest step alone
+    ratio: float | None  # fps, to the slowest step alone; None: see `ratio_of`
     steps: Mapping[str, StepFigures]
     before: Condition
     after: Condition
@@ -70,6 +73,14 @@ class Run:
     delegate: str | None = None
     fell_back: str | None = None
     threads_measured_ms: Mapping[int, float] | None = None  # of "auto": median of an invoke by threads, paced
+
+
+def ratio_of(fps: float, frames: int, alone: Alone) -> float | None:
+    """End to end, of what its slowest step reaches alone; None of fewer frames than `FRAMES_FOR_RATIO`.
+
+    Of a few frames both sides are chance: what had been prepared while the first were not counted comes in one burst.
+    """
+    return round(fps / alone.limit_fps, 3) if frames >= FRAMES_FOR_RATIO else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +101,11 @@ class Bench:
 
 def format_table(bench: Bench) -> str:
     """What a person reads."""
-    board = f"{bench.board}, " if bench.board else ""
+    board = [bench.board] if bench.board else []
+    memory = f"{_mb(bench.memory_bytes)} of memory"
     lines = [
         f"{bench.model} ({bench.task}) on {bench.input}",
-        f"{board}{bench.machine}, {bench.cores} usable cores, {_mb(bench.memory_bytes)} of memory, {bench.os}",
+        ", ".join([*board, bench.machine, counted(bench.cores, "usable core"), memory, bench.os]),
     ]
     for run in bench.runs:
         lines += ["", *_run_lines(run)]
@@ -101,8 +113,7 @@ def format_table(bench: Bench) -> str:
 
 
 def _run_lines(run: Run) -> list[str]:
-    plural = "" if run.threads == 1 else "s"
-    lines = [f"{run.threads} interpreter thread{plural}, {run.library}, {_accelerated(run)}"]
+    lines = [f"{counted(run.threads, 'interpreter thread')}, {run.library}, {_accelerated(run)}"]
     if run.fell_back:
         lines.append(f"  fell back to the CPU: {run.fell_back}")
     if run.threads_measured_ms:
@@ -119,11 +130,17 @@ def _run_lines(run: Run) -> list[str]:
         f"invoke {run.alone.invoke_fps:.1f}"
     )
     lines += [
-        f"  {run.fps:.1f} frames/s end to end ({run.frames} frames{failed})",
-        f"  {run.ratio:.2f} of the limit: {alone} frames/s",
+        f"  {run.fps:.1f} frames/s end to end ({counted(run.frames, 'frame')}{failed})",
+        f"  {_ratio(run)}: {alone} frames/s",
         f"  worker memory {_mb(run.worker_pss_bytes)} PSS, {_mb(run.worker_peak_bytes)} resident at most",
     ]
     return lines + _condition_lines(run)
+
+
+def _ratio(run: Run) -> str:
+    if run.ratio is None:
+        return f"{counted(run.frames, 'frame')} are too few for a share of the limit ({FRAMES_FOR_RATIO} are needed)"
+    return f"{run.ratio:.2f} of the limit"
 
 
 def _condition_lines(run: Run) -> list[str]:
@@ -136,7 +153,9 @@ def _condition_lines(run: Run) -> list[str]:
 
 
 def _accelerated(run: Run) -> str:
-    where = f"{run.delegated_operators} of {run.operators} operators in {run.partitions} partitions"
+    where = (
+        f"{run.delegated_operators} of {counted(run.operators, 'operator')} in {counted(run.partitions, 'partition')}"
+    )
     if run.delegate:
         return f"delegate {run.delegate} and XNNPACK: {where}"
     return f"XNNPACK: {where}" if run.xnnpack_or_delegate else "no delegate took part, not even XNNPACK"

@@ -13,7 +13,7 @@ from edge_agent.bench.figures import Alone, StepFigures
 from edge_agent.clock import SystemClock
 from edge_agent.config.pipeline import Delegate, Threads
 from edge_agent.config.sources import SourceConfig
-from edge_agent.errors import FrameError, ModelError, SourceError, WorkerCrashedError, describe_exit
+from edge_agent.errors import FrameError, ModelError, SourceError, WorkerCrashedError, counted, describe_exit
 from edge_agent.inference.capture import Captured
 from edge_agent.inference.engine import EngineReport
 from edge_agent.inference.frame import Nothing, Taken, Unusable
@@ -128,12 +128,12 @@ def gather(
                     break
         else:
             _check(word)
-    counted = seen - _WARM_UP_FRAMES
-    if counted < 1:
-        raise SourceError(f"the input gives only {seen} frames", hint=f"give more than {_WARM_UP_FRAMES}")
+    measured = seen - _WARM_UP_FRAMES
+    if measured < 1:
+        raise SourceError(f"the input gives only {counted(seen, 'frame')}", hint=f"give more than {_WARM_UP_FRAMES}")
     pss_bytes, peak_bytes = memory()
     steps = {step: StepFigures.of(values) for step, values in latency_ms.items()}
-    return EndToEnd(counted, failed, counted / max(now_s - began_s, _SHORTEST_S), steps, pss_bytes, peak_bytes)
+    return EndToEnd(measured, failed, measured / max(now_s - began_s, _SHORTEST_S), steps, pss_bytes, peak_bytes)
 
 
 def read_peak_bytes(pid: int) -> int | None:

@@ -1,4 +1,4 @@
-"""`edge-agent infer`: options to `opening.Options` and `inputs.Reading`, results to stdout, talk to stderr."""
+"""`edge-agent infer`: options to `opening.Options` and `shots.Reading`, results to stdout, talk to stderr."""
 
 import json
 import sys
@@ -36,6 +36,15 @@ def _region(_: click.Context, __: click.Parameter, text: str | None) -> tuple[fl
     if len(sides) != 4:
         raise click.BadParameter(f"expected left,top,right,bottom as shares of the picture, found {text!r}")
     return sides
+
+
+def _names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise click.BadParameter(f"expected names with commas between, each once; found {text!r}")
+    return names
 
 
 def _pairs(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -93,6 +102,13 @@ _INPUT_OPTIONS = [
         "--mean", type=float, multiple=True, help="Of the normalization (value - mean) / std; once, or per channel."
     ),
     click.option("--std", type=float, multiple=True, help="See --mean."),
+    click.option(
+        "--columns",
+        callback=_names,
+        metavar="A,B,...",
+        help="Of a CSV or of JSON objects, in the model's order; default: those it names, else all.",
+    ),
+    click.option("--time-column", metavar="NAME", help="Of a CSV: no value; where it goes back a window begins anew."),
     click.option("--window", type=click.IntRange(1), help="Rows of a signal window, or samples of sound."),
     click.option("--stride", type=click.IntRange(1), help="Rows or samples from one window to the next."),
     click.option("--sample-rate", type=click.IntRange(1), metavar="HZ", help="Of the sound that the model takes."),
@@ -141,6 +157,8 @@ def infer(  # noqa: PLR0917
     rotate_deg: Any,
     roi: Any,
     save: Path | None,
+    columns: tuple[str, ...],
+    time_column: str | None,
     threads: Threads,
     delegate: str | None,
     delegate_options: dict[str, str],
@@ -151,10 +169,10 @@ def infer(  # noqa: PLR0917
     INPUT: pictures, videos, WAV files, CSV, .npy or .npz (arrays by the inputs' names), folders of any of these, or -
     for JSON lines on standard input. What a bare .tflite takes and gives is guessed; the guess is told.
     """
-    from edge_agent.inference.inputs import Reading
     from edge_agent.inference.oneshot import infer_all
     from edge_agent.inference.opening import Options, Running, open_any
     from edge_agent.inference.saving import Saver
+    from edge_agent.inference.shots import Reading
 
     if delegate_options and delegate is None:
         raise click.UsageError("--delegate-option is for a --delegate")
@@ -165,7 +183,8 @@ def infer(  # noqa: PLR0917
         for note in notes:
             _say(note)
         saver = Saver(save, opened) if save is not None else None
-        for shot in infer_all(opened, inputs, Reading(every, rotate_deg, roi), _say):
+        reading = Reading(every, rotate_deg, roi, columns, time_column)
+        for shot in infer_all(opened, inputs, reading, _say):
             click.echo(
                 json.dumps(shot.to_json(), ensure_ascii=False) if as_json or not sys.stdout.isatty() else str(shot)
             )

@@ -40,14 +40,26 @@ class ClassMapLayer:
     background: int | None = 0  # which is not painted
 
 
-def layer_of(model: Model, outputs: Sequence[Array], prepared: Prepared) -> ClassMapLayer | None:
-    """The class of every pixel, of a model that tells it."""
-    decoder = model.decoder
-    if not isinstance(decoder, SegmentationDecoder):
-        return None
-    where = prepared.placement.visible if prepared.placement is not None else None
-    background = model.manifest.output.background_class
-    return ClassMapLayer(decoder.class_map(outputs, prepared), where, 0 if background is None else background)
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What of a stage's model its predictions do not tell."""
+
+    layer: ClassMapLayer | None = None
+    skeleton: Skeleton | None = None  # pairs of keypoints; None: the usual one of so many
+
+
+_USUAL = Look()
+
+
+def look_of(model: Model, outputs: Sequence[Array], prepared: Prepared) -> Look:
+    """The class of every pixel, of a model that tells it, and the skeleton that its manifest states."""
+    decoder, spec = model.decoder, model.manifest.output
+    layer = None
+    if isinstance(decoder, SegmentationDecoder):
+        where = prepared.placement.visible if prepared.placement is not None else None
+        background = 0 if spec.background_class is None else spec.background_class
+        layer = ClassMapLayer(decoder.class_map(outputs, prepared), where, background)
+    return Look(layer, spec.skeleton or None)
 
 
 def draw(
@@ -56,17 +68,15 @@ def draw(
     *,
     scale: tuple[float, float] = (1.0, 1.0),
     title: str | None = None,
-    layer: ClassMapLayer | None = None,
-    skeleton: Skeleton | None = None,
+    look: Look = _USUAL,
 ) -> Image.Image:
     """A new RGB image with these predictions drawn in; `image` stays as it is.
 
-    `scale`: px of the image for one px that predictions are in. `title` stands above those without a box. `skeleton`:
-    pairs of keypoints; None: the usual one of so many.
+    `scale`: px of the image for one px that predictions are in. `title` stands above those without a box.
     """
     trees = [each.to_json() if isinstance(each, Prediction) else each for each in predictions]
-    canvas = _Canvas(image if layer is None else _painted(image, layer, scale), scale)
-    canvas.add(trees, title, skeleton)
+    canvas = _Canvas(image if look.layer is None else _painted(image, look.layer, scale), scale)
+    canvas.add(trees, title, look.skeleton)
     return canvas.finished()
 
 
@@ -76,22 +86,23 @@ def draw_answers(
     *,
     scale: tuple[float, float] = (1.0, 1.0),
     roi: Box | None = None,
-    layers: Mapping[str, ClassMapLayer] | None = None,
+    looks: Mapping[str, Look] | None = None,
 ) -> Image.Image:
     """`draw` of what each stage said, titled where there are several; `roi`, px of the picture, is outlined.
 
     What a stage says of crops is written at the objects that they are of.
     """
-    for name in answers:
-        if layers is not None and name in layers:
-            image = _painted(image, layers[name], scale)
+    shown = {name: (looks or {}).get(name, _USUAL) for name in answers}
+    for look in shown.values():
+        if look.layer is not None:
+            image = _painted(image, look.layer, scale)
     canvas = _Canvas(image, scale)
     if roi is not None:
         canvas.outline(roi)
     inner = {name for answer in answers.values() for each in answer.results for name in _stages(each)}
     for name, answer in answers.items():
         if name not in inner:
-            canvas.add(answer.results, name if len(answers) > 1 else None, None)
+            canvas.add(answer.results, name if len(answers) > 1 else None, shown[name].skeleton)
     return canvas.finished()
 
 

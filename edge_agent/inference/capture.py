@@ -76,12 +76,19 @@ def capture(
                     since_s = clock.now_s() - item.captured_s  # a camera is waited for: that is nobody's latency
                     receiver.received(Captured(item, 1000 * min(took_s, max(0.0, since_s))))
         except SourceError as error:
-            receiver.trouble(error)
             if taken and not repeats(config):  # a file that is damaged further on: do not play its beginning for ever
+                receiver.trouble(error)
                 receiver.ended()
                 return
+            receiver.trouble(_with_promise(error))
             clock.wait(stopped, retry_s)
             retry_s = min(retry_s * 2, _LONGEST_RETRY_S)
+
+
+def _with_promise(error: SourceError) -> SourceError:
+    """Said here and not by the sources: `bench` and `infer` do not try again."""
+    promise = "it is tried again by itself"
+    return SourceError(str(error), hint=f"{error.hint} ({promise})" if error.hint else promise)
 
 
 def _may_go_on(wanted: Event, stopped: Event) -> bool:

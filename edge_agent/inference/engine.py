@@ -37,6 +37,12 @@ class EngineReport:
     delegate: str | None = None  # the external one in use
     fell_back: str | None = None  # why the external delegate that was asked for is not in use
     measured: ThreadFigures | None = None  # of threads = "auto"
+    detection_classes: int | None = None  # `ModelFile.detection_classes`: its outputs do not tell
+
+    @property
+    def threads_chosen(self) -> str:
+        """What "auto" has come to, and why."""
+        return f"threads auto: {self.threads} chosen, {self.measured or 'for there is one usable core'}"
 
 
 class Engine(Protocol):

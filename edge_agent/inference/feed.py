@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edge_agent.errors import FrameError, ModelError, Reason
+from edge_agent.errors import FrameError, ModelError, Reason, counted
 from edge_agent.inference.engine import Engine
 from edge_agent.release.inputs import InputSpec, TensorInput
 from edge_agent.release.manifest import Manifest
@@ -78,7 +78,7 @@ class Feed:
             FrameError: another number of inputs or of values, values that are not finite, or no numbers.
         """
         if len(values) != len(self.inputs):
-            raise FrameError(f"this model takes {len(self.inputs)} inputs; found {len(values)}")
+            raise FrameError(f"this model takes {counted(len(self.inputs), 'input')}; found {len(values)}")
         return tuple(_stored(value, tensor) for value, tensor in zip(values, self.inputs, strict=True))
 
     def row(self, values: Sequence[float]) -> tuple[Array, ...]:
@@ -90,7 +90,7 @@ class Feed:
         sizes = [math.prod(tensor.shape) for tensor in self.inputs]
         if len(values) != sum(sizes):
             hint = "choose the columns with `channels`"
-            raise FrameError(f"this model takes {sum(sizes)} values a row; found {len(values)}", hint=hint)
+            raise FrameError(f"this model takes {counted(sum(sizes), 'value')} a row; found {len(values)}", hint=hint)
         return self.plain(np.split(np.asarray(values, np.float64), np.cumsum(sizes)[:-1]))
 
     def complete(self, prepared: Sequence[Array]) -> list[Array]:
@@ -124,7 +124,7 @@ def _stored(value: ArrayLike, tensor: TensorSpec) -> Array:
     if real.dtype.kind not in "uifb" or tensor.dtype.kind not in "uifb":
         raise FrameError(f"input {tensor.label} cannot take values of {real.dtype}")
     if real.size != math.prod(tensor.shape):
-        raise FrameError(f"input {tensor.label} needs {math.prod(tensor.shape)} values; found {real.size}")
+        raise FrameError(f"input {tensor.label} needs {counted(math.prod(tensor.shape), 'value')}; found {real.size}")
     if real.dtype == tensor.dtype:
         return real.reshape(tensor.shape)
     if not np.isfinite(real).all():

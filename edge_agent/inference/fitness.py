@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from edge_agent.config.row_sources import CsvSource
 from edge_agent.config.sources import SourceConfig, columns_of, given_by, pace_hz
-from edge_agent.errors import ModelError, Reason, SourceError
+from edge_agent.errors import ModelError, Reason, SourceError, counted
 from edge_agent.inference.model import Model
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput
 from edge_agent.transform.rows import parse_rows
@@ -67,7 +67,7 @@ def _misfit(model: Model, source: SourceConfig) -> SourceError | None:
     title = f"release {model.manifest.name} {model.manifest.version} takes {model.channels}"
     if columns and len(columns) != model.channels:
         return SourceError(
-            f"the source gives {len(columns)} columns ({', '.join(columns)}); {title}",
+            f"the source gives {counted(len(columns), 'column')} ({', '.join(columns)}); {title}",
             hint="leave `columns` of the source out to have the model's own",
         )
     if not isinstance(source, CsvSource):
@@ -82,5 +82,7 @@ def _misfit(model: Model, source: SourceConfig) -> SourceError | None:
             return error
         found = len(first.values) if first is not None and first.values is not None else model.channels
         if not (columns or spec.channels) and found != model.channels:
-            return SourceError(f"{source.path.name} has {found} columns; {title}", hint="name them with `columns`")
+            return SourceError(
+                f"{source.path.name} has {counted(found, 'column')}; {title}", hint="name them with `columns`"
+            )
     return None

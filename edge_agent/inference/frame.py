@@ -58,6 +58,7 @@ class Unusable:
 
     name: str
     detail: str
+    is_time: bool = False  # where a value should be stands a date and time: the time column is read as values
 
 
 @dataclass(frozen=True, slots=True)

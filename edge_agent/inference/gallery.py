@@ -14,13 +14,13 @@ from PIL import Image
 
 from edge_agent.disk import open_disk
 from edge_agent.errors import FrameError, StorageError
-from edge_agent.inference.annotate import ClassMapLayer, draw_answers
+from edge_agent.inference.annotate import Look, draw_answers
 from edge_agent.inference.frame import Frame
 from edge_agent.inference.ipc import Result, SnapshotWritten
 from edge_agent.transform.picture import EncodedPicture, Picture, YuvPicture
 from edge_agent.transform.render import render
 
-Layers = Callable[[], Mapping[str, ClassMapLayer]]  # asked when a picture is drawn
+Looks = Callable[[], Mapping[str, Look]]  # by stage; asked when a picture is drawn
 _MOST_PICTURES = 16  # the order for a snapshot follows its result by a few frames
 _MOST_BYTES = 24_000_000  # seven of 1080p as YUV; but for the newest one, which is always kept
 _SNAPSHOT_WIDTH_PX = 1920
@@ -33,7 +33,7 @@ class Kept:
 
     frame: Frame
     result: Result
-    layers: Layers  # of the stages that tell the class of each pixel
+    looks: Looks
 
     def drawn(self, width_px: int) -> Image.Image:
         """As RGB, at most so wide, with what was found drawn in.
@@ -43,7 +43,7 @@ class Kept:
         """
         rendered = render(self.frame.picture, self.frame.view, width_px)
         return draw_answers(
-            rendered.image, self.result.answers, scale=rendered.scale, roi=self.frame.view.roi, layers=self.layers()
+            rendered.image, self.result.answers, scale=rendered.scale, roi=self.frame.view.roi, looks=self.looks()
         )
 
 
@@ -57,7 +57,7 @@ class Gallery:
         self._kept: OrderedDict[int, tuple[Kept, int]] = OrderedDict()  # by seq: and its bytes
         self._bytes = 0
 
-    def keep(self, frame: Frame, result: Result, layers: Layers = dict) -> None:
+    def keep(self, frame: Frame, result: Result, looks: Looks = dict) -> None:
         """Keep one more; the oldest go. Costs microseconds: it is called with every frame."""
         picture = frame.picture
         if isinstance(picture, EncodedPicture):  # without what was decoded of it
@@ -65,7 +65,7 @@ class Gallery:
             frame = Frame(frame.name, frame.captured_s, picture, frame.view)
         size = _bytes_of(picture)
         with self._changed:
-            self._kept[result.seq] = (Kept(frame, result, layers), size)
+            self._kept[result.seq] = (Kept(frame, result, looks), size)
             self._bytes += size
             while len(self._kept) > 1 and (len(self._kept) > self._most_pictures or self._bytes > self._most_bytes):
                 _, (_, gone) = self._kept.popitem(last=False)

@@ -7,8 +7,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar, get_args
 
+from edge_agent.errors import counted
 from edge_agent.inference.ends import End
 from edge_agent.inference.model_file import ModelFile
+from edge_agent.inference.operators import DETECTION_POSTPROCESS
 from edge_agent.inference.said import InputKind, Said
 from edge_agent.release.outputs import DetectionDecoder, OutputSpec, PoseDecoder, TaskName
 from edge_agent.tasks.detection import guess_decoder
@@ -17,7 +19,6 @@ from edge_agent.tasks.pose import guess_pose_decoder
 
 Name = TypeVar("Name", bound=str)
 
-_DETECTION_OPERATOR = "TFLite_Detection_PostProcess"
 _GIVING_SCORES = ("SOFTMAX", "LOGISTIC")
 _DETECTION_THRESHOLD = 0.5
 _SMALLEST_MAP = 8  # of the input's side: a map of classes is at least 1/8 as large
@@ -103,7 +104,7 @@ class _Guesser:
             return _one_of(get_args(PoseDecoder), guess_pose_decoder(outputs, inputs))
         if task != "detection":
             return None
-        if any(end.operator == _DETECTION_OPERATOR for end in self.outputs) or self._detector_order() is not None:
+        if any(end.operator == DETECTION_POSTPROCESS for end in self.outputs) or self._detector_order() is not None:
             return "ssd_postprocess"
         return _one_of(get_args(DetectionDecoder), guess_decoder(outputs, inputs))
 
@@ -154,15 +155,18 @@ class _Guesser:
         if not labels or task in ("raw", "pose", "anomaly"):
             return ()
         classes = self._classes(task, output)
-        if classes is not None and len(labels) != classes:
-            notes.append(f"the {len(labels)} labels in the model are not used: it has {classes} classes")
+        if classes is not None and (len(labels) > classes if task == "detection" else len(labels) != classes):
+            classes_there = counted(classes, "class", "classes")
+            notes.append(f"labels in the model are not used: {len(labels)} for {classes_there}")
             return ()
-        notes.append(f"{len(labels)} labels from the model's metadata")
+        notes.append(f"{counted(len(labels), 'label')} from the model's metadata")
         return labels
 
     def _classes(self, task: TaskName, output: OutputSpec) -> int | None:
-        """How many labels there must be; None: any number."""
-        if task == "detection" or not self.outputs:
+        """How many labels there must be, of a detector at most; None: any number."""
+        if task == "detection":
+            return self.described.detection_classes
+        if not self.outputs:
             return None
         if task == "regression":
             return sum(math.prod(end.tensor.shape) for end in self.outputs)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from edge_agent.errors import ModelError, Reason
+from edge_agent.errors import ModelError, Reason, counted
 from edge_agent.inference.engine import EngineReport
 from edge_agent.transform.tensor import Array, Quantization, TensorSpec
 
@@ -139,7 +139,7 @@ class TfliteEngine:
         """How many inputs are stacked. A signature's runner would take any shape, so it is checked here for both."""
         if len(inputs) != len(self.inputs):
             raise ModelError(
-                f"the model takes {len(self.inputs)} inputs; found {len(inputs)}", reason=Reason.LOAD_FAILED
+                f"the model takes {counted(len(self.inputs), 'input')}; found {len(inputs)}", reason=Reason.LOAD_FAILED
             )
         batch = inputs[0].shape[0] if self.dynamic_batch and inputs[0].ndim and len(inputs[0]) else self._own_batch
         for array, tensor in zip(inputs, self.inputs, strict=True):

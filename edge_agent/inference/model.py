@@ -22,7 +22,7 @@ from edge_agent.inference.tflite import open_engine
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, parse_manifest
 from edge_agent.tasks.decoder import Decoder, build_decoder
-from edge_agent.tasks.labels import parse_labels
+from edge_agent.tasks.labels import check_detection_labels, parse_labels
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.image import ImageTransform
 from edge_agent.transform.picture import WHOLE, Picture, View
@@ -54,6 +54,8 @@ class Model:
         self._image = ImageTransform(spec, self._feed.target(spec)) if isinstance(spec, ImageInput) else None
         self._signal = SignalTransform(spec, self._feed.target(spec)) if isinstance(spec, SignalInput) else None
         self._audio = _new_audio(spec, self._feed.target(spec)) if isinstance(spec, AudioInput) else None
+        if manifest.task == "detection":
+            check_detection_labels(labels, engine.report.detection_classes)
         self._decoder = build_decoder(manifest.task, manifest.output, self.outputs, labels, self.inputs)
 
     @property

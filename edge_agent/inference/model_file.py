@@ -16,6 +16,7 @@ from typing import TypeVar
 from edge_agent.errors import ModelError, Reason
 from edge_agent.inference.file_kind import IDENTIFIER, check_is_tflite
 from edge_agent.inference.flatbuffer import Buffer, DamagedError, Table, root_table
+from edge_agent.inference.flexbuffer import read_integer
 from edge_agent.inference.metadata import (
     ENTRY_NAME,
     Metadata,
@@ -23,7 +24,14 @@ from edge_agent.inference.metadata import (
     parse_metadata,
     read_associated_files,
 )
-from edge_agent.inference.operators import CUSTOM, EDGE_TPU_OPERATOR, FLEX_PREFIX, KNOWN_CUSTOM, operator_name
+from edge_agent.inference.operators import (
+    CUSTOM,
+    DETECTION_POSTPROCESS,
+    EDGE_TPU_OPERATOR,
+    FLEX_PREFIX,
+    KNOWN_CUSTOM,
+    operator_name,
+)
 from edge_agent.inference.ultralytics import ExportNotes, parse_export_notes
 from edge_agent.tasks.labels import parse_labels
 
@@ -91,6 +99,7 @@ class ModelFile:
     signatures: tuple[Signature, ...]
     metadata: Metadata | None
     associated_files: dict[str, bytes]
+    detection_classes: int | None = None  # of the operator that ends an SSD, without the background; None: it has none
 
     @property
     def unsupported_operators(self) -> tuple[str, ...]:
@@ -191,6 +200,7 @@ def _read(path: Path, buffer: Buffer) -> ModelFile:
         signatures=tuple(_signature(table, subgraphs) for table in root.tables(7)),
         metadata=_metadata(root),
         associated_files=read_associated_files(path),
+        detection_classes=next(filter(None, map(_detection_classes, first.operators)), None),
     )
 
 
@@ -221,6 +231,16 @@ class _Subgraph:
                 break
             tensor = inputs[0]
         return name
+
+
+def _detection_classes(operator: tuple[tuple[str, bool], Table]) -> int | None:
+    """Its option num_classes (tensorflow/lite/kernels/detection_postprocess.cc, Init)."""
+    (name, _), table = operator
+    options = table.octets(5) if name == DETECTION_POSTPROCESS else None
+    try:
+        return read_integer(options, "num_classes") if options else None
+    except DamagedError:
+        return None  # the interpreter will say so
 
 
 def _operator_code(table: Table) -> tuple[str, bool]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import EdgeError, FrameError, InputError, SourceError
-from edge_agent.inference.inputs import Reading, Say, Shot, list_inputs, read_shots
+from edge_agent.inference.inputs import list_inputs, read_shots
 from edge_agent.inference.model import Model
+from edge_agent.inference.shots import Reading, Say, Shot
 from edge_agent.release.outputs import TaskName
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.tensor import Array
@@ -57,6 +58,7 @@ def infer_all(
         ModelError: the model failed.
     """
     problems: list[EdgeError] = []
+    say = _once(say)
     for path in list_inputs(inputs):
         try:
             if isinstance(path, InputError):
@@ -68,10 +70,22 @@ def infer_all(
         raise InputError("\n".join(map(str, problems)), hint=problems[0].hint)
 
 
+def _once(say: Say) -> Say:
+    """What is true of many files is said of the first."""
+    told: set[str] = set()
+
+    def tell(note: str) -> None:
+        if note not in told:
+            told.add(note)
+            say(note)
+
+    return tell
+
+
 def infer(model: Model, path: Path, reading: Reading = _AS_THEY_ARE, say: Say = lambda _: None) -> Iterator[OneShot]:
     """The results of one file: one of a picture, one for each frame, window or vector of other files.
 
-    A model that remembers begins anew.
+    A model that remembers begins anew, also behind a gap.
 
     Raises:
         InputError, FrameError, SourceError: the file is not what the model takes.
@@ -84,6 +98,8 @@ def infer(model: Model, path: Path, reading: Reading = _AS_THEY_ARE, say: Say = 
         shot = next(shots, None)
         if shot is None:
             return
+        if shot.began_anew:
+            model.reset_state()
         ready = time.perf_counter()
         outputs = model.invoke(shot.prepared)
         answered = time.perf_counter()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_agent.config.pipeline import Delegate, Threads
-from edge_agent.errors import EdgeError, InputError
+from edge_agent.errors import EdgeError, InputError, counted
 from edge_agent.inference.engine import Engine
 from edge_agent.inference.guess import Guess, guess
 from edge_agent.inference.model import Model, assemble, release_labels
@@ -21,6 +21,7 @@ from edge_agent.release.archive import read_artifact
 from edge_agent.release.inputs import Fit, InputSpec, Resample, TensorInput
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest
 from edge_agent.release.outputs import DetectionDecoder, PoseDecoder, TaskName
+from edge_agent.tasks.detection import DetectionDecoder as Detector
 from edge_agent.tasks.labels import parse_labels
 
 # Option → where it stands in the manifest.
@@ -96,6 +97,9 @@ def open_any(path: Path, options: Options = _NOTHING, running: Running = _ONE_TH
         engine.close()
         raise
     notes = [note for note in found.notes if not _is_answered(note, options)]
+    notes += _label_notes(model)
+    if running.threads == "auto":
+        notes.append(engine.report.threads_chosen)
     if engine.report.fell_back:
         notes.append(f"runs on the CPU: {engine.report.fell_back}")
     return model, notes
@@ -174,8 +178,21 @@ def _changed(spec: InputSpec, given: Mapping[str, Any]) -> InputSpec:
     return spec if isinstance(spec, TensorInput) else replace(spec, **given)
 
 
+def _label_notes(model: Model) -> list[str]:
+    """Of a detector whose labels are fewer than its classes: of other tasks that is an error."""
+    decoder = model.decoder
+    if not isinstance(decoder, Detector) or not model.labels:
+        return []
+    classes = decoder.head.classes or model.engine.report.detection_classes or 0
+    if len(model.labels) >= classes - (decoder.head.background >= 0):
+        return []
+    return [f"{counted(len(model.labels), 'label')} for {classes} classes: objects of the others are told by number"]
+
+
 def _is_answered(note: str, options: Options) -> bool:
-    if options.labels is not None and note.endswith("labels from the model's metadata"):
+    if options.labels is not None and note.endswith(
+        ("label from the model's metadata", "labels from the model's metadata")
+    ):
         return True
     return any(note.startswith(start) and getattr(options, name) is not None for start, name in _ANSWERED.items())
 

@@ -4,11 +4,12 @@ Source: enum BuiltinOperator in tensorflow/compiler/mlir/lite/schema/schema.fbs 
 re-used, so a newer schema only adds to the end. Taken in here because importing the generated schema costs 39 MB.
 """
 
+DETECTION_POSTPROCESS = "TFLite_Detection_PostProcess"
 CUSTOM = 32  # the operator's name stands in the model
 EDGE_TPU_OPERATOR = "edgetpu-custom-op"
 FLEX_PREFIX = "Flex"  # TensorFlow's own operators, which need TensorFlow inside the interpreter
 # Custom operators every interpreter of ours has (tensorflow/lite/kernels/register.cc).
-KNOWN_CUSTOM = ("TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "NumericVerify")
+KNOWN_CUSTOM = (DETECTION_POSTPROCESS, "Mfcc", "AudioSpectrogram", "NumericVerify")
 
 _NAMES = """
     ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR

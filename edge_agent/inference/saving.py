@@ -6,7 +6,7 @@ Drawing is left to `annotate`, making a picture that people can look at to `tran
 from pathlib import Path
 
 from edge_agent.errors import InputError
-from edge_agent.inference.annotate import draw, layer_of
+from edge_agent.inference.annotate import draw, look_of
 from edge_agent.inference.model import Model
 from edge_agent.inference.oneshot import OneShot
 from edge_agent.release.inputs import ImageInput
@@ -47,9 +47,8 @@ class Saver:
         if picture is None:
             return None
         rendered = render(picture, found.shot.view, _WIDEST_PX)
-        skeleton = self._model.manifest.output.skeleton or None
-        layer = layer_of(self._model, found.outputs, found.shot.prepared)
-        drawn = draw(rendered.image, found.results, scale=rendered.scale, layer=layer, skeleton=skeleton)
+        look = look_of(self._model, found.outputs, found.shot.prepared)
+        drawn = draw(rendered.image, found.results, scale=rendered.scale, look=look)
         path = self._free_path(found.input)
         try:
             drawn.save(path, "JPEG", quality=_QUALITY)

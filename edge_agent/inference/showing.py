@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from edge_agent.clock import Clock
-from edge_agent.inference.annotate import ClassMapLayer, layer_of
+from edge_agent.inference.annotate import Look, look_of
 from edge_agent.inference.frame import Frame
 from edge_agent.inference.gallery import Gallery
 from edge_agent.inference.ipc import Result, Snapshot, Start
@@ -48,7 +48,7 @@ class Showing:
         Which class every pixel is of is found out at once for snapshots, since what the model gave may be many
         megabytes a frame; for the preview, which needs the newest only, when somebody looks.
         """
-        find = partial(_layers, {stage: turn for stage, turn in turns.items() if turn.outputs and not turn.parents})
+        find = partial(_looks, {stage: turn for stage, turn in turns.items() if turn.outputs and not turn.parents})
         if self._keeps_pictures:
             found = find()
             self._gallery.keep(frame, result, lambda: found)
@@ -59,6 +59,5 @@ class Showing:
         self._say(self._gallery.snapshot(order.seq, Path(order.path)))
 
 
-def _layers(turns: Mapping[str, Turn]) -> dict[str, ClassMapLayer]:
-    found = {stage: layer_of(turn.served.model, turn.outputs[0], turn.inputs[0]) for stage, turn in turns.items()}
-    return {stage: layer for stage, layer in found.items() if layer is not None}
+def _looks(turns: Mapping[str, Turn]) -> dict[str, Look]:
+    return {stage: look_of(turn.served.model, turn.outputs[0], turn.inputs[0]) for stage, turn in turns.items()}

@@ -30,7 +30,7 @@ class SoundWindow:
 class SoundFeed:
     """Takes sound as it comes and gives windows as the model takes them. One thread uses it.
 
-    `say` is told once for each sample rate that is not the model's.
+    `say` is told once of each sample rate that is not the model's, and of sound shorter than a window.
 
     Raises:
         FrameError: the model takes no sound.
@@ -40,7 +40,8 @@ class SoundFeed:
         self._windower = model.sound_windower()
         self._spec = self._windower.spec
         self._say = say
-        self._told: set[int] = set()  # rates
+        self._told: set[str] = set()
+        self._window_s = self._spec.window / self._spec.sample_rate_hz
         self._resampler = Resampler(self._spec.sample_rate_hz, self._spec.sample_rate_hz)
         self._rate_hz = self._spec.sample_rate_hz  # of what comes
         self._heard = 0  # samples that have come since the last gap
@@ -60,7 +61,10 @@ class SoundFeed:
         windows = self._windower.push(self._resampler.push(sound.samples))
         if sound.ends:
             windows += self._windower.push(self._resampler.finish())
-            windows += self._windower.finish()
+            filled_up = self._windower.finish()
+            if filled_up:
+                self._tell(f"sound shorter than the window of {self._window_s:.3g} s is followed by silence")
+            windows += filled_up
         found = [self._window(samples, sound, before) for samples in windows]
         if sound.ends:
             self._begin(sound.sample_rate_hz)
@@ -75,14 +79,18 @@ class SoundFeed:
         end_s = min((begin + self._spec.window) / self._spec.sample_rate_hz, self._heard / self._rate_hz)
         return SoundWindow(self._names[0][1], sound.captured_s + end_s - before / self._rate_hz, samples)
 
+    def _tell(self, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            self._say(note)
+
     def _begin(self, rate_hz: int) -> None:
         wanted_hz = self._spec.sample_rate_hz
         if rate_hz != self._rate_hz:
             self._resampler = _new_resampler(rate_hz, wanted_hz)
             self._rate_hz = rate_hz
-        if rate_hz != wanted_hz and rate_hz not in self._told:
-            self._told.add(rate_hz)
-            self._say(f"sound of {rate_hz} Hz is resampled to the {wanted_hz} Hz that the model takes")
+        if rate_hz != wanted_hz:
+            self._tell(f"sound of {rate_hz} Hz is resampled to the {wanted_hz} Hz that the model takes")
         self._resampler.clear()
         self._windower.clear()
         self._heard = self._windows = 0

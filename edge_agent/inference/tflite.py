@@ -196,6 +196,7 @@ def _load(library: Library, plan: _Plan, threads: int) -> TfliteEngine:
             operators=operators,
             delegate=plan.delegate.library if plan.delegate else None,
             fell_back=plan.fell_back,
+            detection_classes=plan.model.detection_classes,
         )
         engine = TfliteEngine(interpreter, graph, report)  # reads names, which may not be UTF-8
     except (*MODEL_ERRORS, ModelError) as error:

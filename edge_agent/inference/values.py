@@ -8,13 +8,16 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edge_agent.errors import InputError
-from edge_agent.transform.rows import parse_rows
+from edge_agent.clock import SystemClock
+from edge_agent.config.row_sources import CsvSource
+from edge_agent.errors import InputError, SourceError, counted
+from edge_agent.inference.frame import Sample, Unusable, Wanted
+from edge_agent.inference.sources.csv_rows import CsvRows
 from edge_agent.transform.tensor import Array, TensorSpec
 
 ARRAY_SUFFIXES = (".npy", ".npz")
@@ -26,15 +29,14 @@ _BROKEN = (
 
 
 def read_vectors(path: Path, tensors: Sequence[TensorSpec]) -> list[list[Array]]:
-    """What a file holds for the inputs of a model: one vector, or several one below the other.
+    """What a file of arrays holds for the inputs of a model: one vector, or several one below the other.
 
     Raises:
         InputError: it cannot be read, or holds another number of values.
     """
     if path.suffix == ".npz":
         return _named_vectors(path, tensors)
-    values = read_npy(path) if path.suffix == ".npy" else read_table(path)
-    return split_vectors(values, tensors, str(path))
+    return split_vectors(read_npy(path), tensors, str(path))
 
 
 def split_vectors(values: Array, tensors: Sequence[TensorSpec], name: str) -> list[list[Array]]:
@@ -51,8 +53,8 @@ def split_vectors(values: Array, tensors: Sequence[TensorSpec], name: str) -> li
     shape = "x".join(map(str, values.shape))
     labels = ", ".join(tensor.label for tensor in tensors)
     raise InputError(
-        f"{name} holds {values.size} values ({shape}); the model takes {needed} ({labels})",
-        hint="one vector a file, or one a row",
+        f"{name} holds {counted(values.size, 'value')} ({shape}); the model takes {needed} ({labels})",
+        hint="one vector a file, or one a row; of a CSV --columns names those to be read",
     )
 
 
@@ -69,37 +71,23 @@ def read_npy(path: Path) -> Array:
     return values
 
 
-def read_rows(
-    path: Path, columns: tuple[str, ...] = (), skip: Callable[[str], None] | None = None
-) -> Iterator[tuple[float, ...]]:
-    """The rows of a CSV file. `skip` is told of each line that is no row of numbers; without it, the first is an error.
+def read_rows(path: Path, columns: tuple[str, ...] = (), time_column: str | None = None) -> Iterator[Sample | Unusable]:
+    """The rows of a CSV file as the agent's source gives them; no `columns`: all but the time column.
 
     Raises:
-        InputError, SourceError: it cannot be read, or a line is no row of numbers.
+        InputError, SourceError: it cannot be read, or has not these columns.
     """
     try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for row in parse_rows(lines, columns, name=str(path)):
-                if row.values is not None:
-                    yield row.values
-                    continue
-                problem = f"{path} line {row.line}: {row.problem}"
-                if skip is None:
-                    raise InputError(problem, hint="mend or remove the line")
-                skip(problem)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}", hint="check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text", hint="this model takes CSV files of numbers") from error
-
-
-def read_table(path: Path) -> Array:
-    """All rows of a CSV file.
-
-    Raises:
-        InputError, SourceError: as `read_rows`.
-    """
-    return np.array(list(read_rows(path)), np.float64)
+        with CsvRows(CsvSource("csv", path, time_column=time_column), SystemClock()) as rows:
+            while (row := rows.take(Wanted(columns))) is not None:
+                yield row
+    except SourceError as error:
+        match error.__cause__:  # the agent's advice is about its service
+            case OSError():
+                raise InputError(str(error), hint="check the path") from error
+            case UnicodeDecodeError():
+                raise InputError(f"{path} is not text", hint="this model takes CSV files of numbers") from error
+        raise
 
 
 def parse_line(line: str, name: str, columns: Sequence[str]) -> Array | dict[str, Array]:

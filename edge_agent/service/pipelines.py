@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.clock import Clock
 from edge_agent.config.pipeline import PipelineConfig
-from edge_agent.errors import Reason
+from edge_agent.errors import Reason, counted
 from edge_agent.histogram import Histogram
 from edge_agent.inference.ipc import (
     Figures,
@@ -215,7 +215,7 @@ def _event_of(heard: Heard) -> Event | None:
         case SourceTrouble():
             more = {"kind": "source_trouble", "detail": word.detail, "hint": word.hint}
         case SourceEnded():
-            more = {"kind": "source_ended", "detail": f"{word.frames} frames"}
+            more = {"kind": "source_ended", "detail": counted(word.frames, "frame")}
         case FrameFailed():
             more = {"kind": "frame_failed", "stage": word.stage or None, "digest": word.digest, "detail": word.detail}
         case LoadFailed():

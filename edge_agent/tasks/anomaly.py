@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError, Reason
 from edge_agent.release.outputs import OutputSpec
+from edge_agent.tasks.labels import there_are
 from edge_agent.tasks.one_output import one_output
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.prepared import Prepared
@@ -49,7 +50,7 @@ class AnomalyDecoder:
         """
         if labels and len(labels) != len(_LABELS):
             raise ModelError(
-                f"task anomaly has two classes; there are {len(labels)} labels",
+                f"task anomaly has two classes; {there_are(labels)}",
                 reason=Reason.LABELS_MISMATCH,
                 hint="give the label of the normal and that of an anomaly, in this order, or none",
             )

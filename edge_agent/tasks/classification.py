@@ -1,6 +1,12 @@
 """Classes with scores, the best first; of pictures, of windows of a signal and of sound alike.
 
 With activation `sigmoid` the classes exclude nothing: several may be told at once, each judged by `score_threshold`.
+
+Source: best first, of those above a threshold, as tensorflow/lite/examples/label_image/get_top_n.h has it; softmax as
+tensorflow/lite/kernels/internal/reference/softmax.h (the largest is taken off first), sigmoid as logistic.h beside it.
+Quantized scores are made real before: scale x (stored - zero point) (LiteRT 8-bit quantization specification,
+ai.google.dev/edge/litert/models/quantization_spec). A least score is what ScoreThresholdingOptions means by it
+(tflite-support, tensorflow_lite_support/metadata/metadata_schema.fbs).
 """
 
 from collections.abc import Sequence

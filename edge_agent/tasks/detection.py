@@ -19,6 +19,7 @@ from edge_agent.tasks.heads.ultraface import UltrafaceHead
 from edge_agent.tasks.heads.yolov5 import Yolov5Head
 from edge_agent.tasks.heads.yolov8 import Yolov8Head
 from edge_agent.tasks.keypoints import usual_names
+from edge_agent.tasks.labels import check_detection_labels
 from edge_agent.tasks.nms import suppress
 from edge_agent.tasks.prediction import Box, Keypoint, Prediction
 from edge_agent.transform.placement import Placement
@@ -73,12 +74,7 @@ class DetectionDecoder:
                 hint=f"task detection has {', '.join(_HEADS)}",
             )
         head = _HEADS[name][0](spec, outputs, inputs)
-        if head.classes is not None and len(labels) > head.classes:
-            raise ModelError(
-                f"the model has {head.classes} classes; there are {len(labels)} labels",
-                reason=Reason.LABELS_MISMATCH,
-                hint="use the label file this model was trained with: one label a line",
-            )
+        check_detection_labels(labels, head.classes)
         return cls(spec, outputs, labels or head.usual_labels, head)
 
     @property

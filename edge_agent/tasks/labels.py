@@ -2,7 +2,7 @@
 
 import re
 
-from edge_agent.errors import ModelError, Reason
+from edge_agent.errors import ModelError, Reason, counted
 
 _NUMBERED = re.compile(r"(\d+)[ \t:,]+(\S.*)")
 
@@ -37,6 +37,29 @@ def format_labels(labels: tuple[str, ...]) -> bytes:
     return "".join(f"{label}\n" for label in labels).encode()
 
 
+def check_detection_labels(labels: tuple[str, ...], classes: int | None) -> None:
+    """At most one for each class (None: nobody knows how many): label files of sparse data sets often end early.
+
+    Raises:
+        ModelError: LABELS_MISMATCH, with both numbers.
+    """
+    if classes is None or len(labels) <= classes:
+        return
+    hint = "use the label file this model was trained with: one label a line"
+    if len(labels) == classes + 1:
+        hint = (
+            "one label more than classes: most likely the first line stands for the background, which this model does "
+            "not count. Take that line out"
+        )
+    has = counted(classes, "class", "classes")
+    raise ModelError(f"the model has {has}; {there_are(labels)}", reason=Reason.LABELS_MISMATCH, hint=hint)
+
+
+def there_are(labels: tuple[str, ...]) -> str:
+    """`there is 1 label`, `there are 5 labels`."""
+    return f"there {'is' if len(labels) == 1 else 'are'} {counted(len(labels), 'label')}"
+
+
 def check_labels(labels: tuple[str, ...], classes: int) -> None:
     """No labels at all, or one for each class.
 
@@ -59,4 +82,4 @@ def check_labels(labels: tuple[str, ...], classes: int) -> None:
             "this model does not have. Take that line out"
         )
     has = f"{classes} classes" if classes != 1 else "one score"
-    raise ModelError(f"the model has {has}; there are {len(labels)} labels", reason=Reason.LABELS_MISMATCH, hint=hint)
+    raise ModelError(f"the model has {has}; {there_are(labels)}", reason=Reason.LABELS_MISMATCH, hint=hint)

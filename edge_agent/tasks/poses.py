@@ -1,4 +1,8 @@
-"""How the outputs of each family of pose models become keypoints in the model's input. The rest is left to `pose`."""
+"""How the outputs of each family of pose models become keypoints in the model's input. The rest is left to `pose`.
+
+Sources: with each family, and for all of them "MoveNet" (tfhub.dev/google/movenet), "PersonLab" (arXiv 1803.08225),
+"Deep High-Resolution Representation Learning" (arXiv 1902.09212) and "BlazePose" (arXiv 2006.10204).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""Output values as they are, for models whose answer needs no decoding: one number, a few, a vector."""
+"""Output values as they are, for models whose answer needs no decoding: one number, a few, a vector.
+
+Source: there is nothing to decode; of a quantized output the real values, scale x (stored - zero point) (LiteRT 8-bit
+quantization specification; tensorflow/lite/kernels/internal/reference/dequantize.h).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

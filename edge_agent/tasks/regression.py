@@ -1,9 +1,14 @@
-"""Values with names and a unit: a temperature, an angle, a price. Value = model's value x scale + offset."""
+"""Values with names and a unit: a temperature, an angle, a price. Value = model's value x scale + offset.
+
+Source: a target that was standardized for training is given back so, scale being its deviation and offset its mean
+(scikit-learn, sklearn/preprocessing/_data.py, StandardScaler.inverse_transform). Quantized outputs are made real before
+(LiteRT 8-bit quantization specification).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.errors import ModelError, Reason
+from edge_agent.errors import ModelError, Reason, counted
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.tasks.values import MAX_VALUES, check_names, check_numbers, count_values, read_values
@@ -34,7 +39,7 @@ class RegressionDecoder:
         positions = tuple(range(len(outputs))) if spec.output_order is None else spec.output_order
         if any(position >= len(outputs) for position in positions):
             raise ModelError(
-                f"output_order is {list(positions)}; the model has {len(outputs)} outputs",
+                f"output_order is {list(positions)}; the model has {counted(len(outputs), 'output')}",
                 reason=Reason.INCOMPATIBLE,
                 hint="outputs count from 0",
             )

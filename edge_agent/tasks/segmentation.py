@@ -6,6 +6,10 @@ Three kinds of output are known by dtype and shape. Leading dimensions of 1 say 
 - scores, [h, w, classes] or [classes, h, w], float or quantized: the class with the largest one is the pixel's;
 - a mask, one channel [h, w], float or quantized: the share of certainty that a pixel belongs to the one thing.
 
+Source: "DeepLabv3" (arXiv 1706.05587) and tensorflow/models, research/deeplab/model.py (predict_labels: argmax over the
+scores; export_model.py puts it into the model); a mask of one channel as MediaPipe's selfie segmentation has it
+(mediapipe/calculators/tensor/tensors_to_segmentation_calculator.cc).
+
 Only the part of the map that shows the picture is read: the bars of a letterbox belong to no class. Painting a map over
 the picture is left to `overlay`.
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import ModelError, Reason
+from edge_agent.errors import ModelError, Reason, counted
 from edge_agent.transform.tensor import Array, TensorSpec, dequantize
 
 MAX_VALUES = 1000  # a result is a message, not a picture
@@ -36,7 +36,8 @@ def check_names(names: tuple[str, ...], outputs: Sequence[TensorSpec]) -> None:
     if names and len(names) != count:
         found = ", ".join(tensor.label for tensor in outputs)
         raise ModelError(
-            f"the model gives {count} values ({found}); there are {len(names)} names",
+            f"the model gives {counted(count, 'value')} ({found}); {'there is' if len(names) == 1 else 'there are'} "
+            f"{counted(len(names), 'name')}",
             reason=Reason.LABELS_MISMATCH,
             hint="name every value of every output in output.names, in their order, or none",
         )

@@ -168,6 +168,19 @@ def _open(content: bytes, name: str) -> Image.Image:
     if not content:
         raise FrameError(f"{name} is empty (0 bytes)", hint="it may not have been written to the end yet")
     with decoding(name):
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        try:
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        except Image.DecompressionBombError:
+            check_size(_stated_size(content), name)
+            raise
     check_size(image.size, name)
     return image
+
+
+def _stated_size(content: bytes) -> tuple[int, int]:
+    """Width and height as the header has them, px: pillow's refusal tells only their product."""
+    for kind in _FORMATS:
+        read_header, is_of_kind = Image.OPEN.get(kind, (None, None))
+        if read_header is not None and is_of_kind is not None and is_of_kind(content[:16]) is True:
+            return read_header(io.BytesIO(content), "").size
+    raise UnidentifiedImageError

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from edge_agent.errors import SourceError
+from edge_agent.errors import SourceError, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _row(found: Cells) -> Row:
 
 def _cells(line: int, cells: list[str], picked: list[int], time: int | None, width: int) -> Cells:
     if len(cells) != width:
-        return Cells(line, None, problem=f"expected {width} columns, found {len(cells)}")
+        return Cells(line, None, problem=f"expected {counted(width, 'column')}, found {len(cells)}")
     return Cells(line, tuple(cells[position] for position in picked), cells[time] if time is not None else "")
 
 
@@ -145,7 +145,7 @@ def _headless(first: list[str], columns: Sequence[str], time_column: str | None,
         )
     if columns and len(columns) != len(first):
         raise SourceError(
-            f"{name} has no header and {len(first)} columns; {len(columns)} are wanted ({', '.join(columns)})",
+            f"{name} has no header and {counted(len(first), 'column')}; wanted: {', '.join(columns)}",
             hint="begin it with a line that names the columns",
         )
     return list(range(len(first)))

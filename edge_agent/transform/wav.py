@@ -6,6 +6,7 @@ Microsoft, "Multimedia Programming Interface and Data Specifications 1.0", and m
 """
 
 import struct
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import FrameError
+from edge_agent.errors import FrameError, counted
 
 Samples = NDArray[np.float32]
 
@@ -85,6 +86,11 @@ class WavReader:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    @property
+    def channels(self) -> int:
+        """That the file has; known as `rate_hz` is."""
+        return self._format.channels
 
     def read(self, count: int) -> Samples:
         """The next `count` samples, mono, -1..1 (floats: as they are); fewer, at last none, at the end.
@@ -161,20 +167,22 @@ class WavReader:
         return form
 
 
-def read_wav(path: Path) -> tuple[Samples, int]:
-    """All samples of a file, mono, and their rate in Hz.
+def read_wav(path: Path, say: Callable[[str], None] = lambda _: None) -> tuple[Samples, int]:
+    """All samples of a file, mono, and their rate in Hz. `say` is told that several channels have become one.
 
     Raises:
         FrameError: it cannot be read, is damaged or cut off, or too long to be held in memory.
     """
     with WavReader(path) as reader:
         if reader.missing:
-            raise FrameError(f"{reader.name}: damaged: {reader.missing} samples are missing at its end")
+            raise FrameError(f"{reader.name}: damaged: {counted(reader.missing, 'sample')} missing at its end")
         if reader.length > _MAX_SAMPLES:
             raise FrameError(f"{reader.name} has {reader.length} samples; up to {_MAX_SAMPLES} are read at once")
         blocks = []
         while len(block := reader.read(_AT_ONCE)):
             blocks.append(block)
+        if reader.channels > 1:
+            say(f"sound of {reader.channels} channels is averaged to one")
         return np.concatenate(blocks), reader.rate_hz
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_agent.bench.bench import Wanted, run_bench
-from edge_agent.bench.figures import StepFigures, format_table
+from edge_agent.bench.figures import FRAMES_FOR_RATIO, Alone, StepFigures, format_table, ratio_of
 from edge_agent.bench.measure import Ended, Limits, gather, measure_alone
 from edge_agent.bench.plan import lay_out_release
 from edge_agent.cli import cli
@@ -96,6 +96,30 @@ def test_an_input_none_of_which_can_be_used_is_given_up() -> None:
         gather(words(*[failed] * 40), Limits(), no_memory)
 
 
+def test_of_few_frames_no_share_of_the_limit_is_told() -> None:
+    """Of them both sides are chance, and the share may be more than 1."""
+    alone = Alone(capture_fps=300.0, preprocess_fps=200.0, invoke_fps=100.0)
+    assert ratio_of(150.0, FRAMES_FOR_RATIO - 1, alone) is None
+    assert ratio_of(95.0, FRAMES_FOR_RATIO, alone) == 0.95
+
+
+def test_the_hint_of_a_folder_without_pictures_is_what_can_be_done_here(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_text("no picture")
+    found = CliRunner().invoke(cli, ["bench", str(DIGITS_MODEL), "--input", str(folder), "--threads", "1"])
+    assert isinstance(found.exception, SourceError)
+    assert "none of its files (1) is a picture" in str(found.exception)
+    assert found.exception.hint == "put JPEG, PNG, BMP, GIF or WebP files into it"
+
+
+def test_what_auto_has_chosen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.inference.tflite.usable_cores", lambda _: 1)
+    told: list[str] = []
+    run_bench(Wanted(RUNNING_SUM, threads=("auto",), limits=Limits(frames=10, seconds=20)), told.append)
+    assert told[1:] == ["threads auto: 1 chosen, for there is one usable core"]
+
+
 def test_quantiles_are_values_that_were_measured() -> None:
     assert StepFigures.of(range(1, 101)) == StepFigures(50, 95, 99)
     assert StepFigures.of([3.0]) == StepFigures(3.0, 3.0, 3.0)
@@ -124,6 +148,8 @@ def test_a_bare_model_of_plain_values_is_measured_with_made_up_rows() -> None:
     bench = run_bench(Wanted(RUNNING_SUM, threads=(1,), limits=Limits(frames=10, seconds=20)), lambda _: None)
     assert bench.runs[0].frames == 10
     assert bench.runs[0].failed == 0
+    assert bench.runs[0].ratio is None
+    assert "10 frames are too few for a share of the limit" in format_table(bench)
 
 
 def test_a_model_is_measured_through_a_real_worker(tmp_path: Path) -> None:

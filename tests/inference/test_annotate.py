@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_agent.inference.annotate import ClassMapLayer, color_of, draw, draw_answers
+from edge_agent.inference.annotate import ClassMapLayer, Look, color_of, draw, draw_answers
 from edge_agent.tasks.prediction import Keypoint, Prediction
 from edge_agent.transform.placement import Box
 from tests.sim.gallery import plain
@@ -64,10 +64,10 @@ def test_keypoints_are_joined_and_unseen_ones_left_out() -> None:
         return [{"name": None, "x": 50.0 + 100 * number, "y": 100.0, "score": score} for number in range(2)]
 
     seen = {"label": "person", "index": 0, "score": 0.9, "keypoints": points(0.9)}
-    where = changed(image, draw(image, [seen], skeleton=((0, 1),)))
+    where = changed(image, draw(image, [seen], look=Look(skeleton=((0, 1),))))
     assert where[100, 50:150].all()
-    assert not changed(image, draw(image, [seen], skeleton=()))[100, 60:140].any()
-    assert not changed(image, draw(image, [{**seen, "keypoints": points(0.1)}], skeleton=((0, 1),))).any()
+    assert not changed(image, draw(image, [seen], look=Look(skeleton=())))[100, 60:140].any()
+    assert not changed(image, draw(image, [{**seen, "keypoints": points(0.1)}], look=Look(skeleton=((0, 1),)))).any()
 
 
 def test_what_has_no_place_is_written_into_the_corner() -> None:
@@ -86,11 +86,11 @@ def test_classes_of_pixels_are_painted_over_their_part() -> None:
     image = plain((320, 240))
     half = np.zeros((4, 4), np.uint8)
     half[:, 2:] = 1
-    where = changed(image, draw(image, [], layer=ClassMapLayer(half)))
+    where = changed(image, draw(image, [], look=Look(ClassMapLayer(half))))
     assert where[:, 160:].all()
     assert not where[:, :160].any()
     part = ClassMapLayer(np.ones((1, 1), np.uint8), where=Box(0, 0, 320, 240))
-    where = changed(image, draw(image, [], layer=part, scale=(0.5, 0.5)))
+    where = changed(image, draw(image, [], look=Look(part), scale=(0.5, 0.5)))
     assert where[:120, :160].all()
     assert not where[120:, :].any()
 
@@ -137,4 +137,4 @@ trees = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=60)
 @given(st.lists(trees, max_size=5))
 def test_whatever_a_model_says_can_be_drawn(predictions: list[Any]) -> None:
-    assert draw(plain((64, 48)), predictions, skeleton=((0, 1), (1, 2), (5, 9))).size == (64, 48)
+    assert draw(plain((64, 48)), predictions, look=Look(skeleton=((0, 1), (1, 2), (5, 9)))).size == (64, 48)

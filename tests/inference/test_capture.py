@@ -21,6 +21,7 @@ class Told:
         self.at_s: list[float] = []
         self.bad: list[str] = []
         self.troubles: list[tuple[float, str]] = []
+        self.hints: list[str | None] = []
         self.over = False
         self.stopped = Event()
         self.stop_after_troubles = 1_000_000
@@ -37,6 +38,7 @@ class Told:
 
     def trouble(self, error: SourceError) -> None:
         self.troubles.append((self._clock.monotonic_s(), str(error)))
+        self.hints.append(error.hint)
         if len(self.troubles) >= self.stop_after_troubles:
             self.stopped.set()
 
@@ -77,6 +79,7 @@ def test_a_source_that_gives_nothing_is_opened_again_ever_more_rarely() -> None:
     times_s = [at_s for at_s, _ in told.troubles]
     pauses_s = [after - before for before, after in pairwise(times_s)]
     assert pauses_s == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert set(told.hints) == {"it is tried again by itself"}
     assert not told.over
 
 
@@ -94,5 +97,6 @@ def test_a_file_played_once_that_is_damaged_on_the_way_is_told_and_not_played_ag
     told = run(lambda: source)
     assert told.names == ["a", "b"]
     assert [text for _, text in told.troubles] == ["damaged"]
+    assert told.hints == [None]  # no word of another try
     assert told.over
     assert source.opened == 1

@@ -323,5 +323,5 @@ def test_several_inputs_are_plain_numbers_by_name(guessed: Any) -> None:
 def test_labels_that_do_not_fit_are_left_out_and_told(guessed: Any) -> None:
     found = guessed([PICTURE], [SCORES], files={"labels.txt": b"a\nb\n"})
     assert found.labels == ()
-    assert "the 2 labels in the model are not used: it has 10 classes" in text(found)
+    assert "labels in the model are not used: 2 for 10 classes" in text(found)
     assert isinstance(found.manifest.input, ImageInput)

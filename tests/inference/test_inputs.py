@@ -17,10 +17,10 @@ from PIL import Image
 
 from edge_agent.errors import EdgeError, InputError
 from edge_agent.inference.frame import Frame, Unusable
-from edge_agent.inference.inputs import Reading
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.oneshot import OneShot, infer_all
 from edge_agent.inference.opening import Options, Running, open_any
+from edge_agent.inference.shots import Reading
 from edge_agent.inference.values import are_stored, by_name, parse_line
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.release.manifest import FileEntry, Manifest
@@ -264,15 +264,15 @@ def test_a_bad_row_is_left_out_and_told_and_the_others_are_used(
         seen.give(tmp_path / "rows.csv", STDIN, say=said.append)
     assert [fed[0].reshape(-1).tolist() for fed in seen.fed] == [[1, 2], [7, 8]] * 2
     assert "rows.csv: 2 rows left out; the first: " in str(caught.value)
-    assert "stdin: 1 lines left out; the first: stdin:2" in str(caught.value)
+    assert "stdin: 1 line left out; the first: stdin:2" in str(caught.value)
     assert len(said) == 2
-    assert "line 3: expected a number, found 'nan'" in said[0]
+    assert "rows.csv:3: expected a number, found 'nan'" in said[0]
 
 
 def test_a_vector_over_several_lines_has_no_line_to_spare(tmp_path: Path) -> None:
     (tmp_path / "column.csv").write_text("1\n2\nnan\n")
     seen = Seen(TensorInput(), tensor("x", 1, 2))
-    with pytest.raises(InputError, match="1 rows left out"):
+    with pytest.raises(InputError, match="1 row left out"):
         seen.give(tmp_path / "column.csv")
     assert seen.fed == []
 
@@ -404,7 +404,20 @@ def test_labels_of_the_model_are_not_told_where_others_are_given(shared_data: Pa
 
 
 @pytest.mark.shared_data
-def test_threads_may_be_measured(shared_data: Path) -> None:
-    model, _ = open_any(shared_data / "models/sensor/sine_float.tflite", running=Running("auto"))
-    with model:
-        assert model.engine.report.measured is not None
+def test_threads_may_be_measured_and_what_came_of_it_is_said(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cores, reason in (
+        (1, "for there is one usable core"),
+        (2, "measured at 30 invokes a second, median by threads"),
+    ):
+        monkeypatch.setattr("edge_agent.inference.tflite.usable_cores", lambda _, cores=cores: cores)
+        model, notes = open_any(shared_data / "models/sensor/sine_float.tflite", running=Running("auto"))
+        with model:
+            report = model.engine.report
+        assert (report.measured is None) is (cores == 1)
+        said = [note for note in notes if note.startswith("threads")]
+        assert len(said) == 1
+        assert said[0].startswith(f"threads auto: {report.threads} chosen, {reason}")
+    _, notes = open_any(shared_data / "models/sensor/sine_float.tflite")
+    assert not any(note.startswith("threads") for note in notes)

@@ -54,6 +54,8 @@ def test_metadata_tells_name_normalization_and_labels(shared_data: Path) -> None
 def test_the_detector_and_its_order_of_outputs_are_described(shared_data: Path) -> None:
     model = inspect_model(shared_data / "models/detection/coco_ssd_mobilenet_v1_metadata.tflite")
     assert [operator.name for operator in model.operators if operator.custom] == ["TFLite_Detection_PostProcess"]
+    assert model.detection_classes == 90
+    assert inspect_model(shared_data / SINE).detection_classes is None
     assert model.unsupported_operators == ()
     assert model.metadata is not None
     assert [tensor.name for tensor in model.metadata.outputs] == [

@@ -190,7 +190,7 @@ def test_a_recording_gives_one_result_a_window(shared_data: Path) -> None:
         ("", "no rows"),
         ("x,y,z\n1,2,3\n", "fewer rows than the 52"),
         ("x,y\n" + "1,2\n" * 60, "3 channels"),
-        ("x,y,z\n1,2,three\n", r"line 2: expected a number, found 'three'"),
+        ("x,y,z\n1,2,three\n", r"log\.csv:2: expected a number, found 'three'"),
     ],
 )
 def test_a_recording_that_does_not_fit_is_told(shared_data: Path, tmp_path: Path, content: str, message: str) -> None:

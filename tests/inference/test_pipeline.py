@@ -424,7 +424,8 @@ def test_a_source_in_trouble_is_told_and_a_release_can_be_switched_meanwhile() -
     with running(source, config) as (pipeline, heard):
         pipeline.switch("main", Served("one", model(says(0))))
         heard.until(Serving)
-        assert heard.until(SourceTrouble) == [SourceTrouble("the folder is empty", "fill it")]
+        told = SourceTrouble("the folder is empty", "fill it (it is tried again by itself)")
+        assert heard.until(SourceTrouble) == [told]
         pipeline.switch("main", Served("two", model(says(0))))
         assert heard.until(Serving)[-1].digest == "two"
     assert heard.of(LoadFailed) == []

@@ -16,6 +16,7 @@ from edge_agent.inference.model import Model
 from edge_agent.inference.showing import Showing
 from edge_agent.release.manifest import Manifest
 from edge_agent.tasks.segmentation import SegmentationDecoder
+from edge_agent.transform.picture import WHOLE
 from edge_agent.transform.tensor import TensorSpec
 from tests.inference.test_pipeline import model
 from tests.sim.engine import FakeEngine
@@ -32,17 +33,33 @@ def segments() -> Model:
     return Model(manifest, (), FakeEngine([given], [found], lambda _: [scores]))
 
 
+def bends() -> Model:
+    """Always finds 17 keypoints, of which a line joins the first, top left, and the last, bottom right; bottom left are
+    the others, which the usual lines lead over.
+    """
+    points = np.zeros((1, 1, 17, 3), np.float32)
+    points[0, 0] = (0.75, 0.25, 0.9)  # y, x, score
+    points[0, 0, 0], points[0, 0, 16] = (0.25, 0.25, 0.9), (0.75, 0.75, 0.9)
+    made = model(lambda _: []).manifest
+    manifest = replace(made, task="pose", output=replace(made.output, decoder="movenet", skeleton=((0, 16),)))
+    given = TensorSpec("input", (1, 4, 4, 1), np.dtype(np.float32))
+    found = TensorSpec("points", points.shape, np.dtype(np.float32))
+    return Model(manifest, (), FakeEngine([given], [found], lambda _: [points]))
+
+
 def showing(preview: PreviewSink | None, said: list[Word], *, keeps_pictures: bool) -> Showing:
     """Its preview is not opened: nobody is to listen."""
     start = Start("porch", FolderSource("folder", Path("p")), {"main": StageStart()}, preview, keeps_pictures)
     return Showing(start, said.append, SystemClock())
 
 
-def keep(shown: Showing, seq: int) -> None:
-    served = segments()
-    frame, result = answered(seq, plain())
+def keep(shown: Showing, seq: int, served: Model | None = None) -> None:
+    served = served or segments()
+    frame, _ = answered(seq, plain())
     prepared = served.prepare_image(frame.picture)
-    turn = Turn(Served("d" * 64, served), inputs=[prepared], outputs=[served.invoke(prepared)])
+    outputs = served.invoke(prepared)
+    _, result = answered(seq, plain(), WHOLE, *(each.to_json() for each in served.decode(outputs, prepared)))
+    turn = Turn(Served("d" * 64, served), inputs=[prepared], outputs=[outputs])
     shown.keep(frame, result, {"main": turn})
 
 
@@ -85,3 +102,17 @@ def test_for_the_preview_classes_are_found_out_when_somebody_looks(maps: list[in
     pixels = np.asarray(newest.drawn(320)).astype(int)
     assert pixels[200, 300, 0] > pixels[200, 20, 0]
     assert (maps, list(shown._gallery._kept)) == ([1], [3])
+
+
+@pytest.mark.parametrize("keeps_pictures", [True, False])
+def test_bodies_are_drawn_with_the_skeleton_of_the_manifest(tmp_path: Path, keeps_pictures: bool) -> None:  # noqa: FBT001
+    shown = showing(PreviewSink("preview", 1), [], keeps_pictures=keeps_pictures)
+    keep(shown, 1, bends())
+    newest = shown._gallery.newest()
+    assert newest is not None
+    before, preview = np.asarray(plain()), np.asarray(newest.drawn(320))
+    shown.snapshot(Snapshot(1, str(tmp_path / "a.jpg")))
+    with Image.open(tmp_path / "a.jpg") as image:
+        snapshot = np.asarray(image)
+    for drawn in (preview, snapshot):
+        assert np.abs(drawn[120, 160].astype(int) - before[120, 160]).max() > 60  # halfway down the line

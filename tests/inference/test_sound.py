@@ -133,7 +133,11 @@ def test_files_of_different_rates_follow_each_other() -> None:
 
 
 def test_a_file_that_is_shorter_than_a_window_is_filled_up_with_silence() -> None:
-    (window,) = SoundFeed(model(), silent).push(sound(counted(300, 1), ends=True))
+    said: list[str] = []
+    feed = SoundFeed(model(), said.append)
+    (window,) = feed.push(sound(counted(300, 1), ends=True))
+    feed.push(sound(counted(300, 1), ends=True))
+    assert said == ["sound shorter than the window of 0.0625 s is followed by silence"]
     assert window.samples.tolist() == [*counted(300, 1).tolist(), *[0.0] * 700]
     assert window.captured_s == pytest.approx(BEGAN_S + 300 / 16_000)  # silence was never captured
 

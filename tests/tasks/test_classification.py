@@ -68,7 +68,7 @@ def test_softmax_and_sigmoid_keep_the_order_and_stay_within_0_and_1(values: list
     ],
 )
 def test_a_wrong_number_of_labels_is_refused_with_both_numbers_and_advice(count: int, advice: str) -> None:
-    with pytest.raises(ModelError, match=f"4 classes.*{count} labels") as caught:
+    with pytest.raises(ModelError, match=f"4 classes.*{count} label") as caught:
         build_decoder("classification", OutputSpec(), (FLOAT,), ("x",) * count)
     assert caught.value.reason is Reason.LABELS_MISMATCH
     assert advice in str(caught.value.hint)

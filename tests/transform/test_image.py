@@ -226,6 +226,39 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytes
         applied(FULL, UINT8, Image.new("L", (2000, 2000)))
 
 
+def tiff_header(width: int, height: int) -> bytes:
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 1}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+
+
+def jpeg_header(width: int, height: int) -> bytes:
+    content = bytearray(encoded(picture(), "JPEG"))
+    begin = content.index(b"\xff\xc0") + 5  # SOF0: length, precision, then the two (ITU-T T.81, B.2.2)
+    content[begin : begin + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+def bmp_header(width: int, height: int) -> bytes:
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        jpeg_header(40_000, 30_000),
+        bmp_header(40_000, 30_000),
+        tiff_header(40_000, 30_000),
+        b"GIF89a" + struct.pack("<HHBBB", 40_000, 30_000, 0, 0, 0) + b"," + struct.pack("<HHHHBB", 0, 0, 1, 1, 0, 8),
+        b"P6 40000 30000 255\n",
+    ],
+    ids=["JPEG", "BMP", "TIFF", "GIF", "PPM"],
+)
+def test_a_picture_far_too_large_is_refused_with_its_width_and_height(content: bytes) -> None:
+    with pytest.raises(FrameError, match=r"^bomb has 40000 x 30000 px; at most 89478485 px are decoded$"):
+        open_picture(content, "bomb")
+
+
 @pytest.mark.parametrize("side_px", [10_000, 20_000])
 def test_of_a_decompression_bomb_nothing_of_pillows_is_said(side_px: int, tmp_path: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", side_px, side_px, 8, 0, 0, 0, 0)
@@ -240,7 +273,7 @@ def test_of_a_decompression_bomb_nothing_of_pillows_is_said(side_px: int, tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert "Warning" not in done.stderr
-    assert last.endswith("px; at most 89478485 px are decoded")
+    assert last.endswith(f"bomb.png has {side_px} x {side_px} px; at most 89478485 px are decoded")
 
 
 @pytest.mark.parametrize("kind", ["EPS", "TGA", "PDF"])

@@ -72,7 +72,7 @@ def test_a_file_that_is_cut_off_gives_what_is_there_and_says_what_is_missing(tmp
     with WavReader(path) as reader:
         assert (reader.length, reader.missing) == (89, 11)
         assert reader.read(1000).tolist() == counted(89).tolist()
-    with pytest.raises(FrameError, match="11 samples are missing"):
+    with pytest.raises(FrameError, match="11 samples missing"):
         read_wav(path)
 
 

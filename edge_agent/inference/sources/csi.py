@@ -93,12 +93,10 @@ class PiCamera:
                 return None
             raise SourceError(
                 f"the camera {self._config.device} has sent nothing for {_SILENT_S:g} s",
-                hint="check its ribbon cable; it is opened again by itself",
+                hint="check its ribbon cable",
             ) from None
         except _ERRORS as error:
-            raise SourceError(
-                f"the camera {self._config.device} fails: {error}", hint="it is opened again by itself"
-            ) from error
+            raise SourceError(f"the camera {self._config.device} fails: {error}") from error
         self._job = None
         self._last_s = self._clock.monotonic_s()
         return request

@@ -99,7 +99,7 @@ class CsvRows:
         except OSError as error:
             raise SourceError(
                 f"{self._config.path}: {error.strerror or error}",
-                hint="check `path`; the service sees nothing below /home; the agent looks again by itself",
+                hint="check `path`; the service sees nothing below /home",
             ) from error
         self._lines = self._counted(self._file)
         self._channels = self._header = None

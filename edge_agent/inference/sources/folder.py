@@ -21,7 +21,7 @@ from edge_agent.transform.picture import open_picture
 _MAX_FILE_BYTES = 256_000_000  # anything larger is no picture, and would not fit into a small board's memory
 _LOOK_EVERY_S = 0.5
 _REST = 10  # times as long as a look has taken
-_HINT = "check `path`; the service sees nothing below /home; the agent looks again by itself"
+_HINT = "check `path`; the service sees nothing below /home"
 
 
 class Folder:
@@ -61,8 +61,8 @@ class Folder:
                 return None
             if not self._usable:  # else a folder of text files would be read over and over without a pause
                 raise SourceError(
-                    f"{self._config.path}: none of its {self._listed} files is a picture",
-                    hint="put JPEG, PNG, BMP, GIF or WebP files into it; the agent looks again by itself",
+                    f"{self._config.path}: none of its files ({self._listed}) is a picture",
+                    hint="put JPEG, PNG, BMP, GIF or WebP files into it",
                 )
             self._begin()
             return self.take(wanted)
@@ -93,9 +93,7 @@ class Folder:
     def _begin(self) -> None:
         paths = [self._config.path / name for name, _, _ in self._list()]
         if not paths:
-            raise SourceError(
-                f"{self._config.path} is empty", hint="put pictures into it; the agent looks again by itself"
-            )
+            raise SourceError(f"{self._config.path} is empty", hint="put pictures into it")
         self._paths = deque(paths)
         self._listed = len(paths)
         self._usable = 0

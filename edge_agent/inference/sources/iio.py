@@ -84,7 +84,7 @@ class IioDevice:
             if error.errno == errno.EBUSY:
                 hint = "its buffer is in use by another program, and then the channels cannot be read one by one"
             else:
-                hint = "is it plugged in, and its driver loaded? The agent looks again by itself"
+                hint = "is it plugged in, and its driver loaded?"
             raise SourceError(f"{device} cannot be read: {error.strerror or error}", hint=hint) from error
 
 
@@ -124,7 +124,7 @@ def _find(root: Path, device: str) -> Path:
     raise SourceError(
         f"there is no IIO device {device}{f'; did you mean {near[0]}?' if near else ''} "
         f"Found: {'; '.join(there) or 'none'}",
-        hint="is it plugged in, and its driver loaded? The agent looks again by itself",
+        hint="is it plugged in, and its driver loaded?",
     )
 
 

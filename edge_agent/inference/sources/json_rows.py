@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from edge_agent.errors import FrameError
+from edge_agent.errors import FrameError, counted
 from edge_agent.inference.sources.lines import MAX_LINE_BYTES
 
 Row = Mapping[str, object] | Sequence[object]
@@ -51,7 +51,9 @@ def parse_line_row(content: bytes, names: Sequence[str] = ()) -> Row:
     if not names:
         return cells
     if len(cells) != len(names):
-        raise FrameError(f"expected {len(names)} values ({', '.join(names)}), found {len(cells)}: {text[:40]!r}")
+        raise FrameError(
+            f"expected {counted(len(names), 'value')} ({', '.join(names)}), found {len(cells)}: {text[:40]!r}"
+        )
     return dict(zip(names, cells, strict=True))
 
 

@@ -164,7 +164,7 @@ class Reader:
             if self._live or self._faults > _MOST_FAULTS:
                 raise SourceError(
                     f"{self._name} cannot be read behind picture {self._number}: {self._told(error)}",
-                    hint="the connection is tried again by itself" if self._live else "it is damaged; copy it again",
+                    hint=None if self._live else "it is damaged; copy it again",
                 ) from error
             self._packets = self._container.demux(self._stream)  # goes on behind what could not be read
             self._number += 1

@@ -31,7 +31,7 @@ _OVERRUN = re.compile(r"overrun!!!(?: \(at least ([\d.]+) ms long\))?")
 _HINTS = (
     ("busy", 'another program records from it: close it, or use device = "default"'),
     ("Permission denied", "add the user of the service to the group audio"),
-    ("", "`arecord -L` lists the devices; the agent looks again by itself"),
+    ("", "`arecord -L` lists the devices"),
 )  # fmt: skip
 
 

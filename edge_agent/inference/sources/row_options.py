@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.config.row_sources import RowOptions
-from edge_agent.errors import SourceError
+from edge_agent.errors import SourceError, counted
 from edge_agent.inference.frame import Sample, Unusable, Wanted
-from edge_agent.transform.rows import bare_name, nearest, parse_number
+from edge_agent.transform.rows import bare_name, nearest, parse_number, parse_time_s
 
 _ABSENT = object()
 
@@ -46,23 +46,28 @@ class RowReader:
             self._held.clear()  # what was measured before it is no stand-in for what is measured now
         values: list[float] = []
         problems: list[str] = []
+        is_time = False
         columns = self.options.columns or wanted.channels
         if isinstance(raw.cells, Mapping):
             columns = columns or self._all(raw.cells)
             named = [(column, _look_up(raw.cells, self.paths.get(column, column))) for column in columns]
         else:
             if len(columns or raw.cells) != len(raw.cells):
-                problems.append(f"expected {len(columns)} values ({', '.join(columns)}), found {len(raw.cells)}")
+                problems.append(
+                    f"expected {counted(len(columns), 'value')} ({', '.join(columns)}), found {len(raw.cells)}"
+                )
             names = columns or tuple(map(str, range(len(raw.cells))))
             named = [] if problems else list(zip(names, raw.cells, strict=True))
         for column, cell in named:
             value = self._value(column, cell)
             if value is None:
+                is_time = is_time or (not problems and isinstance(cell, str) and parse_time_s(cell) is not None)
                 problems.append(_missing(column, cell, raw.cells, held=self.options.missing == "hold"))
             else:
                 values.append(value)
         if problems or not values:
-            return Unusable(raw.name, f"{raw.name}: {problems[0] if problems else 'expected numbers, found none'}")
+            problem = problems[0] if problems else "expected numbers, found none"
+            return Unusable(raw.name, f"{raw.name}: {problem}", is_time)
         after_gap, self._gap, self._last_s = self._gap, False, raw.time_s
         return Sample(raw.name, raw.captured_s, wanted.channels, tuple(values), after_gap)
 

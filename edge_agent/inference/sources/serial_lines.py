@@ -100,7 +100,7 @@ class SerialLines:
 
 
 def _unplugged(device: str, why: str) -> SourceError:
-    return SourceError(f"{device}: {why}", hint="is it plugged in? The agent opens it again by itself")
+    return SourceError(f"{device}: {why}", hint="is it plugged in?")
 
 
 def _open(config: SerialSource) -> Any:
@@ -127,7 +127,7 @@ def _hint(error: Exception) -> str:
         case 13:  # EACCES
             return "the user of the service must be in the group dialout"
         case 2 | 6 | 19:  # ENOENT, ENXIO, ENODEV
-            return "is it plugged in? /dev/serial/by-id names each device for good; the agent opens it again by itself"
+            return "is it plugged in? /dev/serial/by-id names each device for good"
         case 11 | 16:  # EAGAIN of the lock, EBUSY
             return "another program has it open: close that, or stop the login console of the port (raspi-config)"
     return "check `device` and `baud`"

@@ -63,7 +63,7 @@ class JsonLines:
                 if self._is_pipe:
                     raise SourceError(
                         f"{self._title}: whoever wrote into it has closed it",
-                        hint="start it again; the agent waits for it by itself",
+                        hint="start it again",
                     )
                 return None
             self._number += 1
@@ -93,7 +93,7 @@ class JsonLines:
             raise SourceError(
                 f"{path}: {error.strerror or error}",
                 hint=f"make a named pipe of it (mkfifo {path}) that the agent may read; the service sees nothing below "
-                "/home; the agent looks again by itself",
+                "/home",
             ) from error
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):

@@ -22,7 +22,7 @@ from edge_agent.inference.sources.web import Web, read_password, shown, trouble
 from edge_agent.transform.picture import View, open_picture
 
 MAX_PICTURE_BYTES = 64_000_000
-_HINT = "is the camera on, and `url` right? The agent tries again by itself"
+_HINT = "is the camera on, and `url` right?"
 
 
 class _Pictures(Protocol):

@@ -124,7 +124,7 @@ class _Device:
             return None
         except OSError as error:
             gone = "has been unplugged" if error.errno == errno.ENODEV else f"fails: {error.strerror}"
-            raise SourceError(f"the camera {self._path} {gone}", hint="it is opened again by itself") from error
+            raise SourceError(f"the camera {self._path} {gone}") from error
         known = buffer.flags & _CLOCK_MASK == _CLOCK_MONOTONIC
         taken_s = buffer.timestamp_s + buffer.timestamp_us / 1e6 if known else None
         return Grabbed(content, taken_s, damaged=bool(buffer.flags & _BUFFER_ERROR))
@@ -207,7 +207,7 @@ def _cannot_open(path: str, error: OSError) -> SourceError:
         errno.ENOTTY: f"it is no camera; {_others()}",
         errno.ENOSPC: "the USB bus has no room left: use format mjpeg, a smaller picture, or another port",
     }
-    hint = hints.get(error.errno or 0, "it is opened again by itself")
+    hint = hints.get(error.errno or 0)
     return SourceError(f"the camera {path} cannot be opened: {error.strerror}", hint=hint)
 
 

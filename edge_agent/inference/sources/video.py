@@ -60,7 +60,7 @@ class Video:
         self._reader = Reader(
             str(path),
             name=str(path),
-            hint="check `path`; the service sees nothing below /home; the agent tries again by itself",
+            hint="check `path`; the service sees nothing below /home",
         )
         self._thinning = Thinning(self._clock, every_n=self._config.every_n)
         self._given = 0

@@ -12,7 +12,7 @@ from typing import Self
 
 from edge_agent.clock import Clock
 from edge_agent.config.sources import WavSource
-from edge_agent.errors import FrameError, SourceError
+from edge_agent.errors import FrameError, SourceError, counted
 from edge_agent.inference.frame import Sound, Unusable, Wanted
 from edge_agent.transform.wav import WavReader
 
@@ -64,7 +64,9 @@ class WavFiles:
     def _block(self, reader: WavReader, wanted: Wanted) -> Sound | Unusable:
         if self._read == reader.length:
             self._close()
-            return Unusable(reader.name, f"{reader.name} is cut off: {reader.missing} samples are missing at its end")
+            return Unusable(
+                reader.name, f"{reader.name} is cut off: {counted(reader.missing, 'sample')} missing at its end"
+            )
         if wanted.sample_rate_hz not in (None, reader.rate_hz) and not self._config.resample:
             raise FrameError(
                 f"{reader.name} has {reader.rate_hz} Hz; the model takes {wanted.sample_rate_hz} Hz",
@@ -99,8 +101,8 @@ class WavFiles:
             return None
         if not self._usable:  # else a folder of text files would be read over and over without a pause
             raise SourceError(
-                f"{self._config.path}: none of its {self._listed} files is a WAV file that can be used",
-                hint="put WAV files into it; the agent looks again by itself",
+                f"{self._config.path}: none of its files ({self._listed}) is a WAV file that can be used",
+                hint="put WAV files into it",
             )
         self._begin()
         return self.take(wanted)
@@ -119,11 +121,11 @@ class WavFiles:
         except OSError as error:
             raise SourceError(
                 f"{path}: {error.strerror or error}",
-                hint="check `path`; the service sees nothing below /home; the agent looks again by itself",
+                hint="check `path`; the service sees nothing below /home",
             ) from error
         paths = [one for one in inside if not self._several or (one.is_file() and not one.name.startswith("."))]
         if not paths:
-            raise SourceError(f"{path} is empty", hint="put WAV files into it; the agent looks again by itself")
+            raise SourceError(f"{path} is empty", hint="put WAV files into it")
         self._paths = iter(paths)
         self._listed = len(paths)
 

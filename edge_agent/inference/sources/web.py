@@ -57,7 +57,7 @@ class Web:
             error.close()
             if error.code == http.client.NOT_MODIFIED:
                 return None
-            hint = _BY_STATUS.get(error.code, "it is asked again by itself")
+            hint = _BY_STATUS.get(error.code)
             raise SourceError(f"{self._shown} answers {error.code} {error.reason}", hint=hint) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise trouble(self._url, error) from error
@@ -86,9 +86,9 @@ def trouble(url: str, error: Exception) -> SourceError:
             f"{url}: {text}", hint="install its certificate on this device, or use http:// in your network"
         )
     if isinstance(reason, TimeoutError):
-        return SourceError(f"{url}: no answer in time", hint="is the camera on, and `url` right? It is tried again")
+        return SourceError(f"{url}: no answer in time", hint="is the camera on, and `url` right?")
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return SourceError(f"{url}: {text}", hint="is the camera on, and `url` right? It is tried again by itself")
+    return SourceError(f"{url}: {text}", hint="is the camera on, and `url` right?")
 
 
 def shown(url: str) -> str:

@@ -47,7 +47,7 @@ def test_files_that_are_no_pictures_cost_only_themselves(tmp_path: Path) -> None
     details = [item.detail for item in items if isinstance(item, Unusable)]
     assert "not a picture" in details[0]
     assert "0 bytes" in details[1]
-    assert "too many px" in details[2]
+    assert "d.png has 20000 x 20000 px" in details[2]
 
 
 def test_subfolders_dot_files_and_pipes_are_left_out(tmp_path: Path) -> None:
@@ -81,14 +81,14 @@ def test_a_folder_without_pictures_is_told_with_a_hint(tmp_path: Path, exists: b
     with pytest.raises(SourceError, match="pictures") as caught, open_source(FolderSource("folder", folder)):
         pass
     assert caught.value.hint is not None
-    assert "looks again" in caught.value.hint
+    assert "by itself" not in caught.value.hint  # who tries again says so, and not everybody does
 
 
 def test_a_repeating_folder_of_other_files_is_an_error_and_not_an_endless_loop(tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("pictures come here")
     with open_source(FolderSource("folder", tmp_path, repeat=True)) as source:
         assert isinstance(source.take(Wanted()), Unusable)
-        with pytest.raises(SourceError, match="none of its 1 files is a picture"):
+        with pytest.raises(SourceError, match=r"none of its files \(1\) is a picture"):
             source.take(Wanted())
 
 
