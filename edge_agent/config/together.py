@@ -7,15 +7,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edge_agent.config.pipeline import PipelineConfig
+from edge_agent.config.pipeline import PipelineConfig, PipelineParts
 from edge_agent.config.row_sources import StdinSource, TopicSource
 from edge_agent.config.sinks import JsonlSink, MqttSink, PreviewSink, SqliteSink
 
-Pipelines = Mapping[str, PipelineConfig]
+Pipeline = PipelineConfig | PipelineParts
+Pipelines = Mapping[str, Pipeline]
 
 
-def problems_together(pipelines: Pipelines, *, has_mqtt: bool) -> Iterator[str]:
+def problems_together(pipelines: Pipelines, *, has_mqtt: bool, has_trust: bool) -> Iterator[str]:
     """Each as a sentence that names the pipelines."""
+    if has_mqtt and not has_trust:
+        yield "[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names"
     for name, pipeline in pipelines.items():
         if not has_mqtt:
             yield from _without_mqtt(name, pipeline)
@@ -28,7 +31,7 @@ def problems_together(pipelines: Pipelines, *, has_mqtt: bool) -> Iterator[str]:
     yield from _same_file(pipelines)
 
 
-def _without_mqtt(name: str, pipeline: PipelineConfig) -> Iterator[str]:
+def _without_mqtt(name: str, pipeline: Pipeline) -> Iterator[str]:
     if isinstance(pipeline.source, TopicSource) and pipeline.source.url is None:
         yield f"the source of [pipeline.{name}] is a topic: it needs [mqtt], or a url of its own"
     if any(isinstance(sink, MqttSink) for sink in pipeline.sinks):
