@@ -34,6 +34,13 @@ def two(sink: str, other: str | None = None) -> str:
     return PLAIN + f"sinks = [{sink}]\n" + PLAIN.replace(".b]", ".c]") + f"sinks = [{other or sink}]\n"
 
 
+def sources_of(source: str, other: str | None = None) -> str:
+    """Two pipelines, each with a source."""
+    return "".join(
+        SOURCE.format(text).replace(".b]", f".{name}]") for name, text in (("b", source), ("c", other or source))
+    )
+
+
 def parse(toml: str) -> Config:
     return parse_config(tomllib.loads(toml))
 
@@ -356,6 +363,64 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
 )
 def test_what_cannot_be_is_told_by_what_was_expected(toml: str, expected: str) -> None:
     assert expected in problems(toml)
+
+
+GPIO = "[[pipeline.{pipeline}.triggers]]\nname = '{name}'\nwhen = {{}}\ngpio = {{line=17{more}}}\n"
+ONLY = "which only one can have: give each a line of its own"
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        (
+            PLAIN + GPIO.format(pipeline="b", name="t", more="") + GPIO.format(pipeline="b", name="u", more=""),
+            f"the triggers t of [pipeline.b] and u of [pipeline.b] switch one GPIO line, 17 of /dev/gpiochip0, {ONLY}",
+        ),
+        (
+            two("{kind='jsonl', path='-'}")
+            + GPIO.format(pipeline="b", name="t", more="")
+            + GPIO.format(pipeline="c", name="t", more=", chip='/dev//gpiochip0', on_s=2.0"),
+            f"the triggers t of [pipeline.b] and t of [pipeline.c] switch one GPIO line, 17 of /dev/gpiochip0, {ONLY}",
+        ),
+        (sources_of("kind='camera'"), "[pipeline.b] and [pipeline.c] are one camera, '/dev/video0', which only one"),
+        (sources_of("kind='camera', device='csi'", "kind='camera', device='csi:0'"), "are one camera, 'csi', which"),
+        (sources_of("kind='serial', device='/dev/ttyUSB0'"), "are one serial port, '/dev/ttyUSB0', which only one"),
+        (sources_of("kind='microphone', device='plughw:1'"), "are one microphone, 'plughw:1', which only one"),
+        (
+            sources_of("kind='folder', path='p'")
+            + "[[pipeline.b.triggers]]\nname='t'\nwhen={}\nsnapshot='s'\n"
+            + "[[pipeline.c.triggers]]\nname='t'\nwhen={}\nsnapshot='./s'\n",
+            "the triggers t of [pipeline.b] and [pipeline.c] keep pictures in 's': give each a folder or a name",
+        ),
+        (PLAIN + "sinks = [{kind='mqtt'}, {kind='mqtt', when='always'}]\n", "one mqtt sink is enough, found 2"),
+        (
+            PLAIN + "sinks = [{kind='webhook', url='http://x/'}, {kind='webhook', url='http://x/', when='always'}]\n",
+            "several webhooks have one url, so each result would arrive twice: leave all but one out",
+        ),
+    ],
+)
+def test_what_only_one_can_have_is_given_to_one(toml: str, expected: str) -> None:
+    assert expected in problems(toml)
+
+
+def test_a_trigger_beside_something_wrong_still_has_its_line_to_itself() -> None:
+    triggers = GPIO.format(pipeline="b", name="t", more="") + GPIO.format(pipeline="b", name="u", more="")
+    told = problems(PLAIN + "threads = 0\n" + triggers)
+    assert "2 problems:" in told
+    assert ONLY in told
+
+
+def test_other_lines_chips_and_devices_are_no_problem() -> None:
+    config = parse(
+        sources_of("kind='camera'", "kind='camera', device='/dev/video2'")
+        + GPIO.format(pipeline="b", name="t", more="")
+        + GPIO.format(pipeline="b", name="u", more=", chip='/dev/gpiochip4'")
+        + GPIO.format(pipeline="c", name="t", more="").replace("17", "18")
+    )
+    assert len(config.pipeline["b"].triggers) == 2
+    assert len(parse(sources_of("kind='microphone'")).pipeline) == 2
+    webhook = "{kind='webhook', url='http://x/'}"
+    assert len(parse(two(webhook)).pipeline) == 2
 
 
 def test_what_pipelines_may_share_is_let_through() -> None:
