@@ -157,7 +157,8 @@ def _sentence(stage: dict[str, Any]) -> str:
         words.append(f"last: {last['result']} {last.get('version') or last['digest'][:12]}{reason}")
     problem = stage.get("problem")
     if problem:
-        words.append(f"problem: {problem['detail']}")
+        hint = f" ({problem['hint']})" if problem.get("hint") else ""
+        words.append(f"problem: {problem['detail']}{hint}")
     return "; ".join(words)
 
 

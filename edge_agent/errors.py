@@ -39,7 +39,7 @@ class Reason(StrEnum):
     MISSING_CHUNK = "missing_chunk"
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
-    SOURCE = "source"  # the camera, folder or sensor gives nothing
+    SOURCE = "source"  # the camera, folder or sensor gives nothing, or the stage that gives the crops
     LINK = "link"  # the broker lets us connect but not hear
 
 

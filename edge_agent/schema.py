@@ -2,10 +2,13 @@
 
 Strict, for what a person types: an unknown key is a problem and names the nearest known one. Tolerant, for what a
 versioned machine sends: unknown keys are ignored. Either way all problems are collected before anything is raised.
-A union of dataclasses is told apart by its `kind` field.
+A union of dataclasses is told apart by its `kind` field. What a value must be beyond its type stands with the type,
+`Annotated[float, check]`, where `check(value)` raises ValueError with what was expected and found: so a value out of
+range is told with everything else, at its own key.
 """
 
 import dataclasses
+import datetime as dt
 import difflib
 import enum
 import math
@@ -13,12 +16,12 @@ import types
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
 
-class SchemaError(Exception):
+class SchemaError(ValueError):
     """Every problem found, one line each, in `problems`."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -40,6 +43,27 @@ def parse(kind: type[T], tree: object, *, strict: bool, where: str = "") -> T:
     return value
 
 
+def read_sound(kind: Any, tree: object) -> Any | None:
+    """A `kind` from a plain tree, strictly; None where anything is wrong with it."""
+    problems: list[str] = []
+    value = _Reader(strict=True, problems=problems).read(kind, tree, "")
+    return None if problems else value
+
+
+def check(value: object) -> None:
+    """Hold a dataclass's fields to the checks of their types: what code makes is checked as what is read.
+
+    Raises:
+        SchemaError: with all problems.
+    """
+    problems: list[str] = []
+    reader, table = _Reader(strict=True, problems=problems), cast("Any", type(value))
+    for name, kind in _hints(table).items():
+        reader.hold(kind, getattr(value, name), name)
+    if problems:
+        raise SchemaError(problems)
+
+
 def dump(value: object) -> Any:
     """The plain tree of a dataclass: what `parse` reads back. Fields that are None are left out."""
     if type(value) in (str, float, int, bool):  # by far the most: a worker says everything through here
@@ -56,7 +80,22 @@ def dump(value: object) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def found(tree: object) -> str:
+    """What was found, as a message names it: short, and whatever it is."""
+    if isinstance(tree, Mapping):
+        return "a table"
+    if isinstance(tree, list | tuple):
+        return "a list"
+    if isinstance(tree, int) and abs(tree) > _LONGEST:
+        return "a whole number of more than 18 digits"  # of a very long one, Python refuses to tell the digits
+    if isinstance(tree, dt.date | dt.time):
+        return f"the {type(tree).__name__} {tree.isoformat()}"
+    text = repr(tree)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 _MISSING = object()
+_LONGEST = 10**18
 
 
 class _Reader:
@@ -74,9 +113,39 @@ class _Reader:
             return self._one_of(get_args(kind), tree, where)
         if origin is tuple:
             return self._tuple(get_args(kind), tree, where)
-        if origin is not None and issubclass(origin, Mapping):
-            return self._mapping(get_args(kind)[1], tree, where)
-        return self._scalar(kind, tree, where)
+        if origin is Mapping:
+            return self._mapping(kind, tree, where)
+        return self._checked(kind, tree, where) if origin is Annotated else self._scalar(kind, tree, where)
+
+    def hold(self, kind: Any, value: object, where: str) -> None:
+        """Note what the checks of this type say of a value that has it."""
+        origin, members = get_origin(kind), get_args(kind)
+        if origin in (Union, types.UnionType) and value is not None and type(None) in members:
+            for member in members:
+                self.hold(member, value, where)
+        elif origin is Mapping and isinstance(value, Mapping):
+            self._hold_keys(members[0], value, where)
+        elif origin is Annotated:
+            self.hold(members[0], value, where)
+            self._ask(members[1:], value, where)
+
+    def _hold_keys(self, kind: Any, value: Mapping[Any, object], where: str) -> None:
+        for key in value if kind is not str else ():
+            self.hold(kind, str(key), f"{where}.{key}" if where else str(key))
+
+    def _checked(self, kind: Any, tree: object, where: str) -> object:
+        before = len(self._problems)
+        value = self.read(get_args(kind)[0], tree, where)
+        return value if len(self._problems) > before else self._ask(get_args(kind)[1:], value, where)
+
+    def _ask(self, checks: tuple[Any, ...], value: object, where: str) -> object:
+        """The value, or the first problem that one of the checks tells."""
+        for check_value in checks:
+            try:
+                check_value(value)
+            except ValueError as error:
+                return self._problem(where, str(error))
+        return value
 
     def _problem(self, where: str, text: str) -> object:
         self._problems.append(f"{where}: {text}" if where else text)
@@ -86,14 +155,15 @@ class _Reader:
         if kind is float and isinstance(tree, int | float) and not isinstance(tree, bool):
             return self._float(tree, where)
         if kind is Path and isinstance(tree, str):
-            return Path(tree)
+            known = tree and "\0" not in tree  # what no system call takes
+            return Path(tree) if known else self._problem(where, f"expected a path, found {found(tree)}")
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             values = {member.value: member for member in kind}
             known = isinstance(tree, str | int) and tree in values  # what is unhashable is no value
             return values[tree] if known else self._one_of(tuple(values), tree, where)
         if kind in (Any, object) or (isinstance(tree, kind) and (kind is bool or not isinstance(tree, bool))):
             return tree
-        return self._problem(where, f"expected {_name(kind)}, found {_found(tree)}")
+        return self._problem(where, f"expected {_name(kind)}, found {found(tree)}")
 
     def _float(self, tree: float, where: str) -> object:
         """A number that is one: JSON and TOML both let through infinities, and `nan` passes every comparison."""
@@ -101,15 +171,13 @@ class _Reader:
             value = float(tree)
         except OverflowError:
             value = math.inf
-        return (
-            value if math.isfinite(value) else self._problem(where, f"expected a finite number, found {_found(tree)}")
-        )
+        return value if math.isfinite(value) else self._problem(where, f"expected a finite number, found {found(tree)}")
 
     def _one_of(self, allowed: tuple[object, ...], tree: object, where: str) -> object:
         if tree in allowed:
             return tree
         choices = ", ".join(map(str, allowed))
-        return self._problem(where, f"expected one of {choices}, found {_found(tree)}{_nearest(tree, allowed)}")
+        return self._problem(where, f"expected one of {choices}, found {found(tree)}{_nearest(tree, allowed)}")
 
     def _union(self, members: tuple[Any, ...], tree: object, where: str) -> object:
         if tree is None and type(None) in members:
@@ -120,7 +188,7 @@ class _Reader:
         if not all(dataclasses.is_dataclass(member) for member in members):
             return self._first_that_fits(members, tree, where)
         if not isinstance(tree, Mapping):
-            return self._problem(where, f"expected a table, found {_found(tree)}")
+            return self._problem(where, f"expected a table, found {found(tree)}")
         kinds = {get_args(_hints(member)["kind"])[0]: member for member in members}
         if "kind" not in tree:
             return self._problem(where, f"kind is missing; expected one of {', '.join(kinds)}")
@@ -134,11 +202,11 @@ class _Reader:
             value = _Reader(self._strict, problems).read(member, tree, where)
             if not problems:
                 return value
-        return self._problem(where, f"expected {' or '.join(map(_name, members))}, found {_found(tree)}")
+        return self._problem(where, f"expected {' or '.join(map(_name, members))}, found {found(tree)}")
 
     def _tuple(self, members: tuple[Any, ...], tree: object, where: str) -> object:
         if not isinstance(tree, list | tuple):
-            return self._problem(where, f"expected a list, found {_found(tree)}")
+            return self._problem(where, f"expected a list, found {found(tree)}")
         if members[-1] is Ellipsis:
             return tuple(self.read(members[0], item, f"{where}[{index}]") for index, item in enumerate(tree))
         if len(members) != len(tree):
@@ -146,15 +214,16 @@ class _Reader:
         pairs = enumerate(zip(members, tree, strict=True))
         return tuple(self.read(member, item, f"{where}[{index}]") for index, (member, item) in pairs)
 
-    def _mapping(self, member: Any, tree: object, where: str) -> object:
+    def _mapping(self, kind: Any, tree: object, where: str) -> object:
         if not isinstance(tree, Mapping):
-            return self._problem(where, f"expected a table, found {_found(tree)}")
-        prefix = f"{where}." if where else ""
+            return self._problem(where, f"expected a table, found {found(tree)}")
+        (name, member), prefix = get_args(kind), f"{where}." if where else ""
+        self._hold_keys(name, tree, where)
         return {str(key): self.read(member, item, f"{prefix}{key}") for key, item in tree.items()}
 
     def _dataclass(self, kind: Any, tree: object, where: str) -> object:
         if not isinstance(tree, Mapping):
-            return self._problem(where, f"expected a table, found {_found(tree)}")
+            return self._problem(where, f"expected a table, found {found(tree)}")
         prefix = f"{where}." if where else ""
         hints = _hints(kind)
         fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
@@ -183,7 +252,8 @@ class _Reader:
 
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)  # it evaluates annotations anew each time, and a worker's every word comes through here
+    # Evaluating annotations takes long, and a worker's every word comes through here
+    return get_type_hints(kind, include_extras=True)
 
 
 def _nearest(found: object, known: tuple[object, ...]) -> str:
@@ -197,13 +267,6 @@ def _name(kind: Any) -> str:
         return " or ".join(map(repr, get_args(kind)))
     if get_origin(kind) is tuple:
         return "a list"
+    if get_origin(kind) is Annotated:
+        return _name(get_args(kind)[0])
     return names.get(kind, getattr(kind, "__name__", str(kind)))
-
-
-def _found(tree: object) -> str:
-    if isinstance(tree, Mapping):
-        return "a table"
-    if isinstance(tree, list | tuple):
-        return "a list"
-    text = repr(tree)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -34,6 +34,13 @@ def two(sink: str, other: str | None = None) -> str:
     return PLAIN + f"sinks = [{sink}]\n" + PLAIN.replace(".b]", ".c]") + f"sinks = [{other or sink}]\n"
 
 
+def sources_of(source: str, other: str | None = None) -> str:
+    """Two pipelines, each with a source."""
+    return "".join(
+        SOURCE.format(text).replace(".b]", f".{name}]") for name, text in (("b", source), ("c", other or source))
+    )
+
+
 def parse(toml: str) -> Config:
     return parse_config(tomllib.loads(toml))
 
@@ -157,6 +164,85 @@ def test_every_problem_is_told_at_once() -> None:
     assert "problems:" in told
 
 
+def test_each_kind_of_problem_is_told_on_the_first_run_with_its_place() -> None:
+    told = problems("""
+        [mqtt]
+        url = "mqtt://broker"
+        cert_file = "device.pem"
+        [telemetry]
+        interval_s = -1
+        outbox_record = 5
+        [pipeline.camera]
+        model = "m"
+        threads = 0
+        source = { kind = "camera", max_fps = 0, width_px = "wide", motion = { threshold = 3, difference = true } }
+        sinks = [{ kind = "preview", port = 8090 }, { kind = "jsonl" }, { kind = "mqtt" }, { kind = "mqtt" }]
+        [pipeline.camera.stage.name]
+        model = "Namer"
+        [pipeline.motion]
+        source = { kind = "csv", path = "m.csv", max_gap_s = 0 }
+        sinks = [{ kind = "preview", port = 8090 }, { kind = "jsonl", path = "x", keep = -1 }]
+        triggers = [{ name = "t", when = { stage = "fnid" }, topic = "t" }, { name = "u", when = {} }]
+        [pipeline.motion.stage.find]
+        model = "finder"
+        [pipeline.motion.stage.name]
+        model = "namer"
+        crops_of = "fidn"
+    """)
+    assert told.splitlines()[0] == "config: 19 problems:"
+    assert sorted(line.strip() for line in told.splitlines()[1:]) == sorted(
+        [
+            "[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names",
+            "mqtt: cert_file and key_file go together",
+            "pipeline.camera.model: unknown key",
+            "pipeline.camera.sinks[1].path: is missing",
+            "pipeline.camera.source.max_fps: must be more than 0, found 0",
+            "pipeline.camera.source.motion.difference: expected a whole number, found True",
+            "pipeline.camera.source.motion.threshold: must be 0 to 1, found 3.0",
+            "pipeline.camera.source.width_px: expected a whole number, found 'wide'",
+            (
+                "pipeline.camera.stage.name.model: must be 1 to 64 of a-z, 0-9, _ and - (it is part of MQTT topics), "
+                "found 'Namer'"
+            ),
+            "pipeline.camera.threads: must be 1 to 64, or 'auto', found 0",
+            "pipeline.camera: one mqtt sink is enough, found 2",
+            "pipeline.motion.sinks[1].keep: must be 0 to 1,000,000,000,000, found -1",
+            "pipeline.motion.source.max_gap_s: must be more than 0, found 0",
+            "pipeline.motion: stage name: crops_of names 'fidn', which is no other stage here",
+            "pipeline.motion: trigger t: when.stage names 'fnid', no stage here; there is find, name",
+            "pipeline.motion.triggers[1]: trigger u does nothing: give it topic, gpio, command or snapshot",
+            "telemetry.interval_s: must be more than 0, found -1",
+            "telemetry.outbox_record: unknown key; did you mean 'outbox_records'?",
+            "the previews of [pipeline.camera] and [pipeline.motion] have one port, 8090: give each a port of its own",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "[pipeline.b.stage.x]\nmodel='M'\ncrops_of='y'\n[pipeline.b.stage.y]\nmodel='m'\ncrops_of='x'\n",
+        "stage = 3\ntriggers = [{name='t', when={stage='x'}, command=['c']}]\n",
+        "model = 'm'\nsinks = [{kind='preview', port=0}, {kind='preview', port=8090}]\n",
+    ],
+)
+def test_what_may_follow_from_a_problem_is_not_told_beside_it(wrong: str) -> None:
+    assert "1 problem:" in problems(STAGES + wrong)
+
+
+def test_no_pipeline_is_told_beside_the_rest() -> None:
+    told = problems("[telemetry]\ninterval_s = 0\n")
+    assert "no [pipeline.NAME]" in told
+    assert "interval_s" in told
+
+
+def test_what_code_makes_is_held_to_the_same_limits() -> None:
+    with pytest.raises(ValueError, match=r"threshold: must be 0 to 1, found 2\ndifference: must be 1 to 255 gray"):
+        MotionGate(threshold=2, difference=0)
+    with pytest.raises(ValueError, match=r"pipeline\.B: must be 1 to 64"):
+        Config({"B": parse(PLAIN).pipeline["b"]})
+
+
 @pytest.mark.parametrize(
     ("toml", "expected"),
     [
@@ -185,23 +271,38 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
             "[mqtt] needs [trust]",
         ),
         ("[pipeline.b]\nsource = {kind='folder', path='p'}\n", "has no model"),
-        ("[pipeline.b]\nmodel = 'm'\nsource = {kind='folder', path='p', max_fps=0}\n", "max_fps must be more than 0"),
-        ("[pipeline.b]\nmodel = 'm'\nsource = {kind='video', path='p', every_n=0}\n", "every_n must be at least 1"),
-        ("[pipeline.b]\nmodel = 'm'\nsource = {kind='csv', path='p', rate_hz=-1}\n", "rate_hz must be more than 0"),
-        ("[pipeline.b]\nmodel = 'M 1'\nsource = {kind='folder', path='p'}\n", "model 'M 1' must be"),
-        ("[pipeline.'b c']\nmodel = 'm'\nsource = {kind='folder', path='p'}\n", "pipeline 'b c' must be"),
-        (SOURCE.format("kind='camera', roi=[0.5, 0, 0.2, 1]"), "roi must be"),
+        (
+            "[pipeline.b]\nmodel = 'm'\nsource = {kind='folder', path='p', max_fps=0}\n",
+            "pipeline.b.source.max_fps: must be more than 0, found 0",
+        ),
+        (
+            "[pipeline.b]\nmodel = 'm'\nsource = {kind='video', path='p', every_n=0}\n",
+            "pipeline.b.source.every_n: must be 1 to",
+        ),
+        (
+            "[pipeline.b]\nmodel = 'm'\nsource = {kind='csv', path='p', rate_hz=-1}\n",
+            "pipeline.b.source.rate_hz: must be more than 0, found -1",
+        ),
+        (
+            "[pipeline.b]\nmodel = 'M 1'\nsource = {kind='folder', path='p'}\n",
+            "pipeline.b.model: must be 1 to 64 of a-z, 0-9, _ and - (it is part of MQTT topics), found 'M 1'",
+        ),
+        (
+            "[pipeline.'b c']\nmodel = 'm'\nsource = {kind='folder', path='p'}\n",
+            "pipeline.b c: must be 1 to 64 of a-z, 0-9, _ and -",
+        ),
+        (SOURCE.format("kind='camera', roi=[0.5, 0, 0.2, 1]"), "source.roi: must be [left, top, right, bottom]"),
         (SOURCE.format("kind='camera', rotate_deg=45"), "expected one of 0, 90, 180, 270"),
-        (SOURCE.format("kind='camera', motion={threshold=2}"), "threshold must be from 0 to 1"),
+        (SOURCE.format("kind='camera', motion={threshold=2}"), "source.motion.threshold: must be 0 to 1, found 2"),
         (SOURCE.format("kind='stream', url='rtsp://me:secret@cam/1'"), "no user or password"),
         (SOURCE.format("kind='stream', url='file:///etc/passwd'"), "must begin with rtsp://"),
         (SOURCE.format("kind='folder', path='p', watch=true, repeat=true"), "watch and repeat exclude each other"),
         (SOURCE.format("kind='i2c', driver='m:f', address=300"), "0x03 to 0x77"),
-        (SOURCE.format("kind='csv', path='p', max_gap_s=0"), "max_gap_s must be more than 0"),
+        (SOURCE.format("kind='csv', path='p', max_gap_s=0"), "source.max_gap_s: must be more than 0, found 0"),
         (SOURCE.format("kind='csv', path='p', missing='guess'"), "expected one of skip, hold, zero"),
         (PLAIN + "threads = 'many'\n", "expected a whole number or 'auto', found 'many'"),
-        (PLAIN + "threads = 65\n", "threads must be 1 to 64, or 'auto'"),
-        (PLAIN + "sinks = [{kind='preview', port=0}]\n", "port must be 1 to 65535"),
+        (PLAIN + "threads = 65\n", "pipeline.b.threads: must be 1 to 64, or 'auto', found 65"),
+        (PLAIN + "sinks = [{kind='preview', port=0}]\n", "pipeline.b.sinks[0].port: must be 1 to 65,535, found 0"),
         (PLAIN + "sinks = [{kind='preview', port=1}, {kind='preview', port=2}]\n", "one preview is enough"),
         (PLAIN + "sinks = [{kind='webhook', url='ftp://x'}]\n", "must begin with http://"),
         (PLAIN + "sinks = [{kind='webhook', url='http://'}]\n", "must name a host"),
@@ -209,7 +310,10 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         (PLAIN + "sinks = [{kind='webhook', url='http://x/a b'}]\n", "printable ASCII"),
         (PLAIN + "sinks = [{kind='webhook', url='http://me:secret@x/'}]\n", "must not hold a user"),
         (PLAIN + "triggers = [{name='t', when={above=2, below=1}, topic='t'}]\n", "above must be less than below"),
-        (PLAIN + "triggers = [{name='t', when={roi=[9, 0, 1, 9]}, topic='t'}]\n", "roi must be left, top"),
+        (
+            PLAIN + "triggers = [{name='t', when={roi=[9, 0, 1, 9]}, topic='t'}]\n",
+            "triggers[0].when.roi: must be left, top, right, bottom",
+        ),
         (PLAIN + "triggers = [{name='t', when={}}]\n", "trigger t does nothing"),
         (PLAIN + "triggers = [{name='t', when={stage='x'}, topic='t'}]\n", "when.stage names 'x', no stage here"),
         (PLAIN + "triggers = [{name='t', when={}, topic='t'}, {name='t', when={}, topic='t'}]\n", "several triggers"),
@@ -242,7 +346,10 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         (SOURCE.format("kind='camera', device='csi', format='yuyv'"), "format has no use for device csi"),
         (SOURCE.format("kind='stream', url='http://c/', transport='udp'"), "transport has no use for a stream that is"),
         (PLAIN + "crops = {at_most=2}\n", "crops has no use without crops_of: name the stage"),
-        (PLAIN + "initial = 'm.tflite'\n", "initial 'm.tflite' must be an .edge file: make one with `edgectl convert`"),
+        (
+            PLAIN + "initial = 'm.tflite'\n",
+            "pipeline.b.initial: must be an .edge file, found 'm.tflite': make one with `edgectl convert`",
+        ),
         (SOURCE.format("kind='stdin'"), "[pipeline.b] is standard input, which only `edge-agent infer` has"),
         (SOURCE.format("kind='stdin', path='-'"), "give the path of a named pipe"),
         (PLAIN + "sinks = [{kind='mqtt'}]\n", "a sink of [pipeline.b] is of kind mqtt: it needs [mqtt]"),
@@ -256,6 +363,64 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
 )
 def test_what_cannot_be_is_told_by_what_was_expected(toml: str, expected: str) -> None:
     assert expected in problems(toml)
+
+
+GPIO = "[[pipeline.{pipeline}.triggers]]\nname = '{name}'\nwhen = {{}}\ngpio = {{line=17{more}}}\n"
+ONLY = "which only one can have: give each a line of its own"
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        (
+            PLAIN + GPIO.format(pipeline="b", name="t", more="") + GPIO.format(pipeline="b", name="u", more=""),
+            f"the triggers t of [pipeline.b] and u of [pipeline.b] switch one GPIO line, 17 of /dev/gpiochip0, {ONLY}",
+        ),
+        (
+            two("{kind='jsonl', path='-'}")
+            + GPIO.format(pipeline="b", name="t", more="")
+            + GPIO.format(pipeline="c", name="t", more=", chip='/dev//gpiochip0', on_s=2.0"),
+            f"the triggers t of [pipeline.b] and t of [pipeline.c] switch one GPIO line, 17 of /dev/gpiochip0, {ONLY}",
+        ),
+        (sources_of("kind='camera'"), "[pipeline.b] and [pipeline.c] are one camera, '/dev/video0', which only one"),
+        (sources_of("kind='camera', device='csi'", "kind='camera', device='csi:0'"), "are one camera, 'csi', which"),
+        (sources_of("kind='serial', device='/dev/ttyUSB0'"), "are one serial port, '/dev/ttyUSB0', which only one"),
+        (sources_of("kind='microphone', device='plughw:1'"), "are one microphone, 'plughw:1', which only one"),
+        (
+            sources_of("kind='folder', path='p'")
+            + "[[pipeline.b.triggers]]\nname='t'\nwhen={}\nsnapshot='s'\n"
+            + "[[pipeline.c.triggers]]\nname='t'\nwhen={}\nsnapshot='./s'\n",
+            "the triggers t of [pipeline.b] and [pipeline.c] keep pictures in 's': give each a folder or a name",
+        ),
+        (PLAIN + "sinks = [{kind='mqtt'}, {kind='mqtt', when='always'}]\n", "one mqtt sink is enough, found 2"),
+        (
+            PLAIN + "sinks = [{kind='webhook', url='http://x/'}, {kind='webhook', url='http://x/', when='always'}]\n",
+            "several webhooks have one url, so each result would arrive twice: leave all but one out",
+        ),
+    ],
+)
+def test_what_only_one_can_have_is_given_to_one(toml: str, expected: str) -> None:
+    assert expected in problems(toml)
+
+
+def test_a_trigger_beside_something_wrong_still_has_its_line_to_itself() -> None:
+    triggers = GPIO.format(pipeline="b", name="t", more="") + GPIO.format(pipeline="b", name="u", more="")
+    told = problems(PLAIN + "threads = 0\n" + triggers)
+    assert "2 problems:" in told
+    assert ONLY in told
+
+
+def test_other_lines_chips_and_devices_are_no_problem() -> None:
+    config = parse(
+        sources_of("kind='camera'", "kind='camera', device='/dev/video2'")
+        + GPIO.format(pipeline="b", name="t", more="")
+        + GPIO.format(pipeline="b", name="u", more=", chip='/dev/gpiochip4'")
+        + GPIO.format(pipeline="c", name="t", more="").replace("17", "18")
+    )
+    assert len(config.pipeline["b"].triggers) == 2
+    assert len(parse(sources_of("kind='microphone'")).pipeline) == 2
+    webhook = "{kind='webhook', url='http://x/'}"
+    assert len(parse(two(webhook)).pipeline) == 2
 
 
 def test_what_pipelines_may_share_is_let_through() -> None:

@@ -1,17 +1,18 @@
 """Trees from TOML and JSON become values, or every problem is told at once."""
 
+import datetime as dt
 import enum
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.schema import SchemaError, dump, parse
+from edge_agent.schema import SchemaError, check, dump, found, parse, read_sound
 
 
 class Color(enum.Enum):
@@ -139,3 +140,79 @@ json_values = st.recursive(
 def test_any_tree_gives_a_value_or_problems(tree: object, strict: bool) -> None:  # noqa: FBT001
     with suppress(SchemaError):
         assert isinstance(parse(Drawing, tree, strict=strict), Drawing)
+
+
+# --- checks that stand with a type -------------------------------------------------------------------------------
+
+
+def even(value: int) -> None:
+    if value % 2:
+        raise ValueError(f"must be even, found {value}")
+
+
+def short(text: str) -> None:
+    if len(text) > 3:
+        raise ValueError("must be short")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    pairs: Annotated[int, even]
+    maybe: Annotated[int, even] | None = None
+    pair: Annotated[tuple[Annotated[int, even], int], lambda pair: even(sum(pair))] = (0, 0)
+    named: Mapping[Annotated[str, short], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def test_a_check_is_told_at_its_own_key_beside_wrong_types() -> None:
+    with pytest.raises(SchemaError) as caught:
+        parse(Checked, {"pairs": 3, "maybe": "x", "pair": [1, 1], "named": {"long one": 1, "a": 2}}, strict=True)
+    assert caught.value.problems == [
+        "pairs: must be even, found 3",
+        "maybe: expected a whole number, found 'x'",
+        "pair[0]: must be even, found 1",
+        "named.long one: must be short",
+    ]
+
+
+def test_what_is_right_passes_its_checks() -> None:
+    tree = {"pairs": 2, "pair": [2, 4], "named": {"a": 1}}
+    assert parse(Checked, tree, strict=True) == Checked(2, None, (2, 4), {"a": 1})
+
+
+def test_what_code_makes_can_be_held_to_the_checks_too() -> None:
+    with pytest.raises(SchemaError) as caught:
+        Checked(1, 3, (2, 1), {"long": 1})
+    assert caught.value.problems == [
+        "pairs: must be even, found 1",
+        "maybe: must be even, found 3",
+        "pair: must be even, found 3",
+        "named.long: must be short",
+    ]
+
+
+def test_read_sound_gives_nothing_where_anything_is_wrong() -> None:
+    assert read_sound(Checked, {"pairs": 2}) == Checked(2)
+    assert read_sound(Checked, {"pairs": 3}) is None
+    assert read_sound(Circle | Square, {"kind": "circle", "radius": 0}) is None
+    assert read_sound(Circle | Square, {"kind": "square", "side": 1, "x": 1}) is None
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        (16**5000, "a whole number of more than 18 digits"),
+        (dt.date(2026, 1, 2), "the date 2026-01-02"),
+        ("x" * 100, "'" + "x" * 56 + "..."),
+    ],
+    ids=["number", "date", "text"],
+)
+def test_whatever_is_found_has_a_short_name(tree: object, expected: str) -> None:
+    assert found(tree) == expected
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_what_no_system_takes_is_no_path(path: str) -> None:
+    assert "path: expected a path, found" in problems({**TREE, "path": path})[0]

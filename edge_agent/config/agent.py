@@ -8,51 +8,50 @@ import difflib
 import platform
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from edge_agent import schema
-from edge_agent.config.checks import check_broker_url, check_identifier
-from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, StageConfig
+from edge_agent.config.checks import BrokerUrl, Count, Identifier, Seconds, Table, from_to, password_alone
+from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, PipelineParts, StageConfig
 from edge_agent.config.together import problems_together
 from edge_agent.errors import ConfigError
 
 
+def _check_prefix(text: str) -> None:
+    if not re.fullmatch(r"[a-z0-9_-]+(/[a-z0-9_-]+){0,2}", text):
+        raise ValueError(f"must be one to three levels of a-z, 0-9, _ and -, found {schema.found(text)}")
+
+
+def _check_some(pipelines: Mapping[str, object]) -> None:
+    if not pipelines:
+        raise ValueError("there is no [pipeline.NAME] table, so there is nothing to run")
+
+
 @dataclass(frozen=True, slots=True)
-class DeviceConfig:
-    id: str = ""  # empty: made of the host name
+class DeviceConfig(Table):
+    id: Identifier | None = None  # None: made of the host name
     labels: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_identifier("id", self.id or default_device_id())
-
 
 @dataclass(frozen=True, slots=True)
-class MqttConfig:
-    url: str  # mqtt://HOST[:1883] or mqtts://HOST[:8883]
+class MqttConfig(Table):
+    url: BrokerUrl  # mqtt://HOST[:1883] or mqtts://HOST[:8883]
     username: str | None = None
     password_file: Path | None = None
     ca_file: Path | None = None  # None: the system's certificate authorities
     cert_file: Path | None = None  # client certificate, with key_file
     key_file: Path | None = None
-    prefix: str = "edge/v1"
-    keepalive_s: int = 30
-    fetch_window: int = 8  # chunks on their way at a time
+    prefix: Annotated[str, _check_prefix] = "edge/v1"
+    keepalive_s: Annotated[int, from_to(5, 65_535, "seconds")] = 30  # MQTT 5 §3.1.2.10: two bytes
+    fetch_window: Annotated[int, from_to(1, 64, "chunks")] = 8  # on their way at a time
 
-    def __post_init__(self) -> None:
-        check_broker_url(self.url)
+    def problems(self) -> Iterator[str]:
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
-        if self.password_file is not None and self.username is None:
-            raise ValueError("password_file needs a username")
-        if not 1 <= self.fetch_window <= 64:
-            raise ValueError("fetch_window must be 1 to 64 chunks")
-        if self.keepalive_s < 5:
-            raise ValueError("keepalive_s must be at least 5")
-        if not re.fullmatch(r"[a-z0-9_-]+(/[a-z0-9_-]+){0,2}", self.prefix):
-            raise ValueError(f"prefix {self.prefix!r} must be one to three levels of a-z, 0-9, _ and -")
+            yield "cert_file and key_file go together"
+        yield from password_alone(self.username, self.password_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,38 +65,24 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TelemetryConfig:
-    interval_s: float = 30.0
-    outbox_records: int = 20_000  # kept while offline; the oldest go first
-
-    def __post_init__(self) -> None:
-        if self.interval_s <= 0:
-            raise ValueError("interval_s must be more than 0")
-        if self.outbox_records < 1:
-            raise ValueError("outbox_records must be at least 1")
+class TelemetryConfig(Table):
+    interval_s: Seconds = 30.0
+    outbox_records: Count = 20_000  # kept while offline; the oldest go first
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(Table):
     """All of `agent.toml`."""
 
-    pipeline: Mapping[str, PipelineConfig] = field(default_factory=dict)
+    pipeline: Annotated[Mapping[Identifier, PipelineConfig], _check_some]
     device: DeviceConfig = field(default_factory=DeviceConfig)
     mqtt: MqttConfig | None = None
     trust: TrustConfig | None = None
     storage: StorageConfig = field(default_factory=StorageConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 
-    def __post_init__(self) -> None:
-        if not self.pipeline:
-            raise ValueError("there is no [pipeline.NAME] table, so there is nothing to run")
-        for name in self.pipeline:
-            check_identifier("pipeline", name)
-        problems = list(problems_together(self.pipeline, has_mqtt=self.mqtt is not None))
-        if self.mqtt is not None and self.trust is None:
-            problems.append("[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names")
-        if problems:
-            raise schema.SchemaError(problems)
+    def problems(self) -> Iterator[str]:
+        return problems_together(self.pipeline, has_mqtt=self.mqtt is not None, has_trust=self.trust is not None)
 
     @property
     def device_id(self) -> str:
@@ -131,13 +116,24 @@ def read_config(path: Path) -> Config:
 
 def parse_config(tree: Mapping[str, Any], *, name: str = "config") -> Config:
     """A checked configuration from a plain tree; the short form becomes a pipeline of one stage."""
-    pipelines = tree.get("pipeline")
+    pipelines = tree.get("pipeline", {})
     if isinstance(pipelines, dict):
-        tree = {**tree, "pipeline": {key: _long_form(value) for key, value in pipelines.items()}}
+        pipelines = {key: _long_form(value) for key, value in pipelines.items()}
+    tree = {**tree, "pipeline": pipelines}
     try:
         return schema.parse(Config, tree, strict=True)
     except schema.SchemaError as error:
-        raise _config_error(name, error.problems) from error
+        problems = dict.fromkeys([*error.problems, *_problems_of_sound_parts(tree)])
+        raise _config_error(name, list(problems)) from error
+
+
+def _problems_of_sound_parts(tree: Mapping[str, Any]) -> Iterator[str]:
+    """What does not go together in a configuration that is not right as a whole, so it is told with all the rest."""
+    tables = tree["pipeline"].items() if isinstance(tree["pipeline"], dict) else ()
+    pipelines = {name: PipelineParts.read(table) for name, table in tables if isinstance(table, dict)}
+    for name, parts in pipelines.items():
+        yield from (f"pipeline.{name}: {problem}" for problem in parts.problems())
+    yield from problems_together(pipelines, has_mqtt="mqtt" in tree, has_trust="trust" in tree)
 
 
 def default_device_id() -> str:

@@ -1,92 +1,103 @@
 """Where results go, and what they set off: `sinks = [{ kind = ... }]` and `[[pipeline.NAME.triggers]]`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from edge_agent.config.checks import check_identifier, check_not_negative, check_positive, check_share
+from edge_agent.config.checks import (
+    Count,
+    CountOr0,
+    Identifier,
+    Pixels,
+    Rate,
+    Seconds,
+    SecondsOr0,
+    Share,
+    Table,
+    from_to,
+)
+
+
+def _check_url(url: str) -> None:
+    """What can be asked for as it stands. What it is, no message tells: a webhook's path is a secret often."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    if not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise ValueError("must be printable ASCII: write everything else as %XX")
+    try:
+        parts = urlsplit(url)
+        known = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("must name a host, and if a port then one of 1 to 65535")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user and password: put an Authorization line into the header_file")
+
+
+def _check_zone(roi: tuple[float, float, float, float]) -> None:
+    if roi[0] >= roi[2] or roi[1] >= roi[3]:
+        raise ValueError(f"must be left, top, right, bottom with left < right and top < bottom, found {[*roi]}")
 
 
 @dataclass(frozen=True, slots=True)
-class MqttSink:
+class MqttSink(Table):
     """Results to the device's `result/<pipeline>` topic."""
 
     kind: Literal["mqtt"]
     when: Literal["changed", "always"] = "changed"  # changed: the best label; of a detection, the set of labels
-    min_interval_s: float = 1.0  # at most one message in this time
-
-    def __post_init__(self) -> None:
-        check_not_negative(min_interval_s=self.min_interval_s)
+    min_interval_s: SecondsOr0 = 1.0  # at most one message in this time
 
 
 @dataclass(frozen=True, slots=True)
-class JsonlSink:
+class JsonlSink(Table):
     """One JSON object a line."""
 
     kind: Literal["jsonl"]
     path: Path  # "-" is stdout
-    max_bytes: int = 10_000_000  # a file that would grow beyond this is put aside as PATH.1, PATH.2, ...
-    keep: int = 3  # of those put aside
-
-    def __post_init__(self) -> None:
-        check_positive(max_bytes=self.max_bytes)
-        check_not_negative(keep=self.keep)
+    max_bytes: Count = 10_000_000  # a file that would grow beyond this is put aside as PATH.1, PATH.2, ...
+    keep: CountOr0 = 3  # of those put aside
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookSink:
+class WebhookSink(Table):
     """Results as JSON by HTTP POST; what cannot be delivered is tried again, the oldest going first."""
 
     kind: Literal["webhook"]
-    url: str
+    url: Annotated[str, _check_url]
     when: Literal["changed", "always"] = "changed"
-    min_interval_s: float = 1.0
+    min_interval_s: SecondsOr0 = 1.0
     header_file: Path | None = None  # lines `Name: value` for each request, an Authorization for example
-    timeout_s: float = 10.0
-    waiting: int = 1000  # results kept while it cannot be reached
-    retry_s: float = 300.0  # a result older than this is given up
-
-    def __post_init__(self) -> None:
-        check_positive(timeout_s=self.timeout_s, waiting=self.waiting, retry_s=self.retry_s)
-        check_not_negative(min_interval_s=self.min_interval_s)
-        _check_url(self.url)
+    timeout_s: Seconds = 10.0
+    waiting: Count = 1000  # results kept while it cannot be reached
+    retry_s: Seconds = 300.0  # a result older than this is given up
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteSink:
+class SqliteSink(Table):
     """Every result as a row of an SQLite database, the oldest going first."""
 
     kind: Literal["sqlite"]
     path: Path
-    max_rows: int = 100_000
-
-    def __post_init__(self) -> None:
-        check_positive(max_rows=self.max_rows)
+    max_rows: Count = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewSink:
+class PreviewSink(Table):
     """The picture with what was found drawn in, on http://127.0.0.1:PORT/ (a JPEG, and MJPEG for a browser)."""
 
     kind: Literal["preview"]
-    port: int
-    max_fps: float = 5.0
-    width_px: int = 640  # of the picture that is sent, at most
-    quality: int = 75  # of the JPEG
-
-    def __post_init__(self) -> None:
-        check_positive(max_fps=self.max_fps, width_px=self.width_px)
-        if not 1 <= self.port <= 65_535:
-            raise ValueError("port must be 1 to 65535")
-        if not 1 <= self.quality <= 95:
-            raise ValueError("quality must be 1 to 95")
+    port: Annotated[int, from_to(1, 65_535)]
+    max_fps: Rate = 5.0
+    width_px: Pixels = 640  # of the picture that is sent, at most
+    quality: Annotated[int, from_to(1, 95)] = 75  # of the JPEG
 
 
 @dataclass(frozen=True, slots=True)
-class PluginSink:
+class PluginSink(Table):
     """A sink of your own: an entry point of the group edge_deploy.sinks (`docs/plugins.md`)."""
 
     kind: Literal["plugin"]
@@ -94,50 +105,28 @@ class PluginSink:
     options: Mapping[str, Any] = field(default_factory=dict)  # handed to it
 
 
-def _check_url(url: str) -> None:
-    """What can be asked for as it stands. What it is, no message tells: a webhook's path is a secret often."""
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("url must begin with http:// or https://")
-    if not re.fullmatch(r"[\x21-\x7e]+", url):
-        raise ValueError("url must be printable ASCII: write everything else as %XX")
-    try:
-        parts = urlsplit(url)
-        known = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError("url must name a host, and if a port then one of 1 to 65535")
-    if "@" in parts.netloc:
-        raise ValueError("url must not hold a user and password: put an Authorization line into the header_file")
-
-
 SinkConfig = MqttSink | JsonlSink | WebhookSink | SqliteSink | PreviewSink | PluginSink
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class When(Table):
     """What has to be so, in one result after the other, before a trigger fires. All that is given must hold."""
 
     label: str | tuple[str, ...] | None = None  # one of these; None: any
-    min_score: float | None = None
+    min_score: Share | None = None
     above: float | None = None  # of the value of a regression or an anomaly's score
     below: float | None = None
     stage: str | None = None  # where a pipeline has several
-    roi: tuple[float, float, float, float] | None = None  # px of the picture: left, top, right, bottom of a zone
-    at_least: int = 1  # so many objects at a time
-    for_s: float = 0.0  # it has been so for this long
-    gap_s: float = 1.0  # and not interrupted for longer than this
+    # Of a zone: left, top, right, bottom, px of the picture
+    roi: Annotated[tuple[float, float, float, float], _check_zone] | None = None
+    at_least: Count = 1  # so many objects at a time
+    for_s: SecondsOr0 = 0.0  # it has been so for this long
+    gap_s: SecondsOr0 = 1.0  # and not interrupted for longer than this
     absent: bool = False  # the other way round: nothing of the kind is seen
 
-    def __post_init__(self) -> None:
-        check_share(min_score=self.min_score)
-        check_not_negative(for_s=self.for_s, gap_s=self.gap_s)
-        if self.at_least < 1:
-            raise ValueError("at_least must be at least 1")
+    def problems(self) -> Iterator[str]:
         if self.above is not None and self.below is not None and self.above >= self.below:
-            raise ValueError("above must be less than below: no value is both")
-        if self.roi is not None and (self.roi[0] >= self.roi[2] or self.roi[1] >= self.roi[3]):
-            raise ValueError("roi must be left, top, right, bottom with left < right and top < bottom")
+            yield f"above must be less than below, found {self.above:g} and {self.below:g}: no value is both"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -145,38 +134,29 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
-class Gpio:
+class Gpio(Table):
     """A line of a GPIO chip that is switched on (extra `gpio`)."""
 
-    line: int
+    line: Annotated[int, from_to(0, 65_535)]
     chip: str = "/dev/gpiochip0"
-    on_s: float = 1.0  # then it is switched off again
+    on_s: Seconds = 1.0  # then it is switched off again
     active_low: bool = False
-
-    def __post_init__(self) -> None:
-        check_not_negative(line=self.line)
-        check_positive(on_s=self.on_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Table):
     """Something that is done when results are so and so. At least one of topic, gpio, command and snapshot."""
 
-    name: str
+    name: Identifier
     when: When
-    cool_down_s: float = 10.0  # after it has fired
-    topic: str | None = None  # MQTT: the message is what fired it, as JSON; below the prefix and the device's topic
+    cool_down_s: SecondsOr0 = 10.0  # after it has fired
+    topic: Identifier | None = None  # below the prefix and the device's topic; the message is what fired it, as JSON
     gpio: Gpio | None = None
     command: tuple[str, ...] = ()  # program and arguments; what fired it is JSON on its standard input
-    command_timeout_s: float = 30.0
+    command_timeout_s: Seconds = 30.0
     snapshot: Path | None = None  # a folder: the picture with what was found drawn in, as JPEG
-    snapshot_keep: int = 100  # pictures in it; the oldest go first
+    snapshot_keep: Count = 100  # pictures in it; the oldest go first
 
-    def __post_init__(self) -> None:
-        check_identifier("name", self.name)
-        check_not_negative(cool_down_s=self.cool_down_s)
-        check_positive(command_timeout_s=self.command_timeout_s, snapshot_keep=self.snapshot_keep)
-        if self.topic is not None:
-            check_identifier("topic", self.topic)
+    def problems(self) -> Iterator[str]:
         if self.topic is None and self.gpio is None and not self.command and self.snapshot is None:
-            raise ValueError(f"trigger {self.name} does nothing: give it topic, gpio, command or snapshot")
+            yield f"trigger {self.name} does nothing: give it topic, gpio, command or snapshot"

@@ -3,12 +3,25 @@
 What each kind needs of the machine is told by whoever opens it (`inference.sources`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from edge_agent.config.checks import check_has_use, check_not_negative, check_password, check_positive, check_share
+from edge_agent import schema
+from edge_agent.config.checks import (
+    Count,
+    CountOr0,
+    Pixels,
+    Rate,
+    SampleRate,
+    Seconds,
+    Share,
+    Table,
+    from_to,
+    password_alone,
+    without_use,
+)
 from edge_agent.config.row_sources import (
     CsvSource,
     I2cSource,
@@ -20,39 +33,47 @@ from edge_agent.config.row_sources import (
 )
 
 
+def _check_url(*schemes: str) -> Callable[[str], None]:
+    expected = f"must begin with {', '.join(f'{name}://' for name in schemes)}"
+
+    def check(url: str) -> None:
+        scheme, separator, rest = url.partition("://")
+        if scheme not in schemes or not separator or not rest:
+            raise ValueError(f"{expected}, found {schema.found(url)}")
+        if "@" in rest.partition("/")[0]:
+            raise ValueError("must hold no user or password: give username and password_file")
+
+    return check
+
+
+def _check_roi(roi: tuple[float, float, float, float]) -> None:
+    left, top, right, bottom = roi
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(
+            "must be [left, top, right, bottom], shares of the picture with 0 <= left < right <= 1, likewise top, "
+            f"found {[*roi]}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
-class MotionGate:
+class MotionGate(Table):
     """Lets a picture through only when something has moved since the last one that was let through."""
 
-    threshold: float = 0.02  # share of the picture that must have changed, 0 to 1
-    difference: int = 25  # gray levels of 255 by which a pixel counts as changed
-    max_still_s: float | None = None  # let one through after this time even so; None: never
-
-    def __post_init__(self) -> None:
-        check_share(threshold=self.threshold)
-        check_positive(max_still_s=self.max_still_s)
-        if not 1 <= self.difference <= 255:
-            raise ValueError("difference must be 1 to 255 gray levels")
+    threshold: Share = 0.02  # share of the picture that must have changed, 0 to 1
+    difference: Annotated[int, from_to(1, 255, "gray levels")] = 25  # by which a pixel counts as changed
+    max_still_s: Seconds | None = None  # let one through after this time even so; None: never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PictureOptions:
+class PictureOptions(Table):
     """What every source of pictures can be told."""
 
-    every_n: int = 1  # use every n-th picture
-    max_fps: float | None = None  # at most so many a second; then the oldest waiting one is dropped
+    every_n: Count = 1  # use every n-th picture
+    max_fps: Rate | None = None  # at most so many a second; then the oldest waiting one is dropped
     motion: MotionGate | None = None
     rotate_deg: Literal[0, 90, 180, 270] = 0  # clockwise, of a camera that hangs askew; before roi
-    roi: tuple[float, float, float, float] | None = None  # left, top, right, bottom as shares 0 to 1 of the picture
-
-    def __post_init__(self) -> None:
-        check_positive(max_fps=self.max_fps)
-        if self.every_n < 1:
-            raise ValueError("every_n must be at least 1")
-        if self.roi is not None:
-            left, top, right, bottom = self.roi
-            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-                raise ValueError("roi must be [left, top, right, bottom] with 0 <= left < right <= 1, likewise top")
+    # Left, top, right, bottom as shares 0 to 1 of the picture
+    roi: Annotated[tuple[float, float, float, float], _check_roi] | None = None
 
 
 _PICTURES = tuple(each.name for each in fields(PictureOptions))
@@ -69,10 +90,9 @@ class FolderSource(PictureOptions):
     repeat: bool = False  # start again after the last one
     watch: bool = False  # after the last one, wait for new files; each is given once it is whole
 
-    def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)
+    def problems(self) -> Iterator[str]:
         if self.watch and self.repeat:
-            raise ValueError("watch and repeat exclude each other")
+            yield "watch and repeat exclude each other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +110,14 @@ class CameraSource(PictureOptions):
 
     kind: Literal["camera"]
     device: str = "/dev/video0"  # "csi", "csi:1": the Pi's camera connector, by picamera2
-    width_px: int = 1280
-    height_px: int = 720
-    camera_fps: float | None = None  # asked of the camera; None: its own
+    width_px: Pixels = 1280
+    height_px: Pixels = 720
+    camera_fps: Rate | None = None  # asked of the camera; None: its own
     format: Literal["auto", "mjpeg", "yuyv", "h264"] = "auto"  # of V4L2; auto: mjpeg where there is one
 
-    def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)
-        check_positive(width_px=self.width_px, height_px=self.height_px, camera_fps=self.camera_fps)
+    def problems(self) -> Iterator[str]:
         if not self.device.startswith("/"):
-            check_has_use(self, f"device {self.device}", "format")
+            yield from without_use(self, f"device {self.device}", "format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +125,17 @@ class StreamSource(PictureOptions):
     """A network camera: http(s):// with MJPEG; rtsp(s)://, or MPEG-TS by http(s)://, tcp://, udp:// (extra `video`)."""
 
     kind: Literal["stream"]
-    url: str  # without a password in it: see password_file
+    # Without a password in it: see password_file
+    url: Annotated[str, _check_url("rtsp", "rtsps", "http", "https", "tcp", "udp")]
     username: str | None = None
     password_file: Path | None = None
     transport: Literal["tcp", "udp"] = "tcp"  # of RTSP
-    timeout_s: float = 10.0  # without a picture before the stream is opened anew
+    timeout_s: Seconds = 10.0  # without a picture before the stream is opened anew
 
-    def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)
-        check_positive(timeout_s=self.timeout_s)
-        _check_url(self.url, "rtsp", "rtsps", "http", "https", "tcp", "udp")
+    def problems(self) -> Iterator[str]:
         if not self.url.startswith("rtsp"):
-            check_has_use(self, "a stream that is not RTSP", "transport")
-        check_password(self.username, self.password_file)
+            yield from without_use(self, "a stream that is not RTSP", "transport")
+        yield from password_alone(self.username, self.password_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,34 +143,28 @@ class StillSource(PictureOptions):
     """A picture fetched from a URL again and again, as many cameras and printers offer one."""
 
     kind: Literal["still"]
-    url: str
-    interval_s: float = 1.0
+    url: Annotated[str, _check_url("http", "https")]
+    interval_s: Seconds = 1.0
     username: str | None = None
     password_file: Path | None = None
-    timeout_s: float = 10.0
+    timeout_s: Seconds = 10.0
 
-    def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)
-        check_positive(interval_s=self.interval_s, timeout_s=self.timeout_s)
-        _check_url(self.url, "http", "https")
-        check_password(self.username, self.password_file)
+    def problems(self) -> Iterator[str]:
+        yield from password_alone(self.username, self.password_file)
 
 
 @dataclass(frozen=True, slots=True)
-class MicrophoneSource:
+class MicrophoneSource(Table):
     """A microphone of this machine, by ALSA's `arecord`."""
 
     kind: Literal["microphone"]
     device: str = "default"  # as `arecord -L` lists them
-    sample_rate_hz: int | None = None  # None: the model's
-    channels: int = 1  # more are averaged to one
-
-    def __post_init__(self) -> None:
-        check_positive(sample_rate_hz=self.sample_rate_hz, channels=self.channels)
+    sample_rate_hz: SampleRate | None = None  # None: the model's
+    channels: Annotated[int, from_to(1, 64)] = 1  # more are averaged to one
 
 
 @dataclass(frozen=True, slots=True)
-class WavSource:
+class WavSource(Table):
     """WAV files: one, or all of a folder in the order of their names."""
 
     kind: Literal["wav"]
@@ -170,26 +180,20 @@ class SyntheticSource(PictureOptions):
 
     kind: Literal["synthetic"]
     content: Literal["pictures", "rows", "audio"] = "pictures"
-    count: int | None = None  # None: without end
-    width_px: int = 640
-    height_px: int = 480
+    count: Count | None = None  # None: without end
+    width_px: Pixels = 640
+    height_px: Pixels = 480
     picture: Literal["rgb", "yuv", "jpeg"] = "rgb"
     columns: tuple[str, ...] = ()
-    rate_hz: float | None = None  # of rows
-    sample_rate_hz: int = 16_000
-    fail_after: int | None = None  # a source error after so many, each time it is opened
+    rate_hz: Rate | None = None  # of rows
+    sample_rate_hz: SampleRate = 16_000
+    fail_after: CountOr0 | None = None  # a source error after so many, each time it is opened
 
-    def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)
-        check_positive(
-            count=self.count, width_px=self.width_px, height_px=self.height_px, rate_hz=self.rate_hz,
-            sample_rate_hz=self.sample_rate_hz,
-        )  # fmt: skip
-        check_not_negative(fail_after=self.fail_after)
-        check_has_use(self, f"content {self.content}", *_NO_USE[self.content])
+    def problems(self) -> Iterator[str]:
+        yield from without_use(self, f"content {self.content}", *_NO_USE[self.content])
         for content, names in _SYNTHETIC.items():
             if content != self.content:
-                check_has_use(self, f"content {self.content}", *names)
+                yield from without_use(self, f"content {self.content}", *names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +207,8 @@ class PluginSource(PictureOptions):
     options: Mapping[str, Any] = field(default_factory=dict)  # handed to it
     columns: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)
-        check_has_use(self, f"a plugin that gives {self.gives}", *_NO_USE[self.gives])
+    def problems(self) -> Iterator[str]:
+        yield from without_use(self, f"a plugin that gives {self.gives}", *_NO_USE[self.gives])
 
 
 PictureSource = FolderSource | VideoSource | CameraSource | StreamSource | StillSource
@@ -279,11 +282,3 @@ def paths_of(config: SourceConfig) -> tuple[Path, ...]:
     if isinstance(config, CameraSource | SerialSource) and config.device.startswith("/"):
         paths.append(Path(config.device))
     return tuple(paths)
-
-
-def _check_url(url: str, *schemes: str) -> None:
-    scheme, separator, rest = url.partition("://")
-    if scheme not in schemes or not separator or not rest:
-        raise ValueError(f"url {url!r} must begin with {', '.join(f'{name}://' for name in schemes)}")
-    if "@" in rest.partition("/")[0]:
-        raise ValueError("url must hold no user or password: give username and password_file")

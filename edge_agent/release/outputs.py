@@ -9,6 +9,8 @@ TaskName = Literal[
     "audio_classification", "raw", "plugin",
 ]  # fmt: skip
 
+_WITH_BOXES = {"detection", "pose", "plugin"}  # of a plugin nobody knows before it answers
+
 DetectionDecoder = Literal["ssd_postprocess", "ssd_anchors", "blazeface", "yolov5", "yolov8", "fastestdet", "ultraface"]
 PoseDecoder = Literal["movenet", "heatmap", "blazepose"]
 
@@ -88,3 +90,8 @@ class OutputSpec:
             raise ValueError("scale and offset must be finite")
         if self.threshold is not None and not 0 < self.threshold < math.inf:
             raise ValueError(f"threshold must be more than 0, found {self.threshold}")
+
+
+def never_gives_boxes(task: str) -> bool:
+    """Whether no prediction of this task can have a box."""
+    return task not in _WITH_BOXES

@@ -136,9 +136,9 @@ class Agent:
 
     def _heard(self, heard: Heard) -> None:
         pipelines = self._parts.pipelines
-        before = (pipelines.trouble(heard.pipeline), pipelines.library)
+        before = (pipelines.troubles(heard.pipeline), pipelines.library)
         events = pipelines.hear(heard)
-        self._stale |= before != (pipelines.trouble(heard.pipeline), pipelines.library)
+        self._stale |= before != (pipelines.troubles(heard.pipeline), pipelines.library)
         for happened in events:
             self._tell(happened)
 
@@ -256,7 +256,7 @@ class Agent:
             if status is not None:
                 pipelines = self._parts.pipelines
                 refusal = self._refusals.get(Channel(config.model, config.channel))
-                trouble = refusal or pipelines.trouble(name.pipeline) or self._link_problem
+                trouble = refusal or pipelines.trouble(name.pipeline, name.stage) or self._link_problem
                 p95_ms = pipelines.p95_ms(name.pipeline)
                 reports[name] = stage_report(config, status, trouble=trouble, p95_ms=p95_ms)
         return reports

@@ -27,6 +27,7 @@ from edge_agent.inference.sinks.opening import open_sinks
 from edge_agent.inference.sinks.sink import Sink
 from edge_agent.inference.stage_server import WorkerExited
 from edge_agent.inference.triggers.triggers import Ports, Triggers
+from edge_agent.service.boxless import BoxlessCrops
 from edge_agent.telemetry.report import PipelineReport, Sum
 from edge_agent.update.status import Problem
 
@@ -48,6 +49,7 @@ class _Pipeline:
     figures: dict[str, Sum]  # by stage
     sinks: list[Sink]
     triggers: Triggers
+    boxless: BoxlessCrops
     totals: Histogram = field(default_factory=Histogram)  # a frame's whole way, since the last telemetry
     p95_ms: float | None = None
     trouble: Problem | None = None
@@ -86,6 +88,7 @@ class Pipelines:
                 {stage: Sum(clock.monotonic_s()) for stage in config.order},
                 open_sinks(name, config, clock, publish=publish, version_of=version_of),
                 Triggers(name, config, ports(name), clock),
+                BoxlessCrops(config.stage, version_of),
                 roots=frozenset(stage for stage, each in config.stage.items() if each.crops_of is None),
             )
             for name, config in configs.items()
@@ -96,8 +99,15 @@ class Pipelines:
         """Every source was to be played once, and all of it has been worked off."""
         return all(pipeline.ended for pipeline in self._all.values())
 
-    def trouble(self, pipeline: str) -> Problem | None:
-        return self._all[pipeline].trouble
+    def trouble(self, pipeline: str, stage: str) -> Problem | None:
+        """Why a stage is given nothing, or why nothing is given to any."""
+        found = self._all[pipeline]
+        return found.trouble or found.boxless.problems.get(stage)
+
+    def troubles(self, pipeline: str) -> tuple[object, ...]:
+        """Another value whenever `trouble` has changed for a stage."""
+        found = self._all[pipeline]
+        return found.trouble, found.boxless.problems
 
     def p95_ms(self, pipeline: str) -> float | None:
         return self._all[pipeline].p95_ms
@@ -136,8 +146,13 @@ class Pipelines:
                 pipeline.ended = True
                 for sink in pipeline.sinks:
                     sink.flush()
+        waiting = pipeline.boxless.hear(heard.word)
         event = self._event(pipeline, heard)
-        return [*pipeline.triggers.events(), *([event] if event is not None else [])]
+        return [
+            *pipeline.triggers.events(),
+            *([event] if event is not None else []),
+            *(_problem_event(heard.pipeline, stage, problem) for stage, problem in waiting.items()),
+        ]
 
     def _event(self, pipeline: _Pipeline, heard: Heard) -> Event | None:
         """What to tell of it, where it is anything new."""
@@ -227,3 +242,8 @@ def _event_of(heard: Heard) -> Event | None:
         case _:
             return None
     return {"pipeline": heard.pipeline, **{key: value for key, value in more.items() if value is not None}}
+
+
+def _problem_event(pipeline: str, stage: str, problem: Problem) -> Event:
+    told = {"reason": problem.reason.value, "detail": problem.detail, "hint": problem.hint}
+    return {"pipeline": pipeline, "stage": stage, "kind": "problem", **told}

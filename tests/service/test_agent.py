@@ -332,7 +332,7 @@ def test_without_a_broker_it_ends_when_every_source_has_and_no_update_goes_on(tm
     sim = AgentSim(tmp_path, without_broker=True)
     with sim.outbox:
         ended = Heard("birds", SourceEnded(7))
-        sim.happen(Heard("birds", Serving(OLD)), TRYING, ended, Quit(), COMMITTED)
+        sim.happen(Heard("birds", Serving("main", OLD)), TRYING, ended, Quit(), COMMITTED)
         assert not sim.inbox.empty(), "it is told to end, and has not ended by itself"
         sim.happen()
         sim.happen(Asked({"ask": "status"}, Future()))

@@ -36,9 +36,9 @@ TRIGGER = {"name": "visitor", "when": {"label": "crow", "for_s": 2.0}, "topic": 
 
 
 class Bench:
-    """`birds` writes to a file and to MQTT, `motion` nowhere, `door` has a trigger."""
+    """`birds` writes to a file and to MQTT, `motion` nowhere, `door` has a trigger; and `more`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Mapping[str, object] | None = None) -> None:
         self.path = folder / "birds.jsonl"
         self.clock = FakeClock()
         self.published: list[tuple[str, str]] = []  # pipeline, label
@@ -52,6 +52,7 @@ class Bench:
                     "birds": {"model": "finder", "source": source, "sinks": sinks},
                     "motion": {"model": "gait", "source": source},
                     "door": {"model": "finder", "source": source, "triggers": [TRIGGER | {"snapshot": str(folder)}]},
+                    **(more or {}),
                 },
             }
         )
@@ -190,17 +191,17 @@ def test_frames_that_go_on_failing_are_counted_and_told_again_after_a_while(benc
 def test_the_same_trouble_after_frames_have_flowed_is_another_event(bench: Bench) -> None:
     trouble = SourceTrouble("no pictures", "put some there")
     assert len(bench.hear(trouble, trouble, figures(0), trouble)) == 1
-    assert bench.pipelines.trouble("birds") == Problem(Reason.SOURCE, "no pictures", "put some there")
+    assert bench.pipelines.trouble("birds", "main") == Problem(Reason.SOURCE, "no pictures", "put some there")
 
     assert bench.hear(figures(3)) == []
-    assert bench.pipelines.trouble("birds") is None
+    assert bench.pipelines.trouble("birds", "main") is None
     assert [event["hint"] for event in bench.hear(trouble)] == ["put some there"]
 
 
 def test_frames_that_came_in_before_the_trouble_do_not_end_it(bench: Bench) -> None:
     trouble = SourceTrouble("unplugged")
     bench.hear(trouble, replace(figures(5), frames_in=0))
-    assert bench.pipelines.trouble("birds") == Problem(Reason.SOURCE, "unplugged", None)
+    assert bench.pipelines.trouble("birds", "main") == Problem(Reason.SOURCE, "unplugged", None)
     assert bench.hear(trouble) == []
 
 
@@ -214,7 +215,7 @@ def test_every_end_of_a_worker_and_every_failed_load_is_an_event(bench: Bench) -
 
 def test_trouble_of_one_pipeline_is_not_that_of_another(bench: Bench) -> None:
     bench.hear(SourceTrouble("no pictures"))
-    assert bench.pipelines.trouble("motion") is None
+    assert bench.pipelines.trouble("motion", "main") is None
 
 
 # --- ended ---------------------------------------------------------------------------------------------------
@@ -286,3 +287,25 @@ def test_what_a_worker_wants_the_operator_to_know_is_an_event(bench: Bench) -> N
     (event,) = bench.hear(Notice("the model runs on the CPU", "plug it in", "main"))
     told = {"kind": "notice", "stage": "main", "detail": "the model runs on the CPU", "hint": "plug it in"}
     assert event == {"pipeline": "birds", **told}
+
+
+def test_a_stage_whose_crops_never_come_has_a_problem_that_goes_away_with_a_detector(tmp_path: Path) -> None:
+    stages = {"find": {"model": "finder"}, "name": {"model": "namer", "crops_of": "find"}}
+    bench = Bench(tmp_path, {"pets": {"source": {"kind": "folder", "path": "/nowhere"}, "stage": stages}})
+    seen = Answer(OLD, "classification", ({"label": "crow", "index": 0, "score": 0.9},), {})
+    before = bench.pipelines.troubles("pets")
+    result = Result(1, 0.0, "1.jpg", {"find": seen}, 0.0)
+    told = bench.hear(Serving("find", OLD), result, result, pipeline="pets")
+    detail = "its crops come from stage find, whose release 1.0 is a classification model and gives no boxes"
+    hint = "push a detector there, or remove crops_of"
+    assert told == [
+        {"pipeline": "pets", "stage": "name", "kind": "problem", "reason": "source", "detail": detail, "hint": hint}
+    ]
+    assert bench.pipelines.trouble("pets", "name") == Problem(Reason.SOURCE, detail, hint)
+    assert bench.pipelines.trouble("pets", "find") is None
+    assert bench.pipelines.troubles("pets") != before
+    bench.hear(SourceTrouble("unplugged"), pipeline="pets")
+    assert bench.pipelines.trouble("pets", "name") == Problem(Reason.SOURCE, "unplugged", None)
+    bench.hear(Figures("find", 1, 1, 0, 0, {}, {}), Serving("find", NEW), pipeline="pets")
+    assert bench.pipelines.trouble("pets", "name") is None
+    assert bench.pipelines.troubles("pets") == before

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from edge_agent.cli import cli
 from edge_agent.release.archive import format_archive
 from edge_agent.release.inputs import ImageInput
+from edge_agent.release.manifest import Limits
 from edge_agent.release.outputs import OutputSpec
 from examples.agent_process import AgentProcess
 from examples.broken import with_wrong_answers
@@ -45,7 +48,7 @@ CASCADE = """\
 [storage]
 state_dir = "state"
 [pipeline.pets]
-source = { kind = "folder", path = "pictures" }
+source = { kind = "folder", path = "pictures", repeat = true }
 sinks = [{ kind = "jsonl", path = "pets.jsonl" }]
 [pipeline.pets.stage.find]
 model = "finder"
@@ -99,36 +102,88 @@ def test_each_stage_follows_its_own_channel_tries_and_commits_or_refuses_by_itse
     assert inputs == expected, "a frame was lost or answered twice"
 
 
-@pytest.mark.shared_data
-def test_what_one_model_finds_another_one_names(tmp_path: Path, shared_data: Path) -> None:
-    models, labels = shared_data / "models", shared_data / "labels"
-    finder = make_members(
-        (models / "detection/coco_ssd_mobilenet_v1_metadata.tflite").read_bytes(),
+def finder(shared_data: Path, version: str = "1.0.0") -> dict[str, bytes]:
+    return make_members(
+        (shared_data / "models/detection/coco_ssd_mobilenet_v1_metadata.tflite").read_bytes(),
         name="finder",
+        version=version,
         task="detection",
         source=ImageInput(),
         output=OutputSpec(score_threshold=0.4, decoder="ssd_postprocess"),
-        labels=(labels / "coco_labels.txt").read_bytes(),
+        labels=(shared_data / "labels/coco_labels.txt").read_bytes(),
+        limits=Limits(trial_frames=3, trial_s=0.2),
     )
-    namer = make_members(
-        (models / "classification/mobilenet_v2_1.0_224_quant.tflite").read_bytes(),
-        name="namer",
+
+
+def namer(shared_data: Path, name: str = "namer") -> dict[str, bytes]:
+    return make_members(
+        (shared_data / "models/classification/mobilenet_v2_1.0_224_quant.tflite").read_bytes(),
+        name=name,
         task="classification",
         source=ImageInput(),
         output=OutputSpec(top_k=1),
-        labels=(labels / "imagenet_labels.txt").read_bytes(),
+        labels=(shared_data / "labels/imagenet_labels.txt").read_bytes(),
+        limits=Limits(trial_frames=3, trial_s=0.2),
     )
-    for name, members in (("finder", finder), ("namer", namer)):
-        (tmp_path / f"{name}-1.0.0.edge").write_bytes(format_archive(members))
-    (tmp_path / "pictures").mkdir()
+
+
+def lay_out(folder: Path, shared_data: Path, **releases: dict[str, bytes]) -> None:
+    """Artifacts and pictures as CASCADE wants them."""
+    for name, members in releases.items():
+        (folder / f"{name}-1.0.0.edge").write_bytes(format_archive(members))
+    (folder / "pictures").mkdir()
     for picture in ("cat.bmp", "bird.bmp", "pets.jpg"):
-        shutil.copy(shared_data / "images" / picture, tmp_path / "pictures" / picture)
+        shutil.copy(shared_data / "images" / picture, folder / "pictures" / picture)
+
+
+@pytest.mark.shared_data
+def test_what_one_model_finds_another_one_names(tmp_path: Path, shared_data: Path) -> None:
+    lay_out(tmp_path, shared_data, finder=finder(shared_data), namer=namer(shared_data))
     with AgentProcess(tmp_path, CASCADE) as agent:
-        agent.wait("three answers", lambda: len(agent.results("pets.jsonl")) == 3)
-        results = {result["input"]: result["stages"] for result in map(json.loads, agent.results("pets.jsonl"))}
+
+        def named() -> list[dict[str, Any]]:
+            """What has been answered since both models serve: which of them is loaded first is a matter of chance."""
+            results = [json.loads(line) for line in agent.results("pets.jsonl")]
+            first = next((at for at, result in enumerate(results) if "name" in result["stages"]), len(results))
+            return results[first:]
+
+        agent.wait("three answers of both", lambda: len(named()) >= 3)
+        results = {result["input"]: result["stages"] for result in named()}
     cat = next(found for found in results["cat.bmp"]["find"]["results"] if found["label"] == "cat")
     bird = next(found for found in results["bird.bmp"]["find"]["results"] if found["label"] == "bird")
     assert "cat" in cat["stages"]["name"][0]["label"]
     assert "chickadee" in bird["stages"]["name"][0]["label"]
     assert "name" not in results["pets.jpg"], "dogs are nobody's to name"
     assert all("stages" not in found for found in results["pets.jpg"]["find"]["results"])
+
+
+@pytest.mark.shared_data
+def test_a_trial_on_crops_of_a_classifier_waits_and_says_why_until_a_detector_comes(
+    tmp_path: Path, broker: Mosquitto, shared_data: Path
+) -> None:
+    edgectl(tmp_path, "keys", "init", "keys")
+    lay_out(tmp_path, shared_data, finder=namer(shared_data, "finder"), namer=namer(shared_data))
+    link = f'[mqtt]\nurl = "{broker.url}"\n[trust]\nroot = "keys/root.json"\n'
+    with AgentProcess(tmp_path, link + CASCADE) as agent:
+        agent.wait_committed("pets", "1.0.0", "find")
+        agent.wait("a problem", lambda: "problem" in agent.stage("pets", "name"))
+        waiting = agent.stage("pets", "name")
+        assert waiting["phase"] == "trial"
+        assert waiting["problem"] == {
+            "reason": "source",
+            "detail": (
+                "its crops come from stage find, whose release 1.0.0 is a classification model and gives no boxes"
+            ),
+            "hint": "push a detector there, or remove crops_of",
+        }
+        assert "problem" not in agent.stage("pets", "find")
+        status = CliRunner().invoke(cli, ["status", "-c", str(agent.config)])
+        assert "gives no boxes (push a detector there, or remove crops_of)" in status.output
+
+        detector = tmp_path / "finder-2.0.0.edge"
+        detector.write_bytes(format_archive(finder(shared_data, "2.0.0")))
+        push(agent, broker, detector)
+        agent.wait_committed("pets", "2.0.0", "find")
+        agent.wait_committed("pets", "1.0.0", "name")
+        assert "problem" not in agent.stage("pets", "name")
+        assert agent.stage("pets", "name")["rejected"] == []

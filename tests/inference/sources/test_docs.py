@@ -8,11 +8,24 @@ from typing import get_args, get_type_hints
 
 from edge_agent.config.agent import parse_config
 from edge_agent.config.row_sources import RowOptions, RowSource
-from edge_agent.config.sources import MicrophoneSource, WavSource
+from edge_agent.config.sources import MicrophoneSource, MotionGate, PictureOptions, SourceConfig, WavSource
+from tests.key_tables import documented, keys_of
 
 TEXT = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
 BROKER = {"mqtt": {"url": "mqtt://broker"}, "trust": {"root": "root.json"}}
+KINDS = {get_args(get_type_hints(kind)["kind"])[0]: kind for kind in get_args(SourceConfig)}
 ROWS = TEXT[TEXT.index("## Rows") :].split("\n## ", 2)[0]
+
+
+def test_the_table_of_keys_is_that_of_the_code() -> None:
+    common = {
+        "every source of pictures": keys_of(PictureOptions),
+        "motion of them": keys_of(MotionGate),
+        "every source of rows": keys_of(RowOptions),
+    }
+    bases = {kind: base for base in (PictureOptions, RowOptions) for kind in KINDS.values() if issubclass(kind, base)}
+    kinds = {name: keys_of(kind, without=bases.get(kind)) for name, kind in KINDS.items()}
+    assert documented(TEXT) == common | kinds
 
 
 def test_every_kind_and_every_option_of_rows_is_told() -> None:

@@ -24,9 +24,9 @@ def test_topics_and_filters_are_as_in_mqtt(topic: str) -> None:
 @pytest.mark.parametrize(
     ("topic", "message"),
     [
-        ("", "must be 1 to 65,535 bytes"),
+        ("", "must be a topic of 1 to 65,535 bytes"),
         ("a\0", "without a NUL"),
-        ("x" * 65_536, "must be 1 to 65,535 bytes"),
+        ("x" * 65_536, "must be a topic of 1 to 65,535 bytes"),
         ("a/#/b", "# stands for all levels below"),
         ("a#", "must be the whole last level"),
         ("a/b+", r"\+ stands for one level"),
@@ -45,8 +45,8 @@ def test_a_wrong_filter_is_refused_in_plain_words(topic: str, message: str) -> N
         ({"url": "mqtt://broker/path"}, "must be mqtt://HOST"),
         ({"username": "edge"}, "give its url"),
         ({"password_file": Path("secret")}, "needs a username"),
-        ({"timeout_s": 0.0}, "timeout_s must be more than 0"),
-        ({"max_gap_s": -1.0}, "max_gap_s must be more than 0"),
+        ({"timeout_s": 0.0}, "timeout_s: must be more than 0"),
+        ({"max_gap_s": -1.0}, "max_gap_s: must be more than 0"),
     ],
 )
 def test_a_wrong_broker_or_time_is_refused(more: dict[str, Any], message: str) -> None:
@@ -72,4 +72,4 @@ def test_a_misspelled_option_names_the_right_one() -> None:
     assert "expected one of skip, hold, zero, found 'keep'" in problem(
         {"kind": "iio", "device": "bme280", "missing": "keep"}
     )
-    assert "address must be 0x03 to 0x77" in problem({"kind": "i2c", "driver": "a:b", "address": 200})
+    assert "source.address: must be 0x03 to 0x77" in problem({"kind": "i2c", "driver": "a:b", "address": 200})
