@@ -155,6 +155,9 @@ def _sentence(stage: dict[str, Any]) -> str:
     if last:
         reason = f" ({': '.join(filter(None, (last['reason'], last.get('detail'))))})" if last.get("reason") else ""
         words.append(f"last: {last['result']} {last.get('version') or last['digest'][:12]}{reason}")
+    held = stage.get("held")
+    if held:
+        words.append(f"does not take {held['version']} ({held['reason']}: {held['detail']})")
     problem = stage.get("problem")
     if problem:
         words.append(f"problem: {problem['detail']}")

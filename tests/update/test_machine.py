@@ -65,6 +65,21 @@ def test_what_is_rejected_is_no_longer_there_to_fall_back_to() -> None:
     assert record.previous is None
 
 
+def test_an_order_lifts_the_rejections_it_names_and_its_number_is_remembered() -> None:
+    rejected = (Rejection(NEW, Reason.TOO_SLOW), Rejection(OTHER, Reason.TOO_BIG))
+    record = machine.lift(Record(OLD, None, Idle(), rejected), 7, (NEW, "unknown"))
+
+    assert record == Record(OLD, None, Idle(), (Rejection(OTHER, Reason.TOO_BIG),), lifted=7)
+    assert next_step(record, NEW) == machine.Begin(NEW)
+    assert machine.lift(record, 5, ()).lifted == 7
+
+
+@pytest.mark.parametrize("phase", [Fetching(NEW), Staged(NEW), Trial(NEW)])
+def test_where_nothing_desired_is_for_this_device_a_candidate_is_withdrawn(phase: Phase) -> None:
+    assert next_step(SERVING_OLD, None, held=True) == machine.Wait()
+    assert next_step(Record(OLD, None, phase), None, held=True) == machine.Withdraw(NEW)
+
+
 def test_a_trial_that_crashes_again_and_again_is_given_up() -> None:
     record = Record(OLD, None, Trial(NEW))
     for _ in range(MAX_TRIAL_STARTS):
