@@ -54,6 +54,7 @@ def stage_report(
         candidate=_release(record.candidate, status.versions),
         last=_outcome(record, status.versions),
         rejected=tuple(RejectionReport(item.digest, item.reason.value) for item in record.rejected),
+        lifted=record.lifted or None,
         held=_held(status),
         problem=ProblemReport(problem.reason.value, problem.detail, problem.hint) if problem else None,
         p95_ms=p95_ms,

@@ -41,7 +41,7 @@ def test_every_reason_is_listed() -> None:
 
 
 def test_every_reason_to_hold_is_listed() -> None:
-    listed = re.search(r"^`held` is .*? its `reason` is (.*?)\. A document", PAGE, re.MULTILINE | re.DOTALL)
+    listed = re.search(r"`held` is .*? its `reason` is (.*?)\. A document", PAGE, re.MULTILINE | re.DOTALL)
     assert listed is not None
     assert re.findall(r"`(\w+)`", listed[1]) == [reason.value for reason in HoldReason]
 

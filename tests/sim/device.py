@@ -51,8 +51,16 @@ class WatchedJournal(Journal):
 class SimDevice:
     """What survives a power cut is the disk; all else is built anew by `boot`."""
 
-    def __init__(self, transport: SimTransport, *, disk: SimDisk | None = None, initial: Path | None = None) -> None:
+    def __init__(
+        self,
+        transport: SimTransport,
+        *,
+        disk: SimDisk | None = None,
+        initial: Path | None = None,
+        device: Device = DEVICE,
+    ) -> None:
         self.transport = transport
+        self.device = device
         self.initial = initial
         self.disk = disk or SimDisk()
         self.durable = Disk  # the code under test, or a broken one
@@ -85,7 +93,7 @@ class SimDevice:
             server=self.server,
             clock=self.clock,
             keep=lambda: self.updater.digests,
-            device=DEVICE,
+            device=self.device,
             report=self._report,
         )
         self.updater = Updater(parts, initial=self.initial)
