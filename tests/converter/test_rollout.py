@@ -248,16 +248,33 @@ def test_a_broker_that_goes_away_is_waited_for(bench: Bench) -> None:
     assert bench.with_version("1.1.0") == set(IDS)
 
 
-def test_what_somebody_else_publishes_meanwhile_is_not_widened(bench: Bench) -> None:
+def test_what_somebody_else_publishes_between_a_look_and_the_next_stage_is_not_overwritten(bench: Bench) -> None:
     bench.push(NEW, Rollout(percent=0))
-    seen = bench.target
-    bench.push(NEXT, Rollout(percent=5))
 
-    ordered = bench.publisher.amend(
-        lambda there, _: succession.widen(seen, 100, bench.now) if there.target == seen else there.target, bench.now
-    )
-    assert not ordered.published
-    assert (bench.target.version, bench.target.rollout.percent) == ("1.2.0", 5)
+    def say(text: str) -> None:
+        if not bench.said:
+            bench.push(NEXT, Rollout(percent=20))
+        bench.said.append(text)
+
+    drive(bench.publisher, PLAN, bench.clock, say)
+
+    assert bench.said[0].startswith("1.1.0 0 %: no known device")
+    assert bench.said[1].startswith("1.2.0 20 %: ")
+    assert bench.with_version("1.2.0") == set(IDS)
+
+
+def test_other_orders_do_not_make_a_stage_soak_longer(bench: Bench) -> None:
+    bench.push(NEW, Rollout(percent=0))
+    bench.publisher.amend(lambda there, _: succession.widen(there.target, 50, bench.now), bench.now)
+    signed = succession.moment(bench.now)
+    bench.clock.advance(3000)
+    bench.publisher.amend(lambda there, number: succession.retry(there.target, number, bench.now), bench.now)
+    bench.publisher.amend(lambda there, _: succession.turn(there.target, "paused", bench.now), bench.now)
+
+    assert bench.target.rollout.since == signed
+    assert bench.target.created == succession.moment(bench.now)
+    bench.publisher.amend(lambda there, _: succession.widen(there.target, 50, bench.now), bench.now)
+    assert bench.target.rollout.since == succession.moment(bench.now), "after a pause it begins again"
 
 
 def test_a_pause_ends_the_program_and_widening_goes_on(bench: Bench) -> None:
