@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from edge_agent.errors import Reason
 from edge_agent.release.document import Target
 from edge_agent.release.rollout import Rollout, place_of
+from edge_agent.update import machine
 from edge_agent.update.eligibility import Decision, Device, HoldReason, Named, decide
 from edge_agent.update.machine import Fetching, Idle, Phase, Record, Rejection, Staged, Trial
 from tests.sim.releases import make_release
@@ -175,3 +177,86 @@ def test_whoever_takes_it_takes_it_when_it_is_wider(percent: int, wider: int, de
     if decide(given_to(NEW, Rollout(percent=narrow)), who, SERVING_OLD, NAMED_OLD).held is None:
         again = given_to(NEW, Rollout(percent=wide, state="paused" if state == "paused" else "active"))
         assert decide(again, who, SERVING_OLD, NAMED_OLD).held is None
+
+
+# --- whatever is published, in whatever order ----------------------------------------------------------------------
+
+RELEASES = [make_release(version).target for version in ("1", "2", "3")]
+_ROLLOUTS = st.builds(
+    Rollout,
+    percent=st.sampled_from([0, 10, 50, 100]),
+    canary_labels=st.sampled_from([(), ("porch",)]),
+    state=st.sampled_from(["active", "paused", "halted"]),
+)
+
+
+class Channel(RuleBasedStateMachine):
+    """One device under a publisher who says anything at any time: nothing begins that is not given to it then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target: Target | None = None
+        self.record = Record()
+        self.number = 0
+
+    @rule(release=st.sampled_from(RELEASES), rollout=_ROLLOUTS, downgrade=st.booleans())
+    def publish(self, release: Target, rollout: Rollout, *, downgrade: bool) -> None:
+        before = (self.target, *self.target.previous) if self.target else ()
+        kept = tuple(replace(each, previous=()) for each in before if each.digest != release.digest)
+        self.target = replace(release, rollout=rollout, downgrade=downgrade, previous=kept[:3])
+
+    @precondition(lambda self: self.target)
+    @rule(rollout=_ROLLOUTS)
+    def change_the_rollout(self, rollout: Rollout) -> None:
+        assert self.target is not None
+        self.target = replace(self.target, rollout=rollout)
+
+    @precondition(lambda self: self.target)
+    @rule(luck=st.sampled_from(["well", "badly"]))
+    def take_a_step(self, luck: str) -> None:
+        assert self.target is not None
+        record, decision = self.record, self._decide()
+        aim = decision.aim
+        match machine.next_step(record, aim.digest if aim else None, held=aim is None):
+            case machine.Begin(digest):
+                self.record = machine.fetch(record, digest)
+            case machine.Fetch():
+                self.record = machine.stage(record) if luck == "well" else machine.retry(record)
+            case machine.Activate(digest):
+                self.record = machine.activate(record)
+                given = next(each for each in (self.target, *self.target.previous) if each.digest == digest)
+                assert given.rollout.state != "halted", "a trial has begun in spite of the halt"
+                assert given.rollout.percent or given.rollout.canary_labels
+                assert given.downgrade or not self._is_older_than_current(given)
+            case machine.Judge():
+                started = machine.started(record)
+                reason = Reason.TRIAL_ERRORS
+                self.record = machine.commit(started) if luck == "well" else machine.reject(started, reason)
+            case machine.GiveUp(_, reason):
+                self.record = machine.reject(record, reason)
+            case machine.Withdraw():
+                self.record = machine.withdraw(record)
+
+    @precondition(lambda self: self.target)
+    @rule()
+    def come_to_rest(self) -> None:
+        for _ in range(12):
+            self.take_a_step("well")
+        decision = self._decide()
+        assert isinstance(self.record.phase, Idle)
+        if decision.aim is not None:
+            assert self.record.current == decision.aim.digest
+        if self.target is not None and self.record.current != self.target.digest:
+            assert decision.held is not None, "it says why"
+
+    def _decide(self) -> Decision:
+        assert self.target is not None
+        named = next((Named("birds", each.version) for each in RELEASES if each.digest == self.record.current), None)
+        return decide(self.target, PORCH, self.record, named)
+
+    def _is_older_than_current(self, target: Target) -> bool:
+        current = next((each for each in RELEASES if each.digest == self.record.current), None)
+        return current is not None and int(target.version) < int(current.version)
+
+
+TestChannel = Channel.TestCase

@@ -216,15 +216,26 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.record = Record()
         self.desired: str | None = None
+        self.held = False
 
     @rule(desired=st.sampled_from([None, "a", "b", "c", "d"]))
     def desire(self, desired: str | None) -> None:
-        self.desired = desired
+        self.desired, self.held = desired, False
+
+    @rule()
+    def hold(self) -> None:
+        """Something was said, and nothing of it is for this device."""
+        self.desired, self.held = None, True
+
+    @rule(number=st.integers(1, 9), digests=st.sets(st.sampled_from(["a", "b", "c", "d"])))
+    def lift(self, number: int, digests: set[str]) -> None:
+        if number > self.record.lifted:
+            self.record = machine.lift(self.record, number, digests)
 
     @rule(luck=st.sampled_from(["well", "badly", "crash", "later"]))
     def take_a_step(self, luck: str) -> None:
         record, reason = self.record, Reason.TRIAL_ERRORS
-        match next_step(record, self.desired):
+        match next_step(record, self.desired, held=self.held):
             case machine.Begin(digest):
                 self.record = machine.fetch(record, digest)
             case machine.Fetch():
@@ -252,7 +263,8 @@ class Walk(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         for _ in range(12):
             self.take_a_step("well")
-        assert next_step(self.record, self.desired) == machine.Wait()
+        assert next_step(self.record, self.desired, held=self.held) == machine.Wait()
+        assert not (self.held and self.record.candidate)
         if self.desired is not None:
             assert self.record.current == self.desired or self.record.refuses(self.desired)
 
