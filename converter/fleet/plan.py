@@ -21,6 +21,7 @@ from edge_agent.release.rollout import EVERYBODY
 WORDS = ("failed", "rejected", "rolled_back", "held", "offline")
 _RULE = re.compile(r"\s*([a-z_]+)\s*(>=|>)\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_LONGEST = timedelta(days=365)
 _NAMED = 5  # devices that a sentence names
 
 
@@ -112,10 +113,10 @@ def parse_duration(text: str) -> timedelta:
             f"--soak {text!r}: expected a time as 90s, 30m, 1h, 2d or 1h30m", hint="for example --soak 1h"
         )
     days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
-    try:
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    except OverflowError as error:
-        raise ConfigError(f"--soak {text!r} is longer than anybody waits", hint="for example --soak 1h") from error
+    total_s = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if total_s > _LONGEST.total_seconds():
+        raise ConfigError(f"--soak {text!r} is longer than {_LONGEST.days} days", hint="for example --soak 1h")
+    return timedelta(seconds=total_s)
 
 
 def parse_rule(text: str) -> Rule:
@@ -169,9 +170,9 @@ def _awaited(census: Census, plan: Plan, now: datetime) -> tuple[str | None, flo
     """Why the stage is not over, and for how long at least; None: it is."""
     if not census.members:
         return None, None
-    soak_s = (_began(census, now) + plan.soak - now).total_seconds()
-    if soak_s > 0:
-        return f"it soaks for {_duration(soak_s)} more", soak_s
+    over = _began(census, now) + plan.soak
+    if over > now:
+        return f"it soaks until {over:%Y-%m-%d %H:%M:%S} UTC", (over - now).total_seconds()
     if census.unfinished:
         return f"waiting for {names(census.unfinished)}", None
     if not any(member.ended for member in census.members):
@@ -192,7 +193,7 @@ def _began(census: Census, now: datetime) -> datetime:
         began = datetime.fromisoformat(census.target.rollout.since or census.target.created)
     except ValueError:
         return now  # signed by something else than us: the stage is never over, and a person has to widen it
-    return began if began.tzinfo else began.replace(tzinfo=UTC)
+    return began.astimezone(UTC) if began.tzinfo else began.replace(tzinfo=UTC)
 
 
 def sum_of(census: Census) -> str:
@@ -203,10 +204,3 @@ def sum_of(census: Census) -> str:
     ]
     offline = sum(not member.online for member in census.members)
     return f"{len(census.members)} devices: " + ", ".join([*counts, *([f"{offline} offline"] if offline else [])])
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", f"{rest} s" if not hours else ""]
-    return " ".join(part for part in parts if part and part != "0 s") or "0 s"

@@ -220,7 +220,7 @@ def test_a_time_is_written_with_its_unit(text: str, seconds: int) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "1", "h", "1.5h", "30m1h", "-1h", "9" * 30 + "d"])
+@pytest.mark.parametrize("text", ["", "1", "h", "1.5h", "30m1h", "-1h", "366d", "9" * 30 + "d"])
 def test_a_time_without_one_is_an_error(text: str) -> None:
     with pytest.raises(ConfigError, match="--soak"):
         parse_duration(text)
@@ -235,6 +235,8 @@ def test_a_stage_soaks_from_when_its_percentage_was_signed() -> None:
     almost = next_move(counted, PLAN, NOW + timedelta(minutes=59))
 
     assert (almost.kind, almost.wait_s) == ("wait", 60)
+    assert almost.why == "2 devices: 2 committed; it soaks until 2026-11-21 13:00:00 UTC"
+    assert next_move(counted, PLAN, NOW).why == almost.why, "the same sentence is not said twice"
     assert next_move(counted, PLAN, NOW + HOUR).kind == "finished"
 
 

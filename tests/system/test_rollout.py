@@ -1,20 +1,29 @@
 """A rollout on three real agents with a real broker: canary, widen, halt, revert, reject and retry."""
 
+import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
 
+from converter.broker import Broker
+from converter.publish.keys import read_keys
+from converter.publish.orders import Publisher
+from edge_agent.link.topics import Topics
 from edge_agent.release.archive import format_archive, read_artifact
+from edge_agent.release.document import Target
 from edge_agent.release.manifest import MANIFEST_FILE, format_manifest
 from edge_agent.release.rollout import place_of
 from examples.agent_process import AgentProcess
 from examples.broken import with_wrong_answers
 from tests.sim.broker import Mosquitto
+from tests.sim.fleet import SimFleet
+from tests.sim.releases import make_release
 from tests.system.artifacts import Artifacts, edgectl
 
 pytestmark = pytest.mark.system
@@ -139,10 +148,68 @@ def test_canary_widen_halt_revert_and_retry_on_three_real_devices(fleet: Fleet, 
     assert set(fleet.versions().values()) == {"1.0.0"}
 
 
+@pytest.mark.timeout(300)
+def test_a_rollout_program_that_is_killed_again_and_again_goes_on_to_the_end(tmp_path: Path, broker: Mosquitto) -> None:
+    """SIGKILL at every line that it says: after a look, before the next document is signed."""
+    edgectl(tmp_path, "keys", "init", "keys")
+    old, new = make_release("1.0.0"), make_release("1.1.0")
+    fleet, topics = SimFleet([f"pi-{number}" for number in range(10)], old, new), Topics()
+    publisher = Publisher("birds", "stable", read_keys(tmp_path / "keys"), lambda: Broker(broker.settings, topics))
+    common = ("--broker", broker.url, "--keys", "keys")
+
+    def target() -> Target:
+        with publisher.connect() as laptop:
+            return publisher.read(laptop).target
+
+    def turn() -> None:
+        fleet.hear(target())
+        with publisher.connect() as laptop:
+            fleet.report(laptop)
+
+    for release, share in ((old, "100"), (new, "0")):
+        file = release.write(tmp_path / f"birds-{release.target.version}.edge")
+        edgectl(tmp_path, "push", str(file), "--percent", share, "--canary-device", "pi-3", *common)
+        turn()
+    percents = [0]
+    command = [
+        sys.executable,
+        "-c",
+        _HASTY,
+        "rollout",
+        "run",
+        "birds",
+        "--stages",
+        "30,60,100",
+        "--soak",
+        "2s",
+        *common,
+    ]
+    for kills in itertools.count():
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
+            assert running.stderr is not None
+            said = running.stderr.readline()
+            if kills % 2:
+                said += running.stderr.readline()  # so that every second one gets further
+            running.kill()
+        assert b"error" not in said, said
+        turn()
+        if target().rollout.percent != percents[-1]:
+            percents.append(target().rollout.percent)
+        if percents[-1] == 100 and fleet.serving() == dict.fromkeys(fleet.devices, "1.1.0"):
+            break
+    assert percents == [0, 30, 60, 100], "a stage was left out, or gone back to"
+    assert kills >= 3
+
+
+_HASTY = "import converter.fleet.drive as drive; drive.LOOK_S = 0.2; import converter.cli; converter.cli.main()"
+
+
 def _two_places(digest: str) -> tuple[str, str]:
     """Two devices of which one comes first in the rollout of a release; its digest is another on each machine."""
     one = "attic-pi"
-    other = next(name for name in map("porch-pi-{}".format, count()) if place_of(name, digest) != place_of(one, digest))
+    other = next(
+        name for name in map("porch-pi-{}".format, itertools.count()) if place_of(name, digest) != place_of(one, digest)
+    )
     return (one, other) if place_of(one, digest) < place_of(other, digest) else (other, one)
 
 
