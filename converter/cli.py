@@ -4,9 +4,11 @@ import click
 
 from converter.commands.fleet import devices, watch
 from converter.commands.model import convert, inspect
+from converter.commands.orders import release
 from converter.commands.release import keys, push, seed
+from converter.commands.rollout import rollout
 from converter.commands.simulate import simulate
-from converter.errors import QualityGateError, RecipeError
+from converter.errors import QualityGateError, RecipeError, RolloutStoppedError
 from edge_agent import __version__
 from edge_agent.console import EXIT_ASKED_WRONGLY, EXIT_QUALITY_GATE, run
 from edge_agent.errors import ConfigError
@@ -21,12 +23,13 @@ def cli() -> None:
     """
 
 
-for command in (convert, inspect, keys, push, seed, devices, watch, simulate):
+for command in (convert, inspect, keys, push, seed, release, rollout, devices, watch, simulate):
     cli.add_command(command)
 
 
 def main() -> None:
-    run(cli, {ConfigError: EXIT_ASKED_WRONGLY, RecipeError: EXIT_ASKED_WRONGLY, QualityGateError: EXIT_QUALITY_GATE})
+    exits = {ConfigError: EXIT_ASKED_WRONGLY, RecipeError: EXIT_ASKED_WRONGLY}
+    run(cli, {**exits, QualityGateError: EXIT_QUALITY_GATE, RolloutStoppedError: EXIT_QUALITY_GATE})
 
 
 if __name__ == "__main__":

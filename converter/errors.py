@@ -1,4 +1,4 @@
-"""What can go wrong while a model is made into an artifact, beside the classes of `edge_agent.errors`."""
+"""What can go wrong on the laptop, beside the classes of `edge_agent.errors`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +16,10 @@ class CalibrationError(EdgeError):
 
 class ConversionError(EdgeError):
     """The source cannot be made into a model that loads and answers."""
+
+
+class RolloutStoppedError(EdgeError):
+    """A rollout is halted or paused, by a rule or by somebody. The CLI exits with 3."""
 
 
 class QualityGateError(EdgeError):

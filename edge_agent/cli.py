@@ -147,19 +147,26 @@ def _wrong_with(path: Path) -> str | None:
 def _sentence(stage: dict[str, Any]) -> str:
     """One stage in words: `digits 1.0.0 committed; trial of 2.0.0 (start 1)`."""
     current = stage.get("current")
-    words = [f"{stage['model']} {current['version']}" if current else f"{stage['model']}: nothing installed"]
+    words = [f"{stage['model']} {_name(current)}" if current else f"{stage['model']}: nothing installed"]
     if stage["phase"] != "idle":
-        candidate = stage.get("candidate") or {}
-        words.append(f"{stage['phase']} {candidate.get('version') or candidate.get('digest', '')[:12]}")
+        words.append(f"{stage['phase']} {_name(stage.get('candidate') or {})}")
     last = stage.get("last")
     if last:
         reason = f" ({': '.join(filter(None, (last['reason'], last.get('detail'))))})" if last.get("reason") else ""
         words.append(f"last: {last['result']} {last.get('version') or last['digest'][:12]}{reason}")
+    held = stage.get("held")
+    if held:
+        words.append(f"does not take {held['version']} ({held['reason']}: {held['detail']})")
     problem = stage.get("problem")
     if problem:
         hint = f" ({problem['hint']})" if problem.get("hint") else ""
         words.append(f"problem: {problem['detail']}{hint}")
     return "; ".join(words)
+
+
+def _name(release: dict[str, str]) -> str:
+    """Its version, where that is known."""
+    return release.get("version") or release.get("digest", "")[:12]
 
 
 if __name__ == "__main__":

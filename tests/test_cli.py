@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import cli
+from edge_agent import cli, schema
+from edge_agent.config.pipeline import StageConfig
 from edge_agent.disk import open_disk
 from edge_agent.errors import Reason
+from edge_agent.service.reporting import stage_report
+from edge_agent.update.eligibility import Held, HoldReason
 from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Fetching, Outcome, Record
+from edge_agent.update.status import Status
 from edge_agent.update.store import ReleaseStore
 from tests.sim.releases import make_release
 
@@ -104,6 +108,7 @@ def test_without_its_configuration_a_command_was_asked_wrongly(
     ("record", "sentence"),
     [
         (Record(), "birds: nothing installed"),
+        (Record("c" * 64), f"birds {'c' * 12}"),  # its manifest cannot be read
         (Record(RELEASE.digest), "birds 1.0"),
         (Record(RELEASE.digest, None, Fetching("c" * 64)), f"birds 1.0; fetching {'c' * 12}"),
         (
@@ -120,6 +125,18 @@ def test_the_status_of_a_stage_in_words(
     write_record(tmp_path, record)
     assert run("status") == 0
     assert capsys.readouterr().out.splitlines() == ["porch-pi: agent not running", f"  birds: {sentence}"]
+
+
+def test_the_status_says_what_is_not_taken_and_why(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held("d" * 64, "2.0", HoldReason.HALTED, "the rollout is halted")
+    report = schema.dump(stage_report(StageConfig("birds"), Status(Record(RELEASE.digest), held=held)))
+    answer = {"running": True, "device": "porch-pi", "pipelines": {"birds": {"main": report}}}
+    monkeypatch.setattr("edge_agent.service.local.read_status", lambda _: answer)
+
+    assert run("status") == 0
+    assert "does not take 2.0 (halted: the rollout is halted)" in capsys.readouterr().out
 
 
 def test_the_status_for_a_script_is_one_json_object(

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from converter.broker import Broker
+from converter.commands.address import KEYS, channel_option, keys_option
 from converter.commands.broker import broker_options
+from converter.commands.ordering import tell_reach
 from edge_agent import schema
 from edge_agent.errors import InputError
 from edge_agent.release.archive import Artifact, read_artifact
-from edge_agent.release.manifest import IDENTIFIER
+from edge_agent.release.rollout import EVERYBODY, Rollout
 
 if TYPE_CHECKING:
     from converter.publish.push import Pushed, Sent
 
-_KEYS = Path("~/.config/edgectl/keys")
 _ARTIFACT = click.argument("file", type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
@@ -31,7 +32,7 @@ def keys() -> None:
 
 
 @keys.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=_KEYS)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=KEYS)
 @_JSON
 def init(directory: Path, as_json: bool) -> None:  # noqa: FBT001  # click hands options over by name
     """Make new keys in DIRECTORY (default ~/.config/edgectl/keys). Never overwrites any."""
@@ -48,17 +49,11 @@ def init(directory: Path, as_json: bool) -> None:  # noqa: FBT001  # click hands
 
 @click.command()
 @_ARTIFACT
-@click.option("--channel", default="stable", show_default=True, help="The line of releases that devices follow.")
-@click.option(
-    "--keys",
-    "keys_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=_KEYS,
-    show_default=True,
-    envvar="EDGECTL_KEYS",
-    show_envvar=True,
-    help="What 'edgectl keys init' made.",
-)
+@channel_option
+@keys_option
+@click.option("--percent", type=click.IntRange(0, 100), help="For so many of the devices first; default: for all.")
+@click.option("--canary-device", multiple=True, metavar="ID", help="In the rollout at any percentage. May be repeated.")
+@click.option("--canary-label", multiple=True, metavar="LABEL", help="Devices with this label, likewise.")
 @click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
 @_JSON
 @broker_options
@@ -66,21 +61,38 @@ def push(  # noqa: PLR0917  # click hands options over by name
     file: Path,
     channel: str,
     keys_dir: Path,
+    percent: int | None,
+    canary_device: tuple[str, ...],
+    canary_label: tuple[str, ...],
     replace_foreign: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
     connect: Callable[[], Broker],
 ) -> None:
     """Sign FILE (an .edge artifact) and publish it on a channel. What the broker holds already is not sent again."""
-    if not IDENTIFIER.fullmatch(channel):
-        raise click.BadParameter(f"{channel!r} must be 1 to 64 of a-z, 0-9, _ and -", param_hint="--channel")
-    artifact = _read(file)
+    rollout = _rollout(percent, canary_device, canary_label)
+    artifact = read_artifact_file(file)
     from converter.publish.keys import read_keys
+    from converter.publish.orders import Publisher
     from converter.publish.push import push as publish
 
     signers = read_keys(keys_dir.expanduser())
-    with _progress(artifact) as progress:
-        pushed = publish(artifact, channel, signers, connect, progress=progress, replace_foreign=replace_foreign)
+    with show_progress(artifact) as progress:
+        pushed = publish(
+            artifact, channel, signers, connect, progress=progress, rollout=rollout, replace_foreign=replace_foreign
+        )
     click.echo(json.dumps(schema.dump(pushed)) if as_json else _describe(pushed))
+    if pushed.rollout.percent < EVERYBODY:
+        tell_reach(Publisher(pushed.model, channel, signers, connect))
+
+
+def _rollout(percent: int | None, devices: tuple[str, ...], labels: tuple[str, ...]) -> Rollout | None:
+    """None: nobody has asked for one."""
+    if percent is None and (devices or labels):
+        raise click.UsageError("--canary-device and --canary-label need --percent: 0 gives it to the canaries alone")
+    try:
+        return None if percent is None else Rollout(percent=percent, canary_devices=devices, canary_labels=labels)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @click.command()
@@ -89,17 +101,17 @@ def push(  # noqa: PLR0917  # click hands options over by name
 @broker_options
 def seed(file: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001  # by name
     """Send again whatever chunks of FILE the broker has lost. Signs nothing, so it needs no keys."""
-    artifact = _read(file)
+    artifact = read_artifact_file(file)
     from converter.publish.push import send_chunks, wrap
 
     parcel = wrap(artifact, "seed", datetime.now(UTC))
-    with connect() as writer, connect() as reader, _progress(artifact) as progress:
+    with connect() as writer, connect() as reader, show_progress(artifact) as progress:
         writer.check_can_publish()
         sent = send_chunks(parcel.chunks, writer, reader, progress)
     click.echo(json.dumps(schema.dump(sent)) if as_json else _describe_sent(sent))
 
 
-def _read(file: Path) -> Artifact:
+def read_artifact_file(file: Path) -> Artifact:
     if file.suffix in (".tflite", ".keras", ".onnx"):
         raise InputError(
             f"{file} is a model, not an artifact", hint=f"make one first: edgectl convert {file} -o NAME-VERSION.edge"
@@ -108,10 +120,13 @@ def _read(file: Path) -> Artifact:
 
 
 def _describe(pushed: "Pushed") -> str:
+    from converter.publish.succession import describe as describe_rollout
+
     name = f"{pushed.model} {pushed.version}"
+    to = "" if pushed.rollout == Rollout(since=pushed.rollout.since) else f", {describe_rollout(pushed.rollout)}"
     if not pushed.published:
-        return f"{name} was already published on {pushed.channel}; {_describe_sent(pushed.sent)}"
-    return f"{name} is published on {pushed.channel} (document {pushed.document}); {_describe_sent(pushed.sent)}"
+        return f"{name} was already published on {pushed.channel}{to}; {_describe_sent(pushed.sent)}"
+    return f"{name} is published on {pushed.channel}{to} (document {pushed.document}); {_describe_sent(pushed.sent)}"
 
 
 def _describe_sent(sent: "Sent") -> str:
@@ -122,7 +137,7 @@ def _describe_sent(sent: "Sent") -> str:
 
 
 @contextmanager
-def _progress(artifact: Artifact) -> Iterator[Callable[[int, int], None]]:
+def show_progress(artifact: Artifact) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, from the first byte sent to the last; nothing where there is nothing to send."""
     bar: Any = None
     with ExitStack() as shown:

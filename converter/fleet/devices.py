@@ -3,7 +3,7 @@
 One look, no waiting for telemetry: the latency comes with `reported`. Following changes is left to `watch`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from converter.broker import Broker
@@ -57,8 +57,12 @@ def device_to_json(device: Device) -> dict[str, object]:
 def format_table(devices: list[Device]) -> str:
     """One line for each stage of each pipeline of each device, aligned."""
     heads = ("DEVICE", "STATE", "PIPELINE", "RELEASE", "PHASE", "LAST UPDATE", "P95")
-    rows = [heads, *(row for device in devices for row in _rows(device))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return align([heads, *(row for device in devices for row in _rows(device))])
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its heads."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
@@ -68,6 +72,8 @@ def describe_stage(stage: StageReport) -> tuple[str, str, str, str]:
     """Release, phase, last outcome and latency of a stage in a few words each."""
     release = f"{stage.model} {_version(stage.current) if stage.current else '(none yet)'}"
     phase = stage.phase if stage.candidate is None else f"{stage.phase} {_version(stage.candidate)}"
+    if stage.held is not None:
+        phase += f", does not take {stage.held.version} ({stage.held.reason})"
     if stage.problem is not None:
         phase += f" ({stage.problem.reason}: {stage.problem.detail})"
     last = "-"

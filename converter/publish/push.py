@@ -10,24 +10,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from converter.broker import Broker
-from converter.publish import repository
+from converter.publish import repository, succession
 from converter.publish.keys import Keys
 from converter.publish.repository import Published
+from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
-from edge_agent.errors import EdgeError, TrustError
+from edge_agent.errors import TrustError
 from edge_agent.release.archive import Artifact
 from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
 from edge_agent.release.document import Target
+from edge_agent.release.rollout import Rollout
 
 RIVAL_S = 1.0  # how long after publishing we look for somebody who publishes at the same time
 _RETURN_S = 15.0
 _RECHECKED = 40  # suspects that are asked for a second time, with more patience
 
 Progress = Callable[[int, int], None]  # bytes acknowledged, bytes to send
-
-
-class PublishError(EdgeError):
-    """The broker holds something else than what was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,7 @@ class Pushed:
     document: int  # its number on the channel
     published: bool  # False: the channel had this release already, and keeps its document
     sent: Sent
+    rollout: Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +85,19 @@ def push(
     connect: Callable[[], Broker],
     *,
     progress: Progress,
+    rollout: Rollout | None = None,
     replace_foreign: bool = False,
     now: datetime | None = None,
 ) -> Pushed:
-    """Publish `artifact` on `channel`. Interrupted, it is simply done again: nothing is sent twice.
+    """Publish `artifact` on `channel`, for everybody or for a `rollout`. Interrupted, it is simply done again.
+
+    Nothing is sent twice. A release that the channel gives already keeps its rollout and its orders.
 
     Raises:
         LinkError: the broker cannot be reached, refuses something, or was lost.
         TrustError: what is published there is not signed by these keys (unless `replace_foreign`).
-        PublishError: chunks or document did not come back, or somebody else published at the same time.
+        PublishError: chunks or document did not come back, somebody else published at the same time, or the artifact
+            cannot follow what the channel gives: it is older, or it is the same one with another rollout.
     """
     now = now or datetime.now(UTC)
     parcel = wrap(artifact, channel, now)
@@ -104,19 +107,52 @@ def push(
         writer.check_can_publish()
         topic = reader.topics.release(target.model, target.channel)
         payload = reader.retained([topic]).get(topic)
-        there = _published(payload, keys, target, replace_foreign=replace_foreign)
+        there = read_published(payload, keys, target.model, channel, replace_foreign=replace_foreign)
+        succession.check(target, rollout, there)
         sent = send_chunks(parcel.chunks, writer, reader, progress)
         newest = reader.newest(topic)
         if newest is not None:  # somebody has published while the chunks travelled
-            there = _published(newest, keys, target, replace_foreign=replace_foreign)
+            there = read_published(newest, keys, target.model, channel, replace_foreign=replace_foreign)
+            succession.check(target, rollout, there)
         same = there is not None and there.target.digest == target.digest
         if there is not None and same and not there.is_due(now):
-            return _pushed(target, there.number, sent, published=False)
+            return _pushed(there.target, there.number, sent, published=False)
         number = repository.next_number(there, now)
-        document = repository.sign_document(keys, target, number, now)
-        writer.publish_retained(topic, document)
-        _await_document(reader, topic, document)
-        return _pushed(target, number, sent, published=not same)
+        signed = succession.follow(target, rollout, there, now)
+        announce(writer, reader, topic, repository.sign_document(keys, signed, number, now))
+        return _pushed(signed, number, sent, published=not same)
+
+
+def read_published(
+    payload: bytes | None, keys: Keys, model: str, channel: str, *, replace_foreign: bool = False
+) -> Published | None:
+    """What a channel gives; None where it has never given anything.
+
+    Raises:
+        TrustError: the document is not signed by these keys (unless `replace_foreign`).
+    """
+    if payload is None:
+        return None
+    try:
+        return repository.read_document(keys, payload, model=model, channel=channel)
+    except TrustError as error:
+        if replace_foreign:
+            return None
+        raise TrustError(
+            f"there is a document on this channel that these keys did not sign: {error}",
+            reason=error.reason,
+            hint="pass the directory of the right keys with --keys, or replace it: edgectl push --replace-foreign",
+        ) from error
+
+
+def announce(writer: Broker, reader: Broker, topic: str, document: bytes) -> None:
+    """Publish a release document. `reader` must listen to its topic.
+
+    Raises:
+        PublishError: it did not come back, or somebody else published at the same time.
+    """
+    writer.publish_retained(topic, document)
+    _await_document(reader, topic, document)
 
 
 def send_chunks(chunks: dict[str, bytes], writer: Broker, reader: Broker, progress: Progress) -> Sent:
@@ -157,21 +193,6 @@ def _read_back(digests: list[str], reader: Broker) -> None:
             )
 
 
-def _published(payload: bytes | None, keys: Keys, target: Target, *, replace_foreign: bool) -> Published | None:
-    if payload is None:
-        return None
-    try:
-        return repository.read_document(keys, payload, model=target.model, channel=target.channel)
-    except TrustError as error:
-        if replace_foreign:
-            return None
-        raise TrustError(
-            f"there is a document on this channel that these keys did not sign: {error}",
-            reason=error.reason,
-            hint="pass the directory of the right keys with --keys, or replace it with --replace-foreign",
-        ) from error
-
-
 def _await_document(reader: Broker, topic: str, document: bytes) -> None:
     """Wait until our document has come round, and a little longer for a rival's."""
     clock = SystemClock()
@@ -182,14 +203,14 @@ def _await_document(reader: Broker, topic: str, document: bytes) -> None:
         elif event.topic == topic:
             raise PublishError(
                 "somebody else published another document on this channel at the same time",
-                hint="agree on who publishes, then push again: the last document is the one that counts",
+                hint="agree on who publishes, then do it again: the last document is the one that counts",
             )
     if not ours:
         raise PublishError(
-            "the chunks are there, but the release document did not come back from the broker",
+            "the release document did not come back from the broker",
             hint=f"check that the broker's access list lets this user write and read {topic}",
         )
 
 
 def _pushed(target: Target, number: int, sent: Sent, *, published: bool) -> Pushed:
-    return Pushed(target.model, target.version, target.channel, target.digest, number, published, sent)
+    return Pushed(target.model, target.version, target.channel, target.digest, number, published, sent, target.rollout)

@@ -77,6 +77,16 @@ class ProblemReport:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldReport:
+    """A release that the channel gives and this stage does not take."""
+
+    digest: str
+    version: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class StageReport:
     """One stage of a pipeline: what it follows, what it runs, how its last update ended."""
 
@@ -90,6 +100,8 @@ class StageReport:
     candidate: ReleaseReport | None = None
     last: OutcomeReport | None = None
     rejected: tuple[RejectionReport, ...] = ()
+    lifted: int | None = None  # number of the last order to lift rejections that was carried out
+    held: HeldReport | None = None
     problem: ProblemReport | None = None
     p95_ms: float | None = None  # of a frame's whole way, lately; telemetry tells it in full
 

@@ -5,14 +5,27 @@ Who may sign it, and the checking, is left to `trust`; how it travels, to `link`
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
 from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
+from edge_agent.release.rollout import Rollout
 
 MAX_DOCUMENT_BYTES = 60_000
 _PUSH_AGAIN = "push again; if something else writes to this topic, keep it away with the broker's access list"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifts:
+    """An order to forget the rejection of releases. A device carries it out once, and remembers its number."""
+
+    number: int = 0  # of the document that gave it first; higher than any before on this channel
+    digests: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.number < 0 or not all(DIGEST.fullmatch(digest) for digest in self.digests):
+            raise ValueError("an order to lift rejections has a number and digests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +38,11 @@ class Custom:
     index: str  # sha-256 of the index blob
     index_chunks: tuple[str, ...]  # an index larger than one chunk is cut like a member
     created: str  # RFC 3339, UTC; the newest one seen is the device's clock floor
+    rollout: Rollout = field(default_factory=Rollout)
+    downgrade: bool = False  # an order to take this release also where a newer version serves
+    lifts: Lifts = field(default_factory=Lifts)
+    # what the channel gave before, newest first, each with its rollout as it stood; without `previous` of their own
+    previous: tuple["Target", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +62,8 @@ class Target(Custom):
             raise ValueError("a digest is not 64 hexadecimal digits")
         if self.size_bytes <= 0 or not self.index_chunks:
             raise ValueError("an artifact has a size and an index")
+        if any((each.model, each.channel) != (self.model, self.channel) for each in self.previous):
+            raise ValueError("what the channel gave before is of another model or channel")
 
 
 def target_path(model: str, channel: str) -> str:
@@ -54,7 +74,7 @@ def target_path(model: str, channel: str) -> str:
 def custom_of(target: Target) -> dict[str, object]:
     """The `custom` part of the signed target, as plain JSON."""
     tree = schema.dump(target)
-    return {field.name: tree[field.name] for field in fields(Custom) if field.name in tree}
+    return {each.name: tree[each.name] for each in fields(Custom) if each.name in tree}
 
 
 def target_of(custom: object, *, digest: str, size_bytes: int) -> Target:
@@ -67,7 +87,7 @@ def target_of(custom: object, *, digest: str, size_bytes: int) -> Target:
         read = schema.parse(Custom, custom, strict=False)
     except schema.SchemaError as error:
         raise ValueError("; ".join(error.problems)) from error
-    said = {field.name: getattr(read, field.name) for field in fields(Custom)}
+    said = {each.name: getattr(read, each.name) for each in fields(Custom)}
     return Target(**said, digest=digest, size_bytes=size_bytes)
 
 

@@ -34,6 +34,7 @@ from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
+from edge_agent.update.eligibility import Device
 from edge_agent.update.fetch import ChunkTransport, fetch_release
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
@@ -183,6 +184,7 @@ def _open_updaters(
             server=workers[name.pipeline].stages[name.stage],
             clock=SystemClock(),
             keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),
+            device=Device(config.device_id, config.device.labels),
             report=partial(_report, inbox, name),
         )
         updaters[name] = Updater(parts, initial=stage.initial)

@@ -12,6 +12,7 @@ from edge_agent.config.pipeline import StageConfig
 from edge_agent.link.messages import (
     AgentReport,
     HardwareReport,
+    HeldReport,
     OutcomeReport,
     ProblemReport,
     RejectionReport,
@@ -53,6 +54,8 @@ def stage_report(
         candidate=_release(record.candidate, status.versions),
         last=_outcome(record, status.versions),
         rejected=tuple(RejectionReport(item.digest, item.reason.value) for item in record.rejected),
+        lifted=record.lifted or None,
+        held=_held(status),
         problem=ProblemReport(problem.reason.value, problem.detail, problem.hint) if problem else None,
         p95_ms=p95_ms,
     )
@@ -124,6 +127,11 @@ def _proof(probe: ProbeReport) -> str:
     slow = "" if probe.delegated else ", WITHOUT XNNPACK"
     peak_mb = probe.memory_bytes / 1e6
     return f"probe passed: {golden}, p95 {probe.p95_ms:.2f} ms, peak {peak_mb:.0f} MB, {probe.library}{slow}"
+
+
+def _held(status: Status) -> HeldReport | None:
+    held = status.held
+    return None if held is None else HeldReport(held.digest, held.version, held.reason.value, held.detail)
 
 
 def _release(digest: str | None, versions: Mapping[str, str]) -> ReleaseReport | None:

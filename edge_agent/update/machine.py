@@ -5,7 +5,7 @@ a power cut is not a special case: it is the same question with an older record.
 `updater`; keeping the record, to `journal`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, assert_never
 
@@ -78,6 +78,7 @@ class Record:
     phase: Phase = field(default_factory=Idle)
     rejected: tuple[Rejection, ...] = ()
     last: Outcome | None = None
+    lifted: int = 0  # number of the last order to lift rejections that was carried out
 
     @property
     def serving(self) -> str | None:
@@ -203,6 +204,12 @@ def reconsider(record: Record) -> Record:
     return replace(record, rejected=rejected)
 
 
+def lift(record: Record, number: int, digests: Collection[str]) -> Record:
+    """A signed order: forget these rejections. Remembered, so that each order is carried out once and no more."""
+    rejected = tuple(rejection for rejection in record.rejected if rejection.digest not in digests)
+    return replace(record, rejected=rejected, lifted=max(number, record.lifted))
+
+
 def roll_back(record: Record, is_sound: Callable[[str], bool]) -> Record:
     """The operator's word: the trial ends, or else `previous` serves again. What served is not taken again.
 
@@ -293,15 +300,18 @@ class Withdraw:
 Step = Wait | Begin | Fetch | Activate | Judge | GiveUp | Withdraw
 
 
-def next_step(record: Record, desired: str | None) -> Step:
-    """What to do now. `desired` None means that nobody has said anything: what is under way goes on."""
+def next_step(record: Record, desired: str | None, *, held: bool = False) -> Step:
+    """What to do now. `desired` None means that nobody has said anything: what is under way goes on.
+
+    `held`: something was said, and none of it is for this device (see `eligibility`).
+    """
     candidate = record.candidate
     if candidate is None:
-        unwanted = desired is None or desired == record.current or record.refuses(desired)
+        unwanted = held or desired == record.current or (desired is not None and record.refuses(desired))
         return Wait() if unwanted or desired is None else Begin(desired)
-    if desired is not None and desired != candidate:
-        gone = desired == record.current or record.refuses(desired) or isinstance(record.phase, Trial)
-        return Withdraw(candidate) if gone else Begin(desired)
+    if held or (desired is not None and desired != candidate):
+        gone = held or desired == record.current or isinstance(record.phase, Trial)
+        return Withdraw(candidate) if gone or desired is None or record.refuses(desired) else Begin(desired)
     match record.phase:
         case Idle():
             return Wait()

@@ -8,6 +8,7 @@ from typing import Protocol
 from edge_agent.clock import Clock
 from edge_agent.release.document import Target
 from edge_agent.release.manifest import Manifest
+from edge_agent.update.eligibility import Device
 from edge_agent.update.fetch import Cancelled, FetchReport, Trouble
 from edge_agent.update.journal import Journal
 from edge_agent.update.probe import ProbeReport
@@ -31,4 +32,5 @@ class Parts:
     server: Server
     clock: Clock
     keep: Callable[[], Collection[str]]  # what any stage of this device still needs: `Updater.digests` of all of them
+    device: Device
     report: Callable[[Status], None]  # called after every change, on the updater's thread; must not raise

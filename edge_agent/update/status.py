@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.errors import FetchError, Reason, RejectionError, StorageError, WorkerCrashedError
 from edge_agent.release.document import Target
+from edge_agent.update.eligibility import Held, Named
 from edge_agent.update.fetch import FetchReport
 from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
@@ -45,6 +46,7 @@ class Status:
     record: Record
     desired: Target | None = None
     problem: Problem | None = None
+    held: Held | None = None  # what of the desired is not taken, and why
     versions: Mapping[str, str] = field(default_factory=dict)  # by digest, of the releases that are known
     probe: ProbeReport | None = None  # of the last candidate that passed its probe
     fetched: FetchReport | None = None  # of the last candidate that came over the transport
@@ -55,18 +57,24 @@ class Versions:
 
     def __init__(self, store: ReleaseStore) -> None:
         self._store = store
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, Named] = {}
 
-    def of(self, digest: str) -> str | None:
-        """None: it is not on the disk, and was not while anybody asked."""
+    def named(self, digest: str) -> Named | None:
+        """What a release calls itself. None: it is not on the disk, and was not while anybody asked."""
         if digest not in self._seen:
             with suppress(RejectionError):
-                self._seen[digest] = self._store.manifest(digest).version
+                manifest = self._store.manifest(digest)
+                self._seen[digest] = Named(manifest.name, manifest.version)
         return self._seen.get(digest)
+
+    def of(self, digest: str) -> str | None:
+        """Its version; None as for `named`."""
+        named = self.named(digest)
+        return None if named is None else named.version
 
     def known(self, record: Record, desired: Target | None) -> dict[str, str]:
         """By digest, of the releases that the record names."""
-        if desired is not None:
-            self._seen[desired.digest] = desired.version
+        for target in (desired, *desired.previous) if desired is not None else ():
+            self._seen[target.digest] = Named(target.model, target.version)
         named = record.digests | ({record.last.digest} if record.last else frozenset())
         return {digest: version for digest in sorted(named) if (version := self.of(digest)) is not None}

@@ -14,6 +14,7 @@ from edge_agent.errors import EdgeError, FetchError, Reason, RejectionError, Sto
 from edge_agent.release.document import Target
 from edge_agent.update import machine
 from edge_agent.update.back_off import BackOff
+from edge_agent.update.eligibility import Decision, decide
 from edge_agent.update.fetch import FetchReport
 from edge_agent.update.initial import Initial
 from edge_agent.update.machine import Fetching, Idle, Record, Staged, Trial
@@ -133,10 +134,11 @@ class Updater:
         """Whether there was anything to do."""
         self._remember_decided()
         self._answer_requests()
+        self._obey()
         self._check_installed()
         self._serve_committed()
         self._tidy()
-        match machine.next_step(self._record, self._wanted()):
+        match self._next_step():
             case machine.Wait():
                 return False
             case machine.Begin(digest):
@@ -153,11 +155,25 @@ class Updater:
                 self._remember(machine.withdraw(self._record))
         return True
 
-    def _wanted(self) -> str | None:
-        """What to strive for: what the fleet desires, else the initial artifact while nothing is installed."""
-        if self._desired is not None:
-            return self._desired.digest
-        return self._initial.digest if self._record.current is None else None
+    def _next_step(self) -> machine.Step:
+        """Towards what the fleet gives this device, else the initial artifact while nothing is installed."""
+        aim = self._decision().aim
+        wanted = aim.digest if aim is not None else self._initial.digest if self._record.current is None else None
+        return machine.next_step(self._record, wanted, held=wanted is None and self._desired is not None)
+
+    def _decision(self) -> Decision:
+        """What this device makes of the fleet's word now."""
+        desired, current = self._desired, self._record.current
+        if desired is None:
+            return Decision(None)
+        named = self._versions.named(current) if current is not None else None
+        return decide(desired, self._parts.device, self._record, named)
+
+    def _obey(self) -> None:
+        """Carry out the signed order to lift rejections, once."""
+        lifts = self._desired.lifts if self._desired is not None else None
+        if lifts is not None and lifts.number > self._record.lifted:
+            self._remember(machine.lift(self._record, lifts.number, lifts.digests))
 
     # --- steps of an update -------------------------------------------------------------------------------
 
@@ -176,7 +192,7 @@ class Updater:
 
     def _install(self, digest: str) -> bool:
         """Whether the store now holds the release; not, when something else has become more urgent."""
-        store, target = self._parts.store, self._desired
+        store, target = self._parts.store, self._decision().aim
         if target is not None and target.digest == digest:
             fetched = self._parts.fetch(target, cancelled=lambda: self._is_urgent(digest), trouble=self._trouble)
             if fetched is None:
@@ -202,7 +218,8 @@ class Updater:
                 return
             self._remember(machine.reject(self._record, error.reason, str(error)))
         else:
-            self._remember(machine.activate(self._record))
+            if isinstance(self._next_step(), machine.Activate):  # a halt may have come during the probe
+                self._remember(machine.activate(self._record))
 
     def _judge(self, digest: str) -> None:
         """Serve the candidate and watch it. What comes of it is decided once, however long remembering it takes."""
@@ -235,7 +252,16 @@ class Updater:
     def _is_urgent(self, digest: str) -> bool:
         """Whether something has come up that matters more than going on with `digest`."""
         asked = bool(self._requests) or self._serving.is_due
-        return self._stop.is_set() or asked or self._wanted() not in (None, digest)
+        return self._stop.is_set() or asked or self._is_given_up(digest)
+
+    def _is_given_up(self, digest: str) -> bool:
+        match self._next_step():
+            case machine.Withdraw() | machine.Begin():
+                return True
+            case machine.Fetch(goes_on) | machine.Activate(goes_on) | machine.Judge(goes_on):
+                return goes_on != digest
+            case machine.Wait() | machine.GiveUp():
+                return False
 
     def _trouble(self, reason: Reason, detail: str) -> None:
         hint = "'edgectl seed' the artifact: it gives the broker what it lacks" if reason in _OF_CHUNKS else None
@@ -304,6 +330,7 @@ class Updater:
             record=self._record,
             desired=self._desired,
             problem=self._problem or self._serving.problem,
+            held=self._decision().held,
             versions=self._versions.known(self._record, self._desired),
             probe=self._probed,
             fetched=self._fetched,

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from edge_agent.link.events import Received
 from edge_agent.link.messages import (
     AgentReport,
     EventReport,
+    HeldReport,
     OutcomeReport,
     PipelineTelemetry,
     ProblemReport,
@@ -71,6 +73,13 @@ def test_the_table_shows_who_is_there_what_runs_and_how_the_last_update_ended() 
     assert "rejected 3.0 (golden_mismatch)" in finder
     assert "12.3 ms" in finder
     assert any("fetching cccccccccccc (missing_chunk: 3 chunks" in cell for cell in namer)
+
+
+def test_the_table_shows_what_a_device_does_not_take_and_why() -> None:
+    held = HeldReport("d" * 64, "4.0", "not_in_rollout", "it is for 5 % of the devices")
+    found = gather({TOPICS.reported("porch"): report(finder=replace(SERVING, held=held))}, TOPICS)
+
+    assert "idle, does not take 4.0 (not_in_rollout)" in format_table(found)
 
 
 def test_the_command_lists_what_the_broker_retains(mosquitto: Mosquitto) -> None:

@@ -15,8 +15,9 @@ from converter.commands.release import push as push_command
 from converter.commands.release import seed as seed_command
 from converter.publish import push as push_module
 from converter.publish.keys import Keys, make_keys, read_keys
-from converter.publish.push import Progress, PublishError, Pushed, push
+from converter.publish.push import Progress, Pushed, push
 from converter.publish.repository import TIMESTAMP_DAYS, sign_document
+from converter.publish.succession import PublishError
 from edge_agent.errors import EdgeError, LinkError, Reason, TrustError
 from edge_agent.link.topics import Topics
 from edge_agent.release import trust, verify_child
@@ -278,7 +279,7 @@ def test_two_publishers_at_the_same_time_notice_each_other(
 def test_who_publishes_while_our_chunks_travel_is_followed_by_the_next_number(
     tmp_path: Path, mosquitto: Mosquitto, keys: Keys
 ) -> None:
-    other = artifact(tmp_path, "9", MODEL[:50])
+    other = artifact(tmp_path, "0", MODEL[:50])
     now = datetime.now(UTC)
     done: list[int] = []
 

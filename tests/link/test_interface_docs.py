@@ -13,7 +13,9 @@ from edge_agent.inference.triggers.snapshots import SnapshotFolder
 from edge_agent.link import download, messages
 from edge_agent.link.topics import MAX_FILTERS, Topics
 from edge_agent.release.chunks import CHUNK_BYTES
-from edge_agent.release.document import Custom
+from edge_agent.release.document import Custom, Lifts
+from edge_agent.release.rollout import Rollout
+from edge_agent.update.eligibility import HoldReason
 from tests.sim.results import answer, found, staged
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -38,10 +40,18 @@ def test_every_reason_is_listed() -> None:
     assert re.findall(r"`(\w+)`", listed[1]) == [reason.value for reason in Reason]
 
 
+def test_every_reason_to_hold_is_listed() -> None:
+    listed = re.search(r"`held` is .*? its `reason` is (.*?)\. A document", PAGE, re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    assert re.findall(r"`(\w+)`", listed[1]) == [reason.value for reason in HoldReason]
+
+
 def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
     examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
     custom, need, reported, telemetry, event, _, _, _, ack = examples
     assert set(custom) == {field.name for field in fields(Custom)}
+    assert set(custom["rollout"]) == {field.name for field in fields(Rollout)}
+    assert set(custom["lifts"]) == {field.name for field in fields(Lifts)}
     assert set(need) == set(messages.decode(messages.format_need(())))
     encoded = [json.dumps(tree).encode() for tree in (reported, telemetry, event, ack)]
     assert messages.decode(messages.format_reported(messages.parse_reported(encoded[0]))) == reported

@@ -31,6 +31,7 @@ class Story:
     current: str  # and serving
     installed: frozenset[str]
     rejected: frozenset[str] = frozenset()
+    staged: frozenset[str] = frozenset()  # what may be left in staging: of a release that is held
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ def problems_at_the_end(story: Story, device: SimDevice) -> Iterator[str]:
     installed = set(device.disk.entries("releases")) if device.disk.size("releases") is not None else set()
     if {name for name, _ in installed} != story.installed:
         yield f"{len(installed)} releases are installed"
-    left = [name for name in device.files() if "/corrupt" in name or name.endswith((".tmp", ".index"))]
-    if device.disk.size("staging") is not None:
-        left += [name for name, _ in device.disk.entries("staging")]
+    names = [name for name in device.files() if name.removeprefix("staging/")[:64] not in story.staged]
+    left = [name for name in names if "/corrupt" in name or name.endswith((".tmp", ".index"))]
+    left += [name for name in names if name.startswith("staging/")]
     if left:
         yield f"leftovers: {left}"
 

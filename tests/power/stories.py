@@ -1,8 +1,11 @@
 """The stories that are cut: everything an updater does to the disk."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from edge_agent.release.document import Lifts
+from edge_agent.release.rollout import Rollout
 from edge_agent.update.machine import Trial
 from tests.power.exploration import Story
 from tests.sim.device import SimDevice
@@ -14,7 +17,10 @@ OLDER = make_release("0")
 # Shares its first chunk with FIRST and has another twice.
 SECOND = make_release("2", noise(60_000, "1") + noise(60_000, "2") * 2 + noise(9_000, "3"))
 _SICKNESSES = {"rejection": "unproven", "roll_back": "erring", "crash_loop": "crashing_later"}
-NAMES = ("first_install", "update", "rejection", "roll_back", "crash_loop", "operator", "resume", "initial")
+NAMES = (
+    "first_install", "update", "rejection", "roll_back", "crash_loop", "operator", "resume", "initial",
+    "halt", "revert", "retry",
+)  # fmt: skip
 
 
 def story(name: str, folder: Path) -> Story:
@@ -30,6 +36,9 @@ def story(name: str, folder: Path) -> Story:
         "first_install": Story(_fresh, _run_to_first, first, only_first),
         "update": Story(_with_older, _run_to_second, second, both),
         "resume": Story(_half_fetched, _run_to_second, second, both),
+        "halt": Story(_half_fetched, _halt, first, frozenset({first, OLDER.digest}), staged=frozenset({second})),
+        "revert": Story(_with_both, _revert, first, both),
+        "retry": Story(_with_rejected, _retry, second, both),
         "operator": Story(_with_both, _roll_back, first, only_first, rejected=frozenset({second})),
     }[name]
 
@@ -40,6 +49,18 @@ def _run_to_first(device: SimDevice) -> None:
 
 def _run_to_second(device: SimDevice) -> None:
     device.run(SECOND.target)
+
+
+def _halt(device: SimDevice) -> None:
+    device.run(replace(SECOND.target, rollout=Rollout(state="halted")))
+
+
+def _revert(device: SimDevice) -> None:
+    device.run(replace(FIRST.target, downgrade=True))
+
+
+def _retry(device: SimDevice) -> None:
+    device.run(replace(SECOND.target, lifts=Lifts(5, (SECOND.digest,))))
 
 
 def _run_unasked(device: SimDevice) -> None:
@@ -88,6 +109,19 @@ def _sick(kind: str) -> SimDevice:
     else:
         device.sick[kind] = {SECOND.digest}
     return device
+
+
+@cache
+def _with_second_rejected() -> SimDevice:
+    device = _on_disk_of(_run_through(FIRST)).boot()
+    device.unproven.add(SECOND.digest)
+    device.run(SECOND.target)
+    assert device.record.refuses(SECOND.digest)
+    return device
+
+
+def _with_rejected() -> SimDevice:
+    return _on_disk_of(_with_second_rejected())
 
 
 @cache

@@ -16,7 +16,7 @@ from edge_agent.update.parts import Parts
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
 from tests.sim.clock import FakeClock
-from tests.sim.device import REPORT
+from tests.sim.device import DEVICE, REPORT
 from tests.sim.releases import SimTransport, make_release, noise
 from tests.sim.serving import SimServer
 
@@ -55,6 +55,7 @@ def update(state_dir: Path, version: str, kill_at: int = 0) -> Updater:
         server=SimServer(clock),
         clock=clock,
         keep=lambda: updater.digests,
+        device=DEVICE,
         report=lambda status: None,
     )
     updater = Updater(parts)

@@ -3,6 +3,7 @@
 Most run the checks in this process; the child is tried at the end.
 """
 
+import copy
 import json
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Targets
 
 from converter.publish.keys import Keys, make_keys, read_keys
 from converter.publish.repository import sign_document
 from edge_agent.errors import ConfigError, Reason, TrustError
 from edge_agent.release import trust, verify_child
-from edge_agent.release.document import Target, format_document, parse_document
+from edge_agent.release.document import Lifts, Target, format_document, parse_document
+from edge_agent.release.rollout import Rollout
 from edge_agent.release.trust import created_s, verify
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -74,6 +76,17 @@ class Device:
         return caught.value.reason
 
 
+def _signed_with(keys: Keys, document: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """A document that the holder of the keys has signed with another `custom`."""
+    read = Metadata[Targets].from_bytes(parse_document(document)["1.targets.json"].encode()).signed
+    (entry,) = read.targets.values()
+    custom = copy.deepcopy(entry.unrecognized_fields["custom"])
+    change(custom)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("converter.publish.repository.custom_of", lambda _: custom)
+        return sign_document(keys, target("1"), 1, NOW)
+
+
 def mixed(document: bytes, **files: str | None) -> bytes:
     """A document with files put in, or taken out (None)."""
     tree = {**parse_document(document), **files}
@@ -97,6 +110,33 @@ class TestAttacks:
         device = Device(keys.root)
         device.hear(sign_document(keys, target("2"), 1, NOW))
         assert device.hear(sign_document(keys, target("1"), 2, NOW)).version == "1"
+
+    def test_rollout_and_orders_are_signed_and_read_back(self, keys: Keys) -> None:
+        given = target(
+            "2",
+            rollout=Rollout(percent=5, canary_devices=("porch-pi",), canary_labels=("lab",), state="halted", since="x"),
+            downgrade=True,
+            lifts=Lifts(7, ("2" * 64,)),
+            previous=(target("1", rollout=Rollout(percent=50)),),
+        )
+        assert Device(keys.root).hear(sign_document(keys, given, 1, NOW)) == given
+
+    def test_what_was_given_before_must_be_of_the_same_model_and_channel(self, keys: Keys) -> None:
+        """Else a release of `beta` could come to `stable` by this way."""
+        with pytest.raises(ValueError, match="another model or channel"):
+            target("2", previous=(target("1", channel="beta"),))
+        document = sign_document(keys, target("2", previous=(target("1"),)), 1, NOW)
+        forged = _signed_with(keys, document, lambda custom: custom["previous"][0].update(channel="beta"))
+        assert Device(keys.root).refuses(forged) is Reason.INTEGRITY
+
+    def test_a_document_of_before_there_were_rollouts_is_for_everybody(self, keys: Keys) -> None:
+        document = sign_document(keys, target("1"), 1, NOW)
+
+        def drop(custom: dict[str, Any]) -> None:
+            for name in ("rollout", "downgrade", "lifts", "previous"):
+                del custom[name]
+
+        assert Device(keys.root).hear(_signed_with(keys, document, drop)) == target("1")
 
     def test_an_older_document_is_a_replay(self, keys: Keys) -> None:
         device = Device(keys.root)

@@ -6,9 +6,10 @@ import pytest
 
 from edge_agent.config.pipeline import StageConfig
 from edge_agent.errors import Reason
-from edge_agent.link.messages import format_reported, parse_reported
+from edge_agent.link.messages import HeldReport, format_reported, parse_reported
 from edge_agent.service.reporting import StageName, event_of, reported, sentence, stage_report
 from edge_agent.telemetry.resources import Hardware
+from edge_agent.update.eligibility import Held, HoldReason
 from edge_agent.update.fetch import FetchReport
 from edge_agent.update.machine import Fetching, Idle, Outcome, Phase, Record, Rejection, Staged, Trial
 from edge_agent.update.probe import ProbeReport
@@ -84,6 +85,22 @@ def test_what_an_update_has_cost_and_proved_is_told_with_its_phases() -> None:
     detail = str((event_of(staged, slow) or {})["detail"])
     assert "no golden vectors" in detail
     assert detail.endswith("WITHOUT XNNPACK")
+
+
+def test_what_is_not_taken_is_reported_with_its_reason_and_travels() -> None:
+    held = Held(NEW, "2.0", HoldReason.HALTED, "the rollout is halted")
+    report = stage_report(CONFIG, replace(status(), record=Record(OLD, lifted=7), held=held))
+    message = reported(
+        hardware=Hardware("aarch64", "Debian 12", 4, 4_000_000_000),
+        library=None,
+        labels=(),
+        stages={StageName("birds", "main"): report},
+        at_s=1.0,
+    )
+
+    assert report.held == HeldReport(NEW, "2.0", "halted", "the rollout is halted")
+    assert report.lifted == 7
+    assert parse_reported(format_reported(message)) == message
 
 
 def test_a_report_says_all_of_the_record_and_travels() -> None:

@@ -9,6 +9,7 @@ from edge_agent.disk import Disk
 from edge_agent.errors import Reason, RejectionError, WorkerCrashedError
 from edge_agent.release.document import Target
 from edge_agent.release.manifest import Manifest
+from edge_agent.update.eligibility import Device
 from edge_agent.update.fetch import fetch_release
 from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
@@ -22,6 +23,7 @@ from tests.sim.disk import SimDisk, Survival
 from tests.sim.releases import SimTransport
 from tests.sim.serving import SimServer
 
+DEVICE = Device("porch-pi", ("porch",))
 REPORT = ProbeReport("sim 1", delegated=True, load_ms=1, p50_ms=1, p95_ms=1, memory_bytes=1, golden_vectors=0)
 
 
@@ -49,8 +51,16 @@ class WatchedJournal(Journal):
 class SimDevice:
     """What survives a power cut is the disk; all else is built anew by `boot`."""
 
-    def __init__(self, transport: SimTransport, *, disk: SimDisk | None = None, initial: Path | None = None) -> None:
+    def __init__(
+        self,
+        transport: SimTransport,
+        *,
+        disk: SimDisk | None = None,
+        initial: Path | None = None,
+        device: Device = DEVICE,
+    ) -> None:
         self.transport = transport
+        self.device = device
         self.initial = initial
         self.disk = disk or SimDisk()
         self.durable = Disk  # the code under test, or a broken one
@@ -59,6 +69,8 @@ class SimDevice:
         self.sick: dict[str, set[str]] = {}  # names of SimServer's lists → digests
         self.desired: Target | None = None
         self.unable_probes = 0  # probes that cannot even be tried
+        self.probes = 0
+        self.on_probe: Callable[[], None] = lambda: None
         self.reports: list[Status] = []
         self.on_report: Callable[[Status], None] = lambda status: None
 
@@ -81,6 +93,7 @@ class SimDevice:
             server=self.server,
             clock=self.clock,
             keep=lambda: self.updater.digests,
+            device=self.device,
             report=self._report,
         )
         self.updater = Updater(parts, initial=self.initial)
@@ -138,6 +151,8 @@ class SimDevice:
         if self.unable_probes > 0:
             self.unable_probes -= 1
             raise WorkerCrashedError("the probe cannot be started: Cannot allocate memory")
+        self.probes += 1
+        self.on_probe()
         if directory.name in self.unproven:
             raise RejectionError("it does not do", reason=self.unproven_reason)
         return REPORT

@@ -33,6 +33,7 @@ _RECORDS = st.builds(
     | st.builds(
         Outcome, _DIGESTS, st.sampled_from(["committed", "rejected"]), st.none() | st.sampled_from(Reason), st.text()
     ),
+    st.integers(0, 2**40),
 )
 
 
@@ -44,6 +45,19 @@ def disk() -> Disk:
 @given(record=_RECORDS)
 def test_a_record_reads_back_as_it_was_written(record: Record) -> None:
     assert parse_record(format_record(record)) == record
+
+
+def test_a_record_of_before_there_were_orders_to_lift_rejections_is_read() -> None:
+    tree = {
+        "schema": 1, "current": A, "phase": {"kind": "idle"}, "rejected": [{"digest": B, "reason": "too_slow"}],
+        "last": {"digest": B, "result": "rejected", "reason": "too_slow"},
+    }  # fmt: skip
+    content = json.dumps({"sha256": journal._checksum(tree), "record": tree}).encode()
+
+    expected = Record(
+        A, None, Idle(), (Rejection(B, Reason.TOO_SLOW),), Outcome(B, "rejected", Reason.TOO_SLOW), lifted=0
+    )
+    assert parse_record(content) == expected
 
 
 def test_each_stage_of_each_pipeline_has_a_record_of_its_own(disk: Disk) -> None:

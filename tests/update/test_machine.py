@@ -65,6 +65,21 @@ def test_what_is_rejected_is_no_longer_there_to_fall_back_to() -> None:
     assert record.previous is None
 
 
+def test_an_order_lifts_the_rejections_it_names_and_its_number_is_remembered() -> None:
+    rejected = (Rejection(NEW, Reason.TOO_SLOW), Rejection(OTHER, Reason.TOO_BIG))
+    record = machine.lift(Record(OLD, None, Idle(), rejected), 7, (NEW, "unknown"))
+
+    assert record == Record(OLD, None, Idle(), (Rejection(OTHER, Reason.TOO_BIG),), lifted=7)
+    assert next_step(record, NEW) == machine.Begin(NEW)
+    assert machine.lift(record, 5, ()).lifted == 7
+
+
+@pytest.mark.parametrize("phase", [Fetching(NEW), Staged(NEW), Trial(NEW)])
+def test_where_nothing_desired_is_for_this_device_a_candidate_is_withdrawn(phase: Phase) -> None:
+    assert next_step(SERVING_OLD, None, held=True) == machine.Wait()
+    assert next_step(Record(OLD, None, phase), None, held=True) == machine.Withdraw(NEW)
+
+
 def test_a_trial_that_crashes_again_and_again_is_given_up() -> None:
     record = Record(OLD, None, Trial(NEW))
     for _ in range(MAX_TRIAL_STARTS):
@@ -201,15 +216,26 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.record = Record()
         self.desired: str | None = None
+        self.held = False
 
     @rule(desired=st.sampled_from([None, "a", "b", "c", "d"]))
     def desire(self, desired: str | None) -> None:
-        self.desired = desired
+        self.desired, self.held = desired, False
+
+    @rule()
+    def hold(self) -> None:
+        """Something was said, and nothing of it is for this device."""
+        self.desired, self.held = None, True
+
+    @rule(number=st.integers(1, 9), digests=st.sets(st.sampled_from(["a", "b", "c", "d"])))
+    def lift(self, number: int, digests: set[str]) -> None:
+        if number > self.record.lifted:
+            self.record = machine.lift(self.record, number, digests)
 
     @rule(luck=st.sampled_from(["well", "badly", "crash", "later"]))
     def take_a_step(self, luck: str) -> None:
         record, reason = self.record, Reason.TRIAL_ERRORS
-        match next_step(record, self.desired):
+        match next_step(record, self.desired, held=self.held):
             case machine.Begin(digest):
                 self.record = machine.fetch(record, digest)
             case machine.Fetch():
@@ -237,7 +263,8 @@ class Walk(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         for _ in range(12):
             self.take_a_step("well")
-        assert next_step(self.record, self.desired) == machine.Wait()
+        assert next_step(self.record, self.desired, held=self.held) == machine.Wait()
+        assert not (self.held and self.record.candidate)
         if self.desired is not None:
             assert self.record.current == self.desired or self.record.refuses(self.desired)
 

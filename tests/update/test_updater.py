@@ -7,13 +7,17 @@ from threading import Event, Thread
 import pytest
 
 from edge_agent.errors import ConfigError, InputError, Reason, StorageError, WorkerCrashedError
+from edge_agent.release.document import Lifts
 from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.release.rollout import Rollout
+from edge_agent.update.eligibility import HoldReason
 from edge_agent.update.journal import _checksum
 from edge_agent.update.machine import Fetching, Idle, Outcome, Record, Staged, Trial
 from edge_agent.update.status import Status
 from tests.sim.device import SimDevice
 from tests.sim.releases import SimTransport, make_release
 
+NOBODY, HALTED = Rollout(percent=0), Rollout(state="halted")
 OLD, NEW, NEXT = make_release("1"), make_release("2"), make_release("3")
 
 
@@ -84,7 +88,7 @@ def test_only_current_and_previous_stay_on_the_disk(device: SimDevice) -> None:
 def test_a_signed_downgrade_needs_no_network(device: SimDevice) -> None:
     device.run(NEW.target)
     device.transport.blobs.clear()
-    record = device.run(OLD.target)
+    record = device.run(replace(OLD.target, downgrade=True))
 
     assert (record.current, record.previous) == (OLD.digest, NEW.digest)
 
@@ -231,6 +235,151 @@ def test_a_source_that_has_ended_leaves_the_release_to_its_probe(device: SimDevi
     assert record.last is not None
     assert record.last.result == "committed"
     assert "by its probe alone" in (record.last.detail or "")
+
+
+# --- rollouts and orders ------------------------------------------------------------------------------------
+
+
+def test_a_release_that_is_not_for_this_device_is_not_taken_and_that_is_reported(device: SimDevice) -> None:
+    device.run(replace(NEW.target, rollout=NOBODY))
+
+    assert device.status.held is not None
+    assert (device.status.held.digest, device.status.held.reason) == (NEW.digest, HoldReason.NOT_IN_ROLLOUT)
+    assert device.server.served == []
+    assert _unchanged(device)
+
+    assert device.run(NEW.target).current == NEW.digest
+    assert device.status.held is None
+
+
+def test_a_halt_stops_a_fetch_and_its_bytes_stay_for_when_it_goes_on(device: SimDevice) -> None:
+    halted = replace(NEW.target, rollout=HALTED)
+    device.transport.on_chunk = lambda digest: (
+        device.updater.desire(halted) if len(device.transport.carried) == carried + 2 else None
+    )
+    carried = len(device.transport.carried)
+    record = device.run(NEW.target)
+
+    assert (record.current, record.phase) == (OLD.digest, Idle())
+    assert record.last == Outcome(NEW.digest, "withdrawn")
+    assert device.status.held is not None
+    assert device.status.held.reason is HoldReason.HALTED
+    assert device.server.served == []
+    assert [name for name, _ in device.disk.entries("staging")] == [NEW.digest, f"{NEW.digest}.index"]
+
+    came = device.transport.carried[carried:]
+    device.transport.on_chunk = lambda digest: None
+    assert device.run(NEW.target).current == NEW.digest
+    assert not set(device.transport.carried[carried + len(came) :]) & set(came)
+
+
+def test_a_halt_stops_what_is_staged_and_keeps_it_on_the_disk(device: SimDevice) -> None:
+    device.unable_probes = 1
+    device.run(NEW.target)
+    assert device.record.phase == Staged(NEW.digest)
+    record = device.run(replace(NEW.target, rollout=HALTED))
+
+    assert (record.current, record.phase) == (OLD.digest, Idle())
+    assert device.store.holds(NEW.digest)
+    assert device.server.serving == OLD.digest
+
+    device.transport.blobs.clear()
+    assert device.run(NEW.target).current == NEW.digest
+
+
+def test_a_halt_during_the_probe_keeps_it_from_its_trial(device: SimDevice) -> None:
+    device.on_probe = lambda: device.updater.desire(replace(NEW.target, rollout=HALTED))
+    record = device.run(NEW.target)
+
+    assert (record.current, record.phase) == (OLD.digest, Idle())
+    assert device.server.served == []
+
+
+def test_a_trial_that_has_begun_ends_in_its_own_way_when_the_rollout_is_halted(device: SimDevice) -> None:
+    device.server.before_word = lambda: device.updater.desire(replace(NEW.target, rollout=HALTED))
+    record = device.run(NEW.target)
+
+    assert (record.current, record.previous) == (NEW.digest, OLD.digest)
+    assert device.server.served == [NEW.digest]
+    assert device.status.held is None
+
+
+def test_a_device_that_has_a_halted_release_keeps_it_over_a_restart(device: SimDevice) -> None:
+    device.run(NEW.target)
+    device.run(replace(NEW.target, rollout=HALTED))
+    device.lose_process()
+    device.boot().run()
+
+    assert device.record.current == NEW.digest
+    assert device.server.served == [NEW.digest]
+
+
+def test_an_older_release_without_an_order_is_not_taken(device: SimDevice) -> None:
+    device.run(NEW.target)
+    record = device.run(OLD.target)
+
+    assert (record.current, record.previous) == (NEW.digest, OLD.digest)
+    assert device.status.held is not None
+    assert device.status.held.reason is HoldReason.DOWNGRADE
+    assert device.server.serving == NEW.digest
+
+
+def test_a_device_with_nothing_installed_takes_the_release_before_a_rollout_that_it_is_not_in() -> None:
+    fresh = SimDevice(SimTransport(OLD, NEW)).boot()
+    record = fresh.run(replace(NEW.target, rollout=NOBODY, previous=(OLD.target,)))
+
+    assert record.current == OLD.digest
+    assert fresh.status.held is not None
+    assert fresh.status.held.reason is HoldReason.NOT_IN_ROLLOUT
+    assert fresh.status.versions == {OLD.digest: "1"}
+
+
+def test_without_a_release_for_it_a_new_device_runs_what_it_was_set_up_with(tmp_path: Path) -> None:
+    fresh = SimDevice(SimTransport(NEW), initial=OLD.write(tmp_path / "old.edge")).boot()
+    record = fresh.run(replace(NEW.target, rollout=NOBODY))
+
+    assert (record.current, record.phase) == (OLD.digest, Idle())
+
+
+def test_a_signed_order_lifts_a_rejection_and_it_is_tried_again(device: SimDevice) -> None:
+    device.unproven.add(NEW.digest)
+    device.run(NEW.target)
+    assert device.status.held is not None
+    assert device.status.held.reason is HoldReason.REJECTED_BEFORE
+    device.unproven.clear()
+    record = device.run(replace(NEW.target, lifts=Lifts(7, (NEW.digest,))))
+
+    assert (record.current, record.rejected, record.lifted) == (NEW.digest, (), 7)
+    assert device.status.held is None
+
+
+def test_a_release_that_is_rejected_again_after_the_order_is_not_tried_in_a_loop(device: SimDevice) -> None:
+    device.unproven.add(NEW.digest)
+    device.run(NEW.target)
+    order = replace(NEW.target, lifts=Lifts(7, (NEW.digest,)))
+    probes = device.probes
+    device.run(order)
+    assert device.probes == probes + 1
+    device.run(replace(order, rollout=Rollout(percent=50, canary_devices=("porch-pi",))))  # the order in a new document
+    device.lose_process()
+    device.boot().run()
+
+    assert device.probes == probes + 1
+    assert device.record.refuses(NEW.digest)
+    assert _unchanged(device)
+
+    device.unproven.clear()
+    assert device.run(replace(NEW.target, lifts=Lifts(8, (NEW.digest,)))).current == NEW.digest
+
+
+def test_an_order_is_over_also_for_a_device_that_had_nothing_to_lift(device: SimDevice) -> None:
+    device.unproven.add(NEW.digest)
+    order = replace(NEW.target, lifts=Lifts(7, (NEW.digest,)))
+    device.run(order)
+    device.run(order)
+
+    assert device.probes == 2  # one for OLD, one for NEW
+    assert device.record.refuses(NEW.digest)
 
 
 # --- a world that fails -------------------------------------------------------------------------------------
