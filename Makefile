@@ -41,7 +41,7 @@ check: $(VENV)/.installed-dev ## format, lint, types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev ## ratios side by side in one run; writes benchmarks/results.json
-	@sh tests/install_tools.sh --only-mosquitto
+	@sh tests/install_tools.sh --only-brokers
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 docs: $(VENV)/.installed-dev ## generate what is generated under docs/

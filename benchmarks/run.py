@@ -74,6 +74,14 @@ BENCHMARKS = (
         (Claim("speed of a verified 20 MB pull, of a bare subscriber that keeps it", at_least=0.5),),
         needs_shared_data=False,
     ),
+    Benchmark(
+        "fleet",
+        (
+            Claim("devices of 1,000 that take a release, mosquitto killed in the middle", at_least=1.0),
+            Claim("the same on three nodes of NATS, one killed", "nats_ratio", at_least=1.0),
+        ),
+        needs_shared_data=False,
+    ),
 )
 
 

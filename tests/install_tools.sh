@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make sure the real things are there that the tests and benchmarks talk to: a mosquitto, ALSA's arecord, GStreamer's RTSP
-# server, a C compiler for a delegate. They start their own, on free ports of the loopback. `mosquitto` alone with
-# --only-mosquitto: benchmarks need no more.
+# server, a C compiler for a delegate, NATS. They start their own, on free ports of the loopback. The brokers alone with
+# --only-brokers: benchmarks need no more.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 has() { command -v "$1" >/dev/null; }
@@ -11,7 +11,8 @@ has_rtsp_server() {
 }
 missing=""
 has mosquitto && has mosquitto_sub || missing="mosquitto mosquitto-clients"
-if [ "${1:-}" != "--only-mosquitto" ]; then
+has nats-server || missing="$missing nats-server"
+if [ "${1:-}" != "--only-brokers" ]; then
     has arecord || missing="$missing alsa-utils"
     has cc || missing="$missing gcc libc6-dev"
     has_rtsp_server || missing="$missing python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools

@@ -6,7 +6,6 @@ is left to `release.trust`; what `reported` says, to the service.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -16,7 +15,8 @@ from edge_agent.link.collector import Collector, Take, Tell
 from edge_agent.link.events import Connected, Disconnected, Failed, LinkEvent, Receipt, Received, Will
 from edge_agent.link.messages import OFFLINE, ONLINE
 from edge_agent.link.mqtt import Link
-from edge_agent.link.topics import MAX_FILTERS, Topics
+from edge_agent.link.standing import Standing
+from edge_agent.link.topics import Topics
 
 _FAREWELL_S = 2.0
 _MAX_BACKLOG = 64  # results on their way; a link slower than the results drops them instead of filling the memory
@@ -40,7 +40,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRefused:
-    """The broker does not let us hear these topics: no releases will come until its access list is mended."""
+    """The broker does not let us hear these topics (none: it lets us hear all again). They are asked for again."""
 
     topics: tuple[str, ...]
 
@@ -78,6 +78,8 @@ class DeviceLink:
             will=Will(self._availability, OFFLINE),
             backoff_s=backoff_s,
         )
+        standing = [topics.echo(device_id), self._ack, *self._followed]
+        self._standing = Standing(self._link, standing, lambda refused: inbox(SubscriptionRefused(refused)))
 
     def __enter__(self) -> Self:
         self._link.__enter__()
@@ -88,6 +90,7 @@ class DeviceLink:
     ) -> None:
         if self._link.connected:  # a clean stop takes the will back, so it is said here
             self._link.publish(self._availability, OFFLINE, retain=True).wait(_FAREWELL_S)
+        self._standing.close()
         self._link.__exit__(kind, error, trace)
 
     @property
@@ -152,7 +155,8 @@ class DeviceLink:
             case Received():
                 self._offer(event)
             case Connected():
-                self._greet()
+                self._standing.connected()
+                self._link.publish(self._availability, ONLINE, retain=True)
                 self._offer(event)
                 self._inbox(event)
             case Disconnected():
@@ -164,16 +168,3 @@ class DeviceLink:
     def _offer(self, event: LinkEvent) -> None:
         for collector in self._collectors:
             collector.offer(event)
-
-    def _greet(self) -> None:
-        """Sessions are clean, so every connection starts from nothing."""
-        standing = [self._topics.echo(self._device_id), self._ack, *self._followed]
-        for start in range(0, len(standing), MAX_FILTERS):
-            topics = tuple(standing[start : start + MAX_FILTERS])
-            self._link.subscribe(topics, then=partial(self._check, topics))
-        self._link.publish(self._availability, ONLINE, retain=True)
-
-    def _check(self, topics: tuple[str, ...], receipt: Receipt) -> None:
-        refused = tuple(topic for topic, problem in zip(topics, receipt.problems, strict=False) if problem is not None)
-        if refused:
-            self._inbox(SubscriptionRefused(refused))

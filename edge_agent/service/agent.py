@@ -122,6 +122,9 @@ class Agent:
                 _LOG.warning("%s (next try in %.0f s)%s", error, retry_in_s, f"; {error.hint}" if error.hint else "")
                 self._link_problem = Problem(Reason.LINK, str(error), error.hint)  # for whoever asks on the device
                 self._stale = True
+            case SubscriptionRefused(()):
+                self._link_problem = None
+                self._stale = True
             case SubscriptionRefused(topics):
                 detail = f"the broker refuses the subscription to {', '.join(topics)}"
                 self._link_problem = Problem(Reason.LINK, detail, "give this device read access in the broker's ACL")

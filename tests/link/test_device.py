@@ -13,8 +13,8 @@ import pytest
 
 from edge_agent.errors import Reason, StorageError
 from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.device import Ack, DeviceEvent, DeviceLink, ReleaseDocument, SubscriptionRefused
-from edge_agent.link.events import Connected, Disconnected, LinkEvent, Receipt, Received
+from edge_agent.link.device import Ack, DeviceEvent, DeviceLink, ReleaseDocument
+from edge_agent.link.events import Connected, Disconnected, LinkEvent, Received
 from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
 from edge_agent.release.chunks import digest_of_chunk, pack
@@ -181,15 +181,6 @@ def test_results_are_dropped_when_the_broker_no_longer_reads(mosquitto: Mosquitt
         handed_over = sum(device.link.publish_result("birds", large) for _ in range(2_000))
         assert handed_over < 2_000
         mosquitto.process.send_signal(18)  # SIGCONT
-
-
-def test_a_refused_subscription_is_told() -> None:
-    events: list[DeviceEvent] = []
-    link = DeviceLink(BrokerSettings("127.0.0.1", 1), TOPICS, "porch", (), events.append)
-    receipt = Receipt()
-    receipt.settle("not authorized", ("not authorized", None))
-    link._check(("edge/v1/release/m/stable", "edge/v1/device/porch/ack"), receipt)
-    assert events == [SubscriptionRefused(("edge/v1/release/m/stable",))]
 
 
 def test_every_chunk_is_collected_once_and_nothing_stays_subscribed(mosquitto: Mosquitto) -> None:

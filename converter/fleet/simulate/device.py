@@ -1,0 +1,393 @@
+"""One simulated device: follows a channel, verifies, fetches chunk by chunk, tries, commits or rejects, reports.
+
+Documents and chunks are judged, wanted and asked for by the device's own code (`release.trust`, `link.download`,
+`release.chunks`); there is no disk, no model and no camera. What takes time on a Pi is a timer here.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+
+from converter.fleet.simulate.client import Client, Identity
+from converter.fleet.simulate.world import World
+from edge_agent import __version__
+from edge_agent.errors import ArtifactError, EdgeError, Reason, TrustError
+from edge_agent.link.download import Barrier, Download, Need, Reconnect, Subscribe, Unsubscribe
+from edge_agent.link.messages import (
+    OFFLINE,
+    ONLINE,
+    AgentReport,
+    OutcomeReport,
+    ProblemReport,
+    RejectionReport,
+    ReleaseReport,
+    Reported,
+    StageReport,
+    format_need,
+    format_reported,
+)
+from edge_agent.release.chunks import Index
+from edge_agent.release.document import Target
+
+PIPELINE, STAGE = "simulated", "main"
+_RETRY_FIRST_S, _RETRY_LONGEST_S = 1.0, 60.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one device has seen of the network."""
+
+    chunks: int = 0
+    chunk_bytes: int = 0  # of payloads
+    again: int = 0  # chunks that came although they were there
+    spoilt: int = 0
+    connections: int = 0
+
+
+@dataclass(slots=True)
+class Release:
+    """What the device knows of a release that it has."""
+
+    target: Target
+    chunks: frozenset[str] = field(default_factory=frozenset)
+
+
+class Device:
+    """On the loop's thread. `id` is its device id."""
+
+    def __init__(self, device_id: str, world: World) -> None:
+        self.id = device_id
+        self.tally = Tally()
+        self.current: Release | None = None
+        self.previous: Release | None = None
+        self.rejected: list[RejectionReport] = []
+        self.desired: Target | None = None
+        self._world = world
+        self._topics = world.topics
+        self._loop = asyncio.get_running_loop()
+        self._trusted: bytes | None = None
+        self._problem: ProblemReport | None = None
+        self._last: OutcomeReport | None = None
+        self._phase = "idle"
+        self._candidate: Target | None = None
+        self._index: Index | None = None
+        self._fetched: dict[str, bytes] = {}  # of the index
+        self._chunks: set[str] = set()  # of the candidate, that are there
+        self._download: Download | None = None
+        self._standing: dict[int, tuple[str, int]] = {}  # number of a SUBSCRIBE → topic, attempt
+        self._batches: dict[int, int] = {}  # number of a SUBSCRIBE → batch
+        self._client: Client | None = None
+        self._online = False
+        self._failures = 0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._stopped = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def online(self) -> bool:
+        return self._online
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether it has taken the release it knows to be desired, or rejected it."""
+        if self.desired is None:
+            return False
+        has = self.current is not None and self.current.target.digest == self.desired.digest
+        return self._candidate is None and (has or self._refuses(self.desired.digest))
+
+    # --- connection ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._spawn(self._connect())
+
+    def stop(self) -> None:
+        self._stopped = True
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._client is not None and self._online:
+            self._client.publish(self._topics.availability(self.id), OFFLINE, retain=True)
+            self._client.close()
+
+    def cut(self) -> None:
+        """Lose the connection, as a device behind a bad link does."""
+        if self._client is not None:
+            self._client.abort("cut")
+
+    async def _connect(self) -> None:
+        settings = self._world.settings
+        identity = Identity(
+            self.id,
+            self._topics.availability(self.id),
+            OFFLINE,
+            settings.username,
+            settings.password,
+            settings.keepalive_s,
+        )
+        try:
+            async with self._world.connecting:
+                _, self._client = await self._loop.create_connection(
+                    lambda: Client(identity, self), settings.host, settings.port, ssl=self._world.tls
+                )
+        except OSError as error:
+            self.lost(str(error))
+
+    def connected(self) -> None:
+        assert self._client is not None
+        self._online = True
+        self._failures = 0
+        self.tally.connections += 1
+        for topic in (self._topics.echo(self.id), self._topics.release(self._world.model, self._world.channel)):
+            self._follow(topic, 0)
+        self._client.publish(self._topics.availability(self.id), ONLINE, retain=True)
+        self._report()
+        if self._download is not None:
+            self._download.connected(self._loop.time())
+            self._act()
+
+    def lost(self, why: str) -> None:
+        self._online = False
+        self._client = None
+        self._batches.clear()
+        self._standing.clear()
+        if self._download is not None:
+            self._download.disconnected()
+        if self._stopped:
+            return
+        self._world.tell(self.id, why)
+        longest_s = min(_RETRY_LONGEST_S, _RETRY_FIRST_S * 2**self._failures)
+        self._failures += 1
+        self._after("connect", random.uniform(0, longest_s), self.start)  # noqa: S311  # no secret
+
+    def _follow(self, topic: str, attempt: int) -> None:
+        if self._client is not None:
+            self._standing[self._client.subscribe([topic], qos=1)] = (topic, attempt)
+
+    def granted(self, number: int, problems: tuple[str | None, ...]) -> None:
+        topic, attempt = self._standing.pop(number, ("", 0))
+        if topic and any(problems):  # an election in a cluster is over soon
+            pause_s = random.uniform(0, min(_RETRY_LONGEST_S, _RETRY_FIRST_S * 2**attempt))  # noqa: S311  # no secret
+            self._after(f"follow {topic}", pause_s, lambda: self._follow(topic, attempt + 1))
+        batch = self._batches.pop(number, None)
+        if batch is not None and self._download is not None:
+            self._download.granted(batch, problems, self._loop.time())
+            self._act()
+
+    def received(self, topic: str, payload: bytes) -> None:
+        if topic == self._topics.echo(self.id):
+            nonce, _, batch = payload.decode("ascii", "replace").partition("-")
+            if self._download is not None and nonce == str(id(self._download)) and batch.isdecimal():
+                self._download.echoed(int(batch), self._loop.time())
+                self._act()
+        elif topic == self._topics.release(self._world.model, self._world.channel):
+            if payload:
+                self._spawn(self._judge(payload))
+        elif (chunk := topic.removeprefix(self._topics.blob(""))) != topic:
+            self._take_chunk(chunk, payload)
+
+    # --- what is wanted -----------------------------------------------------------------------------------------
+
+    async def _judge(self, payload: bytes) -> None:
+        try:
+            verified = await self._world.verifier.verify(payload, self._trusted)
+        except TrustError as error:
+            self._say(ProblemReport(error.reason.value, str(error), error.hint))
+            return
+        except EdgeError as error:
+            self._say(ProblemReport(Reason.SIGNATURE.value, str(error), error.hint))
+            return
+        self._trusted = verified.trusted
+        self._problem = None
+        self._desire(verified.target)
+
+    def _desire(self, target: Target) -> None:
+        self.desired = target
+        if self._candidate is not None and self._candidate.digest == target.digest:
+            return
+        if self._candidate is not None:
+            self._drop_candidate()
+        has = self.current is not None and self.current.target.digest == target.digest
+        if not has and not self._refuses(target.digest):
+            self._candidate = target
+            self._phase = "fetching"
+            self._fetch(set(target.index_chunks))
+        self._report()
+        self._world.changed(self)
+
+    def _drop_candidate(self) -> None:
+        self._leave_download()
+        self._candidate, self._index = None, None
+        self._fetched.clear()
+        self._chunks.clear()
+        self._phase = "idle"
+        for name in ("probe", "trial"):
+            if name in self._timers:
+                self._timers.pop(name).cancel()
+
+    def _refuses(self, digest: str) -> bool:
+        return any(rejection.digest == digest for rejection in self.rejected)
+
+    # --- fetching -----------------------------------------------------------------------------------------------
+
+    def _fetch(self, digests: set[str]) -> None:
+        self._leave_download()
+        self._download = Download(sorted(digests))
+        if self._online:
+            self._download.connected(self._loop.time())
+        self._act()
+
+    def _leave_download(self) -> None:
+        if self._download is not None and self._client is not None:
+            left = [self._topics.blob(digest) for digest in self._download.leave()]
+            if left:
+                self._client.unsubscribe(left)
+        self._download = None
+        self._batches.clear()
+
+    def _take_chunk(self, digest: str, payload: bytes) -> None:
+        download, now_s = self._download, self._loop.time()
+        self.tally.chunks += 1
+        self.tally.chunk_bytes += len(payload)
+        if download is None or not download.arrived(digest, now_s):
+            self.tally.again += 1
+            return
+        try:
+            plaintext = self._world.pantry.open(digest, payload)
+        except ArtifactError as error:
+            self.tally.spoilt += 1
+            download.spoilt(digest, error.reason, str(error), now_s)
+        else:
+            if self._index is None:
+                self._fetched[digest] = plaintext
+            else:
+                self._chunks.add(digest)
+            download.taken(digest)
+        self._act()
+        if download.finished:
+            self._fetched_all()
+
+    def _fetched_all(self) -> None:
+        target = self._candidate
+        assert target is not None
+        if self._index is not None:
+            self._stage(target)
+            return
+        try:
+            self._index = self._read_index(target)
+        except ArtifactError as error:
+            self._reject(error.reason, str(error))
+            return
+        wanted = frozenset(chunk.digest for chunk in self._index.chunks())
+        held = frozenset().union(*(each.chunks for each in (self.current, self.previous) if each is not None))
+        self._chunks = set(wanted & held)
+        if wanted <= held:
+            self._stage(target)
+        else:
+            self._fetch(set(wanted - held))
+
+    def _read_index(self, target: Target) -> Index:
+        content = b"".join(self._fetched[digest] for digest in target.index_chunks)
+        if hashlib.sha256(content).hexdigest() != target.index:
+            raise ArtifactError("the index is not the one that was signed", reason=Reason.INTEGRITY)
+        return self._world.pantry.index(target.index, content)
+
+    def _act(self) -> None:
+        """Do what the download decides, and come back when it wants to be asked."""
+        download = self._download
+        if download is None:
+            return
+        for action in download.step(self._loop.time()):
+            if self._client is None:
+                continue
+            match action:
+                case Subscribe(batch, digests):
+                    topics = [self._topics.blob(digest) for digest in digests]
+                    self._batches[self._client.subscribe(topics, qos=0)] = batch
+                case Unsubscribe(digests):
+                    self._client.unsubscribe([self._topics.blob(digest) for digest in digests])
+                case Barrier(batch):
+                    self._client.publish(self._topics.echo(self.id), f"{id(download)}-{batch}".encode())
+                case Need(digests):
+                    self._client.publish(self._topics.need(self.id), format_need(digests))
+                case Reconnect():
+                    self.cut()
+                case _:
+                    pass  # troubles are counted as `spoilt`
+        wake_s = download.wake_s()
+        if wake_s is not None:
+            self._after("download", max(0.0, wake_s - self._loop.time()), self._act)
+
+    # --- proof --------------------------------------------------------------------------------------------------
+
+    def _stage(self, target: Target) -> None:
+        self._leave_download()
+        self._phase = "staged"
+        self._report()
+        self._after("probe", self._world.behavior.probe_s, lambda: self._try(target))
+
+    def _try(self, target: Target) -> None:
+        self._phase = "trial"
+        self._report()
+        self._after("trial", self._world.behavior.trial_s, lambda: self._end_trial(target))
+
+    def _end_trial(self, target: Target) -> None:
+        if self._world.behavior.fails(self.id, target.digest):
+            self._reject(Reason.TRIAL_ERRORS, "a simulated failure", result="rolled_back")
+            return
+        self.previous, self.current = self.current, Release(target, frozenset(self._chunks))
+        self._last = OutcomeReport(target.digest, "committed", target.version)
+        self._end()
+
+    def _reject(self, reason: Reason, detail: str, *, result: str = "rejected") -> None:
+        assert self._candidate is not None
+        target = self._candidate
+        self.rejected.append(RejectionReport(target.digest, reason.value))
+        self._last = OutcomeReport(target.digest, result, target.version, reason.value, detail)
+        self._end()
+
+    def _end(self) -> None:
+        self._drop_candidate()
+        self._report()
+        self._world.changed(self)
+
+    # --- telling ------------------------------------------------------------------------------------------------
+
+    def _say(self, problem: ProblemReport) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            self._report()
+
+    def _report(self) -> None:
+        if self._client is None or not self._online:
+            return
+        candidate = self._candidate
+        stage = StageReport(
+            self._world.model,
+            self._world.channel,
+            self._phase,
+            current=_release_report(self.current),
+            previous=_release_report(self.previous),
+            candidate=ReleaseReport(candidate.digest, candidate.version) if candidate else None,
+            last=self._last,
+            rejected=tuple(self.rejected),
+            problem=self._problem,
+        )
+        report = Reported(AgentReport(__version__, "simulated"), pipelines={PIPELINE: {STAGE: stage}})
+        self._client.publish(self._topics.reported(self.id), format_reported(report), retain=True)
+
+    def _after(self, name: str, delay_s: float, then: Callable[[], None]) -> None:
+        """One timer of each name."""
+        if name in self._timers:
+            self._timers[name].cancel()
+        if not self._stopped:
+            self._timers[name] = self._loop.call_later(delay_s, then)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _release_report(release: Release | None) -> ReleaseReport | None:
+    return ReleaseReport(release.target.digest, release.target.version) if release else None
