@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test engine2 check bench docs format clean
+.PHONY: help demo test engine2 check bench soak docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,10 @@ check: $(VENV)/.installed-dev ## format, lint, types
 bench: $(VENV)/.installed-dev ## ratios side by side in one run; writes benchmarks/results.json
 	@sh tests/install_tools.sh --only-brokers
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+soak: $(VENV)/.installed-dev ## kill a real agent 500 times under updates from a real broker (about 20 minutes)
+	@sh tests/install_tools.sh
+	@EDGE_DEPLOY_KILLS=$${EDGE_DEPLOY_KILLS:-500} $(BIN)/python -m pytest -q --timeout=7200 tests/system/test_sigkills.py $(ARGS)
 
 docs: $(VENV)/.installed-dev ## generate what is generated under docs/
 	@$(BIN)/python docs/generate_update_states.py

@@ -1,0 +1,191 @@
+"""The suite's own teeth: the code around the disk is broken, one mutation at a time, and each must be found.
+
+Where `test_every_cut` breaks the disk module, this leaves out, or turns round, what store, staging, journal and updater
+do with it. The stories are told as they are there, with two more: bytes that rot between two starts, and a transport
+that hands over other bytes than were asked for.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from edge_agent.errors import EdgeError
+from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.update import machine
+from edge_agent.update.journal import Journal
+from edge_agent.update.machine import Record
+from edge_agent.update.staging import Staging
+from edge_agent.update.store import ReleaseStore
+from edge_agent.update.updater import Updater
+from tests.power.exploration import SURVIVALS, explore, explore_kills, problems_on_disk
+from tests.power.stories import FIRST, OLDER, story
+from tests.sim.device import SimDevice
+from tests.sim.disk import SimDisk
+from tests.sim.releases import SimTransport
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+_TOLD = ("first_install", "update", "resume", "roll_back")
+
+
+def find(folder: Path) -> Iterator[str]:
+    """Everything that the suite finds wrong, the cheapest first."""
+    yield from _rotten(FIRST.digest, "current")
+    yield from _rotten(OLDER.digest, "previous")
+    yield from _lied_to()
+    for name in _TOLD:
+        for survival in SURVIVALS:
+            yield from (f"{name}: {bad}" for bad in explore(story(name, folder), survival))
+    for name in ("update", "first_install", "initial"):
+        yield from (f"{name}: {bad}" for bad in explore_kills(story(name, folder)))
+
+
+def _rotten(digest: str, which: str) -> Iterator[str]:
+    """A byte of an installed release turns over while the device is off."""
+    device = SimDevice(SimTransport(OLDER, FIRST)).boot()
+    for release in (OLDER, FIRST):
+        device.run(release.target)
+    model = f"releases/{digest}/{MODEL_FILE}"
+    if model not in device.files():
+        yield f"{which} is not there"
+        return
+    _flip(device.disk, model)
+    device.lose_process()
+    device.transport.blobs.clear()  # nothing can be fetched again
+    try:
+        device.boot()
+        device.run()
+        if which == "previous":
+            device.updater.roll_back()
+            device.run()
+    except EdgeError as error:
+        yield f"{which} rots: {error}"
+        return
+    if device.server.serving == digest:
+        yield f"{which} rots, and serves"
+
+
+def _flip(disk: SimDisk, name: str) -> None:
+    (byte,) = disk.read(name, 100, 1)
+    disk.write(name, 100, bytes([byte ^ 1]))
+
+
+def _lied_to() -> Iterator[str]:
+    """Each chunk in turn comes with other bytes: none of it may be installed."""
+    for digest in FIRST.chunk_digests:
+        device = SimDevice(SimTransport(FIRST)).boot()
+        good = device.transport.blobs[digest]
+        device.transport.blobs[digest] = Random(digest).randbytes(len(good))
+        try:
+            device.run(FIRST.target)
+        except EdgeError as error:
+            yield f"lied to: {error}"
+            continue
+        yield from (f"lied to: {what}" for what in problems_on_disk(device.disk))
+        if device.server.serving is not None:
+            yield "lied to: and it serves"
+
+
+# --- what is broken -----------------------------------------------------------------------------------------
+
+
+def _replace(owner: type, name: str, broken: object) -> Patch:
+    return lambda patch: patch.setattr(owner, name, broken)
+
+
+def _skip_digest_at_adopt(self: ReleaseStore, staging: str, digest: str, size_bytes: int | None) -> None:
+    """Whatever was staged is taken for what was signed."""
+
+
+def _remember_late(self: Journal, record: Record) -> None:
+    """Two writes swapped: a record reaches the disk when the next one is due."""
+    late: list[Record] = self.__dict__.setdefault("late", [])
+    late.append(record)
+    if len(late) > 1:
+        _WRITE(self, late.pop(0))
+
+
+_WRITE = Journal.write
+
+
+def _write_in_place(self: Journal, record: Record) -> None:
+    from edge_agent.update.journal import format_record
+
+    content = format_record(record)
+    self._disk.remove(self._name)
+    self._disk.write_at(self._name, 0, content)
+
+
+def _sweep_first(self: Updater, record: Record) -> None:
+    """What the new record needs no more is removed before that record is on the disk."""
+    self._parts.store.sweep(lambda: record.digests)
+    _REMEMBER(self, record)
+
+
+_REMEMBER = Updater._remember
+
+
+def _judge_before_it_is_remembered(record: Record) -> Record:
+    """The candidate is loaded although no start of a trial is in the record."""
+    return record
+
+
+def _adopt_under_its_name(self: ReleaseStore, digest: str, size_bytes: int | None = None) -> None:
+    """Copied member by member to where it will serve from, instead of renamed as a whole."""
+    staging, target = f"staging/{digest}", f"releases/{digest}"
+    self._verify(staging, digest, size_bytes)
+    self.disk.make_directory(target)
+    for member in self.disk.names(staging):
+        self.disk.write_atomic(f"{target}/{member}", self.disk.read(f"{staging}/{member}"))
+    self.drop_staging(digest)
+
+
+def _trust_partial(self: Staging) -> list[object]:
+    """After a start, what lies in the right place is taken for the right chunk."""
+    present: list[object] = []
+    for name in self._index.members:
+        self._disk.write_at(f"{self._name}/{name}", 0, b"")
+    for chunk in self._index.chunks():
+        there = self._disk.size(f"{self._name}/{chunk.member}") or 0
+        if chunk.offset + chunk.size_bytes <= there:
+            present.append(chunk)
+        else:
+            self._missing.setdefault(chunk.digest, []).append(chunk)
+    return present
+
+
+MUTATIONS: dict[str, Patch] = {
+    "the digest of the whole is skipped": _replace(ReleaseStore, "_verify", _skip_digest_at_adopt),
+    "what is installed is taken for whole": _replace(ReleaseStore, "is_sound", ReleaseStore.holds),
+    "two records are swapped": _replace(Journal, "write", _remember_late),
+    "a record is written in place": _replace(Journal, "write", _write_in_place),
+    "what was read is not settled": _replace(Journal, "settle", lambda self: None),
+    "a held release is not settled": _replace(ReleaseStore, "settle", lambda self, digest: None),
+    "it sweeps before it remembers": _replace(Updater, "_remember", _sweep_first),
+    "it never sweeps": _replace(ReleaseStore, "sweep", lambda self, keep: None),
+    "a trial is loaded before it is remembered": lambda patch: patch.setattr(
+        machine, "started", _judge_before_it_is_remembered
+    ),
+    "members are copied to their place one by one": _replace(ReleaseStore, "adopt", _adopt_under_its_name),
+    "partial chunks are trusted after a start": _replace(Staging, "_sort_chunks", _trust_partial),
+    "what is held back is not written": _replace(Staging, "flush", lambda self: self._held.clear()),
+    "what is installed is not looked at after a start": _replace(Updater, "_check_installed", lambda self: None),
+}
+
+
+def test_nothing_is_found_in_the_code_as_it_is(tmp_path: Path) -> None:
+    assert list(find(tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_every_mutation_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story("update", tmp_path).make()  # what the stories begin with is made by the code as it is
+    story("resume", tmp_path).make()
+    story("roll_back", tmp_path).make()
+    MUTATIONS[name](monkeypatch)
+    try:
+        found = next(find(tmp_path), None)
+    except (EdgeError, AssertionError, machine.IllegalTransitionError) as error:
+        found = str(error)
+    assert found is not None
