@@ -1,8 +1,8 @@
-"""`edgectl keys`, `push` and `seed`: from an artifact on this disk to a signed release on the broker."""
+"""`edgectl push`, `refresh` and `seed`: from an artifact on this disk to a signed release on the broker."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,80 +12,118 @@ import click
 
 from converter.broker import Broker
 from converter.commands.broker import broker_options
+from converter.commands.keys import JSON, keys_option, write_pending
 from edge_agent import schema
 from edge_agent.errors import InputError
 from edge_agent.release.archive import Artifact, read_artifact
 from edge_agent.release.manifest import IDENTIFIER
 
 if TYPE_CHECKING:
+    from converter.publish.pending import PendingRelease
     from converter.publish.push import Pushed, Sent
 
-_KEYS = Path("~/.config/edgectl/keys")
 _ARTIFACT = click.argument("file", type=click.Path(path_type=Path))
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-
-
-@click.group()
-def keys() -> None:
-    """Make the keys that sign releases."""
-
-
-@keys.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=_KEYS)
-@_JSON
-def init(directory: Path, as_json: bool) -> None:  # noqa: FBT001  # click hands options over by name
-    """Make new keys in DIRECTORY (default ~/.config/edgectl/keys). Never overwrites any."""
-    from converter.publish.keys import make_keys
-
-    made = make_keys(directory.expanduser())
-    if as_json:
-        click.echo(json.dumps({"root": str(made[-1]), "keys": [str(path) for path in made[:-1]]}))
-        return
-    click.echo(f"made {', '.join(path.name for path in made)} in {made[-1].parent}")
-    click.echo(f"copy {made[-1]} to each device and name it under [trust] root; the .pem files stay here, secret.")
-    click.echo("keep a copy of this directory where a lost laptop does not take it: devices believe no other keys.")
 
 
 @click.command()
-@_ARTIFACT
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--channel", default="stable", show_default=True, help="The line of releases that devices follow.")
-@click.option(
-    "--keys",
-    "keys_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=_KEYS,
-    show_default=True,
-    envvar="EDGECTL_KEYS",
-    show_envvar=True,
-    help="What 'edgectl keys init' made.",
-)
+@keys_option
 @click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
-@_JSON
+@click.option(
+    "--device-class", default="", metavar="CLASS", help="Only devices of this class take it ([device] class)."
+)
+@click.option(
+    "--pending",
+    "pending_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Without FILE: publish this, which all have signed. With it: where to put what others must sign.",
+)
+@JSON
 @broker_options
 def push(  # noqa: PLR0917  # click hands options over by name
-    file: Path,
+    file: Path | None,
     channel: str,
     keys_dir: Path,
     replace_foreign: bool,  # noqa: FBT001
+    device_class: str,
+    pending_path: Path | None,
     as_json: bool,  # noqa: FBT001
     connect: Callable[[], Broker],
 ) -> None:
     """Sign FILE (an .edge artifact) and publish it on a channel. What the broker holds already is not sent again."""
-    if not IDENTIFIER.fullmatch(channel):
-        raise click.BadParameter(f"{channel!r} must be 1 to 64 of a-z, 0-9, _ and -", param_hint="--channel")
+    _check_identifiers({"--channel": channel, "--device-class": device_class or "any"})
+    if file is None:
+        _publish_pending(pending_path, keys_dir, connect, as_json=as_json)
+        return
     artifact = _read(file)
     from converter.publish.keys import read_keys
     from converter.publish.push import push as publish
 
-    signers = read_keys(keys_dir.expanduser())
+    signers = read_keys(keys_dir)
     with _progress(artifact) as progress:
-        pushed = publish(artifact, channel, signers, connect, progress=progress, replace_foreign=replace_foreign)
+        pushed = publish(
+            artifact,
+            channel,
+            signers,
+            connect,
+            progress=progress,
+            pend=lambda pending: _pend(pending, pending_path),
+            replace_foreign=replace_foreign,
+            device_class=device_class,
+        )
     click.echo(json.dumps(schema.dump(pushed)) if as_json else _describe(pushed))
 
 
 @click.command()
+@click.option("--model", help="Only this model's channel. Default: all that the broker tells of.")
+@click.option("--channel", default="stable", show_default=True, help="Of the model that --model names.")
+@click.option(
+    "--believe-revoked", is_flag=True, help="Sign again also what a revoked key has signed. Look at it first."
+)
+@keys_option
+@JSON
+@broker_options
+def refresh(  # noqa: PLR0917  # click hands options over by name
+    model: str | None,
+    channel: str,
+    believe_revoked: bool,  # noqa: FBT001
+    keys_dir: Path,
+    as_json: bool,  # noqa: FBT001
+    connect: Callable[[], Broker],
+) -> None:
+    """Sign release documents again that are about to expire; after keys have changed, all: it brings the new root."""
+    _check_identifiers({"--model": model or "any", "--channel": channel})
+    from converter.publish.keys import read_keys
+    from converter.publish.refresh import refresh as sign_again
+
+    reports = sign_again(
+        read_keys(keys_dir),
+        connect,
+        [(model, channel)] if model is not None else [],
+        now=datetime.now(UTC),
+        pend=lambda pending: _pend(pending, None),
+        believe_revoked=believe_revoked,
+    )
+    for report in reports:
+        if as_json:
+            click.echo(json.dumps(schema.dump(report)))
+        else:
+            name = f"{report.model}/{report.channel} {report.version or ''}".rstrip()
+            click.echo(f"{name}: {report.state}, {report.detail}")
+    if not reports:
+        click.echo("no release documents are on the broker (or it serves none to wildcards: name them)", err=True)
+    left = [report for report in reports if report.state in ("revoked", "refused")]
+    if left:
+        raise InputError(
+            f"{len(left)} of {len(reports)} documents were not signed again",
+            hint="what each needs stands above; a document by other keys is replaced by 'edgectl push'",
+        )
+
+
+@click.command()
 @_ARTIFACT
-@_JSON
+@JSON
 @broker_options
 def seed(file: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001  # by name
     """Send again whatever chunks of FILE the broker has lost. Signs nothing, so it needs no keys."""
@@ -99,6 +137,37 @@ def seed(file: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # n
     click.echo(json.dumps(schema.dump(sent)) if as_json else _describe_sent(sent))
 
 
+def _check_identifiers(options: Mapping[str, str]) -> None:
+    for option, value in options.items():
+        if not IDENTIFIER.fullmatch(value):
+            raise click.BadParameter(f"{value!r} must be 1 to 64 of a-z, 0-9, _ and -", param_hint=option)
+
+
+def _publish_pending(path: Path | None, keys_dir: Path, connect: Callable[[], Broker], *, as_json: bool) -> None:
+    if path is None:
+        raise click.UsageError("name an .edge file to publish, or with --pending a file that all have signed")
+    from converter.publish.keys import read_bytes, read_keys
+    from converter.publish.pending import PendingRelease, parse_pending
+    from converter.publish.refresh import publish_pending
+
+    pending = parse_pending(read_bytes(path, "it is made by 'edgectl push'"))
+    if not isinstance(pending, PendingRelease):
+        raise InputError(f"{path} is a root, not a release", hint="'edgectl refresh' brings a new root to the devices")
+    number = publish_pending(pending, read_keys(keys_dir), connect, datetime.now(UTC))
+    target = pending.target
+    if as_json:
+        click.echo(json.dumps({**schema.dump(target), "document": number}))
+    else:
+        click.echo(f"{target.model} {target.version} is published on {target.channel} (document {number})")
+
+
+def _pend(pending: "PendingRelease", path: Path | None) -> str:
+    target = pending.target
+    path = path or Path(f"{target.model}-{target.version}-{target.channel}.pending.json")
+    write_pending(path, pending)
+    return str(path)
+
+
 def _read(file: Path) -> Artifact:
     if file.suffix in (".tflite", ".keras", ".onnx"):
         raise InputError(
@@ -109,6 +178,11 @@ def _read(file: Path) -> Artifact:
 
 def _describe(pushed: "Pushed") -> str:
     name = f"{pushed.model} {pushed.version}"
+    if pushed.pending is not None:
+        return (
+            f"{name} is not published yet: others must sign it (edgectl sign {pushed.pending}); "
+            f"{_describe_sent(pushed.sent)}"
+        )
     if not pushed.published:
         return f"{name} was already published on {pushed.channel}; {_describe_sent(pushed.sent)}"
     return f"{name} is published on {pushed.channel} (document {pushed.document}); {_describe_sent(pushed.sent)}"

@@ -4,15 +4,16 @@ The order is the safety: devices hear of a release only once every byte of it ha
 to `repository`; talking to the broker, to `converter.broker`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from converter.broker import Broker
 from converter.publish import repository
 from converter.publish.keys import Keys
-from converter.publish.repository import Published
+from converter.publish.pending import PendingRelease, pend_document
+from converter.publish.repository import NewerRootError, Published
 from edge_agent.clock import SystemClock
 from edge_agent.errors import EdgeError, TrustError
 from edge_agent.release.archive import Artifact
@@ -24,6 +25,7 @@ _RETURN_S = 15.0
 _RECHECKED = 40  # suspects that are asked for a second time, with more patience
 
 Progress = Callable[[int, int], None]  # bytes acknowledged, bytes to send
+Pend = Callable[[PendingRelease], str]  # keeps what lacks signatures of others; says where
 
 
 class PublishError(EdgeError):
@@ -51,6 +53,7 @@ class Pushed:
     document: int  # its number on the channel
     published: bool  # False: the channel had this release already, and keeps its document
     sent: Sent
+    pending: str | None = None  # where the document waits for signatures of others; it is not published then
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Parcel:
     chunks: dict[str, bytes]  # digest → payload
 
 
-def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
+def wrap(artifact: Artifact, channel: str, now: datetime, *, device_class: str = "") -> Parcel:
     """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier."""
     index = format_index(build_index(artifact.members))
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
@@ -75,6 +78,7 @@ def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
         index=digest_of_chunk(index),
         index_chunks=tuple(digest_of_chunk(chunk) for chunk in cut(index)),
         created=now.astimezone(UTC).isoformat(timespec="seconds"),
+        device_class=device_class,
     )
     return Parcel(target, {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()})
 
@@ -86,10 +90,14 @@ def push(
     connect: Callable[[], Broker],
     *,
     progress: Progress,
+    pend: Pend | None = None,
     replace_foreign: bool = False,
+    device_class: str = "",
     now: datetime | None = None,
 ) -> Pushed:
     """Publish `artifact` on `channel`. Interrupted, it is simply done again: nothing is sent twice.
+
+    `pend` is given the document where keys of others must sign it too; the chunks are on the broker by then.
 
     Raises:
         LinkError: the broker cannot be reached, refuses something, or was lost.
@@ -97,7 +105,7 @@ def push(
         PublishError: chunks or document did not come back, or somebody else published at the same time.
     """
     now = now or datetime.now(UTC)
-    parcel = wrap(artifact, channel, now)
+    parcel = wrap(artifact, channel, now, device_class=device_class)
     target = parcel.target
     with ExitStack() as parts:
         writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
@@ -109,13 +117,17 @@ def push(
         newest = reader.newest(topic)
         if newest is not None:  # somebody has published while the chunks travelled
             there = _published(newest, keys, target, replace_foreign=replace_foreign)
-        same = there is not None and there.target.digest == target.digest
+        same = there is not None and _says_the_same(there.target, target)
         if there is not None and same and not there.is_due(now):
             return _pushed(target, there.number, sent, published=False)
+        now = there.now(now) if there is not None else now
         number = repository.next_number(there, now)
         document = repository.sign_document(keys, target, number, now)
+        pending = pend_document(keys, document, number)
+        if pending is not None:
+            return replace(_pushed(target, number, sent, published=False), pending=_kept(pending, pend))
         writer.publish_retained(topic, document)
-        _await_document(reader, topic, document)
+        await_documents(reader, {topic: document})
         return _pushed(target, number, sent, published=not same)
 
 
@@ -162,6 +174,8 @@ def _published(payload: bytes | None, keys: Keys, target: Target, *, replace_for
         return None
     try:
         return repository.read_document(keys, payload, model=target.model, channel=target.channel)
+    except NewerRootError:
+        raise
     except TrustError as error:
         if replace_foreign:
             return None
@@ -172,23 +186,41 @@ def _published(payload: bytes | None, keys: Keys, target: Target, *, replace_for
         ) from error
 
 
-def _await_document(reader: Broker, topic: str, document: bytes) -> None:
-    """Wait until our document has come round, and a little longer for a rival's."""
-    clock = SystemClock()
-    deadline_s, ours = clock.monotonic_s() + _RETURN_S, False
+def await_documents(reader: Broker, documents: Mapping[str, bytes]) -> None:
+    """Wait until our documents have come round (topic to payload), and a little longer for a rival's.
+
+    Raises:
+        PublishError: one did not, or somebody else's came.
+    """
+    clock, missing = SystemClock(), set(documents)
+    deadline_s = clock.monotonic_s() + (_RETURN_S if missing else 0.0)
     while (event := reader.next_event(deadline_s - clock.monotonic_s())) is not None:
-        if event.topic == topic and event.payload == document:
-            deadline_s, ours = clock.monotonic_s() + RIVAL_S, True
-        elif event.topic == topic:
+        if event.topic not in documents:
+            continue
+        if event.payload != documents[event.topic]:
             raise PublishError(
                 "somebody else published another document on this channel at the same time",
                 hint="agree on who publishes, then push again: the last document is the one that counts",
             )
-    if not ours:
+        missing.discard(event.topic)
+        if not missing:
+            deadline_s = clock.monotonic_s() + RIVAL_S
+    if missing:
         raise PublishError(
             "the chunks are there, but the release document did not come back from the broker",
-            hint=f"check that the broker's access list lets this user write and read {topic}",
+            hint=f"check that the broker's access list lets this user write and read {min(missing)}",
         )
+
+
+def _kept(pending: PendingRelease, pend: Pend | None) -> str:
+    if pend is None:
+        raise PublishError("other people must sign this too", hint="push it with 'edgectl push', which makes a file")
+    return pend(pending)
+
+
+def _says_the_same(there: Target, ours: Target) -> bool:
+    """Whether the channel has this release already; when that was said does not matter."""
+    return replace(there, created=ours.created) == ours
 
 
 def _pushed(target: Target, number: int, sent: Sent, *, published: bool) -> Pushed:

@@ -24,9 +24,12 @@ from edge_agent.errors import ConfigError
 class DeviceConfig:
     id: str = ""  # empty: made of the host name
     labels: tuple[str, ...] = ()
+    class_: str = ""  # releases that are signed for another class are refused; empty: for any class
 
     def __post_init__(self) -> None:
         check_identifier("id", self.id or default_device_id())
+        if self.class_:
+            check_identifier("class", self.class_)
 
 
 @dataclass(frozen=True, slots=True)
