@@ -14,11 +14,13 @@ from edge_agent.errors import InputError
 
 if TYPE_CHECKING:
     from converter.publish.changes import Change
+    from converter.publish.keys import KeyDirectory
     from converter.publish.pending import Pending, PendingRelease, PendingRoot
 
 KEYS = Path("~/.config/edgectl/keys")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 Command = TypeVar("Command", bound=Callable[..., Any])
+_SOMEBODY = "somebody may be signing it; remove it, or name another with --pending"
 _JOB = click.argument("job", metavar="ROLE", type=click.Choice(["root", "targets", "online"]))
 _PENDING = click.option(
     "--pending",
@@ -130,10 +132,11 @@ def new(job: Any, keys_dir: Path) -> None:
 def add(job: Any, public: Path | None, pending_path: Path | None, keys_dir: Path, as_json: bool) -> None:  # noqa: FBT001
     """Let one more key sign for ROLE."""
     from converter.publish import changes
-    from converter.publish.keys import KeyDirectory, read_public
+    from converter.publish.keys import read_public
 
     key = read_public(public) if public is not None else None
-    _tell(changes.add(KeyDirectory.at(keys_dir), job, key, datetime.now(UTC)), pending_path, as_json=as_json)
+    directory, path = _to_change(keys_dir, pending_path)
+    _tell(changes.add(directory, job, key, datetime.now(UTC)), path, as_json=as_json)
 
 
 @keys.command()
@@ -145,10 +148,9 @@ def add(job: Any, public: Path | None, pending_path: Path | None, keys_dir: Path
 def rotate(job: Any, stolen: bool, pending_path: Path | None, keys_dir: Path, as_json: bool) -> None:  # noqa: FBT001
     """Put a new key in place of this laptop's key for ROLE. The old one is kept aside, not deleted."""
     from converter.publish import changes
-    from converter.publish.keys import KeyDirectory
 
-    change = changes.rotate(KeyDirectory.at(keys_dir), job, datetime.now(UTC), stolen=stolen)
-    _tell(change, pending_path, as_json=as_json)
+    directory, path = _to_change(keys_dir, pending_path)
+    _tell(changes.rotate(directory, job, datetime.now(UTC), stolen=stolen), path, as_json=as_json)
 
 
 @keys.command()
@@ -159,10 +161,9 @@ def rotate(job: Any, stolen: bool, pending_path: Path | None, keys_dir: Path, as
 def revoke(keyid: str, pending_path: Path | None, keys_dir: Path, as_json: bool) -> None:  # noqa: FBT001
     """Let a key, named by the first digits of its id, count for nothing any more."""
     from converter.publish import changes
-    from converter.publish.keys import KeyDirectory
 
-    change = changes.revoke(KeyDirectory.at(keys_dir), keyid, datetime.now(UTC))
-    _tell(change, pending_path, as_json=as_json)
+    directory, path = _to_change(keys_dir, pending_path)
+    _tell(changes.revoke(directory, keyid, datetime.now(UTC)), path, as_json=as_json)
 
 
 @keys.command()
@@ -174,10 +175,9 @@ def revoke(keyid: str, pending_path: Path | None, keys_dir: Path, as_json: bool)
 def threshold(job: Any, number: int, pending_path: Path | None, keys_dir: Path, as_json: bool) -> None:  # noqa: FBT001
     """Say how many keys must sign for ROLE."""
     from converter.publish import changes
-    from converter.publish.keys import KeyDirectory
 
-    change = changes.set_threshold(KeyDirectory.at(keys_dir), job, number, datetime.now(UTC))
-    _tell(change, pending_path, as_json=as_json)
+    directory, path = _to_change(keys_dir, pending_path)
+    _tell(changes.set_threshold(directory, job, number, datetime.now(UTC)), path, as_json=as_json)
 
 
 @keys.command()
@@ -221,7 +221,7 @@ def write_pending(path: Path, pending: "Pending") -> None:
     from converter.publish.keys import check_is_new, write_file
     from converter.publish.pending import format_pending
 
-    check_is_new(path, "somebody may be signing it; remove it, or name another with --pending")
+    check_is_new(path, _SOMEBODY)
     write_file(path, format_pending(pending))
 
 
@@ -278,8 +278,18 @@ def _roots_in(content: bytes) -> list[bytes]:
     return list(pending.chain) if isinstance(pending, PendingRoot) else [content]
 
 
-def _tell(change: "Change", pending_path: Path | None, *, as_json: bool) -> None:
-    path = pending_path or Path(f"root-{change.version}.pending.json")
+def _to_change(keys_dir: Path, pending_path: Path | None) -> tuple["KeyDirectory", Path]:
+    """The keys, and where a new root goes if others must sign it: asked before any key is made."""
+    from converter.publish import roots
+    from converter.publish.keys import KeyDirectory, check_is_new
+
+    directory = KeyDirectory.at(keys_dir)
+    path = pending_path or Path(f"root-{roots.version_of(directory.chain()[-1]) + 1}.pending.json")
+    check_is_new(path, _SOMEBODY)
+    return directory, path
+
+
+def _tell(change: "Change", path: Path, *, as_json: bool) -> None:
     if change.pending is not None:
         write_pending(path, change.pending)
     if as_json:

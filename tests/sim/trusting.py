@@ -54,9 +54,16 @@ class Device:
     """What `service.trusted` remembers of one device, and the clock that it has."""
 
     def __init__(
-        self, root: bytes, *, now: datetime = NOW, device_class: str = "", disk: SimDisk | None = None
+        self,
+        root: bytes,
+        *,
+        now: datetime = NOW,
+        device_class: str = "",
+        disk: SimDisk | None = None,
+        durable: type[Disk] = Disk,
     ) -> None:
         self.root = root
+        self.durable = durable
         self.disk = disk or SimDisk()
         self.clock = FakeClock(now.timestamp())
         self.synchronized = True
@@ -67,7 +74,7 @@ class Device:
         """What it remembers of the channel."""
         self.disk = disk or self.disk
         self.trusted = Trusted(
-            Disk(self.disk), self.root, self.clock, verify,
+            self.durable(self.disk), self.root, self.clock, verify,
             device_class=self.device_class, is_synchronized=lambda: self.synchronized,
         )  # fmt: skip
         return self.trusted.recall(STABLE)
