@@ -175,10 +175,11 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 class RealDisk:
-    """`DiskOperations` on a directory of this machine."""
+    """`DiskOperations` on a directory of this machine. `mode`: of the files it makes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mode: int = 0o640) -> None:
         self._root = str(root) + os.sep  # joined by hand: pathlib costs more than the system call
+        self._mode = mode
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         with _storage_errors(name), open(self._root + name, "rb") as file:
@@ -187,7 +188,7 @@ class RealDisk:
 
     def write(self, name: str, offset: int, content: bytes) -> None:
         with _storage_errors(name):
-            descriptor = os.open(self._root + name, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
+            descriptor = os.open(self._root + name, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), self._mode)
             try:
                 os.lseek(descriptor, offset, os.SEEK_SET)
                 rest = memoryview(content)

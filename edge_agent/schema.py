@@ -2,7 +2,8 @@
 
 Strict, for what a person types: an unknown key is a problem and names the nearest known one. Tolerant, for what a
 versioned machine sends: unknown keys are ignored. Either way all problems are collected before anything is raised.
-A union of dataclasses is told apart by its `kind` field. What a value must be beyond its type stands with the type,
+A union of dataclasses is told apart by its `kind` field. A field with an underscore at its end has none in the tree:
+`class_` is the key `class`. What a value must be beyond its type stands with the type,
 `Annotated[float, check]`, where `check(value)` raises ValueError with what was expected and found: so a value out of
 range is told with everything else, at its own key.
 """
@@ -69,7 +70,7 @@ def dump(value: object) -> Any:
     if type(value) in (str, float, int, bool):  # by far the most: a worker says everything through here
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        pairs = ((key_of(field), getattr(value, field.name)) for field in dataclasses.fields(value))
         return {name: dump(item) for name, item in pairs if item is not None}
     if isinstance(value, enum.Enum):
         return value.value
@@ -92,6 +93,11 @@ def found(tree: object) -> str:
         return f"the {type(tree).__name__} {tree.isoformat()}"
     text = repr(tree)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """What a field is called in a tree: a field cannot have the name of a keyword."""
+    return field.name.rstrip("_")
 
 
 _MISSING = object()
@@ -226,7 +232,7 @@ class _Reader:
             return self._problem(where, f"expected a table, found {found(tree)}")
         prefix = f"{where}." if where else ""
         hints = _hints(kind)
-        fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+        fields = {key_of(field): field for field in dataclasses.fields(kind) if field.init}
         before = len(self._problems)
         if self._strict:
             for key in tree:
@@ -235,7 +241,7 @@ class _Reader:
         values: dict[str, object] = {}
         for name, field in fields.items():
             if name in tree:
-                values[name] = self.read(hints[name], tree[name], f"{prefix}{name}")
+                values[field.name] = self.read(hints[field.name], tree[name], f"{prefix}{name}")
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 self._problem(f"{prefix}{name}", "is missing")
         if len(self._problems) > before:

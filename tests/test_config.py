@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent import schema
 from edge_agent.config import agent, pipeline, sinks, sources
 from edge_agent.config.agent import Config, default_device_id, parse_config, read_config
 from edge_agent.config.pipeline import ONLY_STAGE, StageConfig
@@ -485,7 +486,7 @@ def test_the_agent_toml_that_is_shipped_shows_every_key_there_is() -> None:
         f"{kind.__name__}.{field.name}"
         for kind in _tables_of_the_configuration()
         for field in dataclasses.fields(kind)
-        if field.name not in shown
+        if schema.key_of(field) not in shown
     ]
     assert missing == []
 

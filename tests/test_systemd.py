@@ -42,7 +42,14 @@ def test_the_unit_leaves_the_interpreter_its_fast_kernels() -> None:
 def test_the_unit_lets_the_probe_be_nicer_than_what_serves() -> None:
     filters = re.findall(r"(?m)^SystemCallFilter=(.*)", UNIT.read_text())
     assert "@resources" in filters[1]  # it holds setpriority(2), which nice(3) is made of
-    assert filters[2:] == ["setpriority"]
+    assert filters[2] == "setpriority"
+
+
+def test_the_unit_lets_the_agent_ask_whether_the_clock_is_right_and_not_set_it() -> None:
+    settings = UNIT.read_text()
+    assert "adjtimex" in re.findall(r"(?m)^SystemCallFilter=(.*)", settings)[-1]
+    assert not re.search(r"(?m)^ProtectClock=yes", settings)  # it would forbid both
+    assert re.search(r"(?m)^CapabilityBoundingSet=$", settings)
 
 
 def test_the_installer_is_a_shell_script_that_builds_outside_of_the_checkout() -> None:

@@ -10,6 +10,7 @@ from edge_agent.release.manifest import IDENTIFIER
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 KEYS = Path("~/.config/edgectl/keys")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
 def _identifier(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -33,6 +34,7 @@ keys_option = click.option(
     show_default=True,
     envvar="EDGECTL_KEYS",
     show_envvar=True,
+    callback=lambda _context, _parameter, value: value.expanduser(),
     help="What 'edgectl keys init' made.",
 )
 model_argument = click.argument("model", callback=_identifier)

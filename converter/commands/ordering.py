@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 from converter.broker import Broker
 from converter.commands.address import channel_option, keys_option, model_argument
 from converter.commands.broker import broker_options
+from converter.commands.keys import pend
 from edge_agent import schema
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def publisher_options(command: Command) -> Command:
         from converter.publish.keys import read_keys
         from converter.publish.orders import Publisher
 
-        return command(publisher=Publisher(model, channel, read_keys(keys_dir.expanduser()), connect), **others)
+        keep = partial(pend, path=None)
+        return command(publisher=Publisher(model, channel, read_keys(keys_dir), connect, keep), **others)
 
     with_publisher.__name__, with_publisher.__doc__ = command.__name__, command.__doc__
     with_publisher.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
@@ -52,7 +55,13 @@ def tell(ordered: "Ordered", *, as_json: bool) -> None:
     if as_json:
         tree = {"model": target.model, "channel": target.channel, "version": target.version, "digest": target.digest}
         more = {"document": ordered.document, "published": ordered.published, "rollout": schema.dump(target.rollout)}
-        click.echo(json.dumps(tree | more))
+        click.echo(json.dumps(tree | more | ({"pending": ordered.pending} if ordered.pending else {})))
+        return
+    if ordered.pending is not None:
+        click.echo(
+            f"{target.model} {target.version} on {target.channel} is not ordered yet: others must sign it "
+            f"(edgectl sign {ordered.pending})"
+        )
         return
     said = f"{target.model} {target.version} on {target.channel}: {describe(target.rollout)}"
     click.echo(said + (f" (document {ordered.document})" if ordered.published else ", as before"))

@@ -12,7 +12,7 @@ from converter.broker import Broker
 from converter.fleet.devices import look
 from converter.publish import repository, succession
 from converter.publish.keys import Keys
-from converter.publish.push import Progress, announce, read_published, send_chunks, wrap
+from converter.publish.push import Pend, Progress, announce, read_published, send_chunks, wrap
 from converter.publish.repository import Published
 from converter.publish.succession import PublishError
 from edge_agent.errors import ArtifactError, InputError
@@ -30,7 +30,8 @@ class Ordered:
 
     target: Target
     document: int  # its number
-    published: bool  # False: it said that already
+    published: bool  # False: it said that already, or others must sign it first
+    pending: str | None = None  # where it waits for signatures of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Publisher:
     channel: str
     keys: Keys
     connect: Callable[[], Broker]
+    pend: Pend | None = None  # keeps what others must sign, too
 
     def read(self, broker: Broker) -> Published:
         """What the channel gives; the connection goes on listening to its topic.
@@ -101,13 +103,13 @@ class Publisher:
     def _publish(self, writer: Broker, reader: Broker, change: Change, now: datetime) -> Ordered:
         writer.check_can_publish()
         there = self.read(reader)  # now, and not before chunks travelled
+        now = there.now(now)
         number = repository.next_number(there, now)
         target = change(there, number)
         if target == there.target:
             return Ordered(target, there.number, published=False)
-        topic = reader.topics.release(self.model, self.channel)
-        announce(writer, reader, topic, repository.sign_document(self.keys, target, number, now))
-        return Ordered(target, number, published=True)
+        pending = announce(writer, reader, self.keys, target, number, now, self.pend)
+        return Ordered(target, number, published=pending is None, pending=pending)
 
     def _check_artifact(self, artifact: Artifact, to: str | None) -> None:
         name, version = artifact.manifest.name, artifact.manifest.version

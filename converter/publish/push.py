@@ -4,15 +4,16 @@ The order is the safety: devices hear of a release only once every byte of it ha
 to `repository`; talking to the broker, to `converter.broker`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from converter.broker import Broker
 from converter.publish import repository, succession
 from converter.publish.keys import Keys
-from converter.publish.repository import Published
+from converter.publish.pending import PendingRelease, pend_document
+from converter.publish.repository import NewerRootError, Published
 from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
 from edge_agent.errors import TrustError
@@ -26,6 +27,7 @@ _RETURN_S = 15.0
 _RECHECKED = 40  # suspects that are asked for a second time, with more patience
 
 Progress = Callable[[int, int], None]  # bytes acknowledged, bytes to send
+Pend = Callable[[PendingRelease], str]  # keeps what lacks signatures of others; says where
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Pushed:
     published: bool  # False: the channel had this release already, and keeps its document
     sent: Sent
     rollout: Rollout
+    pending: str | None = None  # where the document waits for signatures of others; it is not published then
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Parcel:
     chunks: dict[str, bytes]  # digest → payload
 
 
-def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
+def wrap(artifact: Artifact, channel: str, now: datetime, *, device_class: str = "") -> Parcel:
     """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier."""
     index = format_index(build_index(artifact.members))
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
@@ -74,6 +77,7 @@ def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
         index=digest_of_chunk(index),
         index_chunks=tuple(digest_of_chunk(chunk) for chunk in cut(index)),
         created=now.astimezone(UTC).isoformat(timespec="seconds"),
+        device_class=device_class,
     )
     return Parcel(target, {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()})
 
@@ -86,12 +90,15 @@ def push(
     *,
     progress: Progress,
     rollout: Rollout | None = None,
+    pend: Pend | None = None,
     replace_foreign: bool = False,
+    device_class: str = "",
     now: datetime | None = None,
 ) -> Pushed:
     """Publish `artifact` on `channel`, for everybody or for a `rollout`. Interrupted, it is simply done again.
 
-    Nothing is sent twice. A release that the channel gives already keeps its rollout and its orders.
+    Nothing is sent twice. A release that the channel gives already keeps its rollout and its orders. `pend` is given
+    the document where keys of others must sign it too; the chunks are on the broker by then.
 
     Raises:
         LinkError: the broker cannot be reached, refuses something, or was lost.
@@ -100,7 +107,7 @@ def push(
             cannot follow what the channel gives: it is older, or it is the same one with another rollout.
     """
     now = now or datetime.now(UTC)
-    parcel = wrap(artifact, channel, now)
+    parcel = wrap(artifact, channel, now, device_class=device_class)
     target = parcel.target
     with ExitStack() as parts:
         writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
@@ -114,13 +121,15 @@ def push(
         if newest is not None:  # somebody has published while the chunks travelled
             there = read_published(newest, keys, target.model, channel, replace_foreign=replace_foreign)
             succession.check(target, rollout, there)
-        same = there is not None and there.target.digest == target.digest
+        same = there is not None and _is_given(there.target, target)
         if there is not None and same and not there.is_due(now):
             return _pushed(there.target, there.number, sent, published=False)
+        now = there.now(now) if there is not None else now
         number = repository.next_number(there, now)
         signed = succession.follow(target, rollout, there, now)
-        announce(writer, reader, topic, repository.sign_document(keys, signed, number, now))
-        return _pushed(signed, number, sent, published=not same)
+        kept = announce(writer, reader, keys, signed, number, now, pend)
+        pushed = _pushed(signed, number, sent, published=kept is None and not same)
+        return replace(pushed, pending=kept)
 
 
 def read_published(
@@ -135,6 +144,8 @@ def read_published(
         return None
     try:
         return repository.read_document(keys, payload, model=model, channel=channel)
+    except NewerRootError:
+        raise
     except TrustError as error:
         if replace_foreign:
             return None
@@ -145,14 +156,24 @@ def read_published(
         ) from error
 
 
-def announce(writer: Broker, reader: Broker, topic: str, document: bytes) -> None:
-    """Publish a release document. `reader` must listen to its topic.
+def announce(  # noqa: PLR0917  # what a document is made of
+    writer: Broker, reader: Broker, keys: Keys, target: Target, number: int, now: datetime, pend: Pend | None
+) -> str | None:
+    """Sign a release document and publish it; or, where keys of others must sign it too, have it kept and say where.
+
+    `reader` must listen to its topic.
 
     Raises:
-        PublishError: it did not come back, or somebody else published at the same time.
+        PublishError: it did not come back, somebody else published at the same time, or there is nobody to keep it.
     """
+    document = repository.sign_document(keys, target, number, now)
+    pending = pend_document(keys, document, number)
+    if pending is not None:
+        return _kept(pending, pend)
+    topic = reader.topics.release(target.model, target.channel)
     writer.publish_retained(topic, document)
-    _await_document(reader, topic, document)
+    await_documents(reader, {topic: document})
+    return None
 
 
 def send_chunks(chunks: dict[str, bytes], writer: Broker, reader: Broker, progress: Progress) -> Sent:
@@ -193,23 +214,41 @@ def _read_back(digests: list[str], reader: Broker) -> None:
             )
 
 
-def _await_document(reader: Broker, topic: str, document: bytes) -> None:
-    """Wait until our document has come round, and a little longer for a rival's."""
-    clock = SystemClock()
-    deadline_s, ours = clock.monotonic_s() + _RETURN_S, False
+def await_documents(reader: Broker, documents: Mapping[str, bytes]) -> None:
+    """Wait until our documents have come round (topic to payload), and a little longer for a rival's.
+
+    Raises:
+        PublishError: one did not, or somebody else's came.
+    """
+    clock, missing = SystemClock(), set(documents)
+    deadline_s = clock.monotonic_s() + (_RETURN_S if missing else 0.0)
     while (event := reader.next_event(deadline_s - clock.monotonic_s())) is not None:
-        if event.topic == topic and event.payload == document:
-            deadline_s, ours = clock.monotonic_s() + RIVAL_S, True
-        elif event.topic == topic:
+        if event.topic not in documents:
+            continue
+        if event.payload != documents[event.topic]:
             raise PublishError(
                 "somebody else published another document on this channel at the same time",
                 hint="agree on who publishes, then do it again: the last document is the one that counts",
             )
-    if not ours:
+        missing.discard(event.topic)
+        if not missing:
+            deadline_s = clock.monotonic_s() + RIVAL_S
+    if missing:
         raise PublishError(
             "the release document did not come back from the broker",
-            hint=f"check that the broker's access list lets this user write and read {topic}",
+            hint=f"check that the broker's access list lets this user write and read {min(missing)}",
         )
+
+
+def _kept(pending: PendingRelease, pend: Pend | None) -> str:
+    if pend is None:
+        raise PublishError("other people must sign this too", hint="'edgectl push' makes a file that goes round")
+    return pend(pending)
+
+
+def _is_given(there: Target, ours: Target) -> bool:
+    """Whether the channel gives this release, to this class of devices, already."""
+    return (there.digest, there.device_class) == (ours.digest, ours.device_class)
 
 
 def _pushed(target: Target, number: int, sent: Sent, *, published: bool) -> Pushed:

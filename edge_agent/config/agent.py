@@ -34,6 +34,7 @@ def _check_some(pipelines: Mapping[str, object]) -> None:
 class DeviceConfig(Table):
     id: Identifier | None = None  # None: made of the host name
     labels: tuple[str, ...] = ()
+    class_: Identifier | None = None  # releases that are signed for another class are refused; None: takes any
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ Who may sign it, and the checking, is left to `trust`; how it travels, to `link`
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
@@ -13,6 +15,8 @@ from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
 from edge_agent.release.rollout import Rollout
 
 MAX_DOCUMENT_BYTES = 60_000
+SIGNED_FIELD = "created"  # of the timestamp: RFC 3339, UTC, when it was signed; the newest seen is a clock floor
+_ROOT = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
 _PUSH_AGAIN = "push again; if something else writes to this topic, keep it away with the broker's access list"
 
 
@@ -37,7 +41,8 @@ class Custom:
     version: str
     index: str  # sha-256 of the index blob
     index_chunks: tuple[str, ...]  # an index larger than one chunk is cut like a member
-    created: str  # RFC 3339, UTC; the newest one seen is the device's clock floor
+    created: str  # RFC 3339, UTC
+    device_class: str = ""  # the only class of devices it is for; empty: for any
     rollout: Rollout = field(default_factory=Rollout)
     downgrade: bool = False  # an order to take this release also where a newer version serves
     lifts: Lifts = field(default_factory=Lifts)
@@ -60,6 +65,8 @@ class Target(Custom):
             raise ValueError(f"version {self.version!r} is not a version")
         if not all(DIGEST.fullmatch(text) for text in (self.digest, self.index, *self.index_chunks)):
             raise ValueError("a digest is not 64 hexadecimal digits")
+        if self.device_class and not IDENTIFIER.fullmatch(self.device_class):
+            raise ValueError(f"device class {self.device_class!r} is not an identifier")
         if self.size_bytes <= 0 or not self.index_chunks:
             raise ValueError("an artifact has a size and an index")
         if any((each.model, each.channel) != (self.model, self.channel) for each in self.previous):
@@ -89,6 +96,19 @@ def target_of(custom: object, *, digest: str, size_bytes: int) -> Target:
         raise ValueError("; ".join(error.problems)) from error
     said = {each.name: getattr(read, each.name) for each in fields(Custom)}
     return Target(**said, digest=digest, size_bytes=size_bytes)
+
+
+def is_root_name(name: str) -> bool:
+    """Whether a file of a document is called like a root."""
+    return _ROOT.fullmatch(name) is not None
+
+
+def parse_time_s(text: str) -> float:
+    """RFC 3339 as seconds since the epoch; 0 where that cannot be read."""
+    try:
+        return max(0.0, datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def format_document(files: Mapping[str, str]) -> bytes:

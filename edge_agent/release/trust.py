@@ -5,22 +5,23 @@ trusted metadata for each. Here no tuf is imported.
 """
 
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from edge_agent import schema
 from edge_agent.errors import ConfigError, Reason, TrustError
-from edge_agent.release.document import Target, parse_document
+from edge_agent.release.document import Target, is_root_name, parse_document, parse_time_s
 
 _TIMEOUT_S = 120.0  # half a second on a laptop; a loaded Pi Zero that imports from an SD card takes its time
 _HINTS = {
     Reason.SIGNATURE: "the device's root.json and the keys that signed must come from one 'edgectl keys init'",
-    Reason.EXPIRED: "push again to sign it anew; if the device's clock is wrong, set that first",
+    Reason.EXPIRED: "sign it anew: edgectl refresh; if the device's clock is wrong, set that first",
     Reason.REPLAYED: "push again: a document must have a higher number than any this device has trusted",
-    Reason.WRONG_TARGET: "somebody has published a document of another model or channel on this topic; push again",
+    Reason.WRONG_TARGET: "push what is for this model, channel and class of device ([device] class in agent.toml)",
     Reason.INTEGRITY: "push again; the document was damaged or put together wrongly",
 }
 
@@ -31,6 +32,9 @@ class Verified:
 
     target: Target
     trusted: bytes  # keep it durably for this (model, channel) and hand it in next time
+    signed_s: float = 0.0  # when its stamp was signed
+    expires_s: float = math.inf
+    online: tuple[str, ...] = ()  # ids of the keys that may sign stamps
 
 
 def verify(
@@ -42,11 +46,16 @@ def verify(
     channel: str,
     now_s: float,
     floor_s: float,
+    floor_keys: tuple[str, ...] = (),
+    device_class: str | None = None,
 ) -> Verified:
     """Check a release document against the device's root and all it has trusted before.
 
-    `floor_s` is the newest time this device has ever known (`created_s` of a target it trusted, say): expiry is
-    judged by the later one of the two. A document with the number of the trusted one gives the trusted one's target.
+    `now_s` is what the clock shows where it is known to be right, else 0. `floor_s` is the newest time that this device
+    has known documents to be signed at, by keys of which `floor_keys` (`Verified.online`) were those that count: it
+    is forgotten when none of them counts any more. Expiry is judged by the later one of the two. `device_class`: of
+    this device; None where it is not a device that asks. A document with the number of the trusted one gives the
+    trusted one's target.
 
     Raises:
         TrustError: SIGNATURE, EXPIRED, REPLAYED, WRONG_TARGET or INTEGRITY. Nothing that was trusted has changed.
@@ -61,11 +70,14 @@ def verify(
         "channel": channel,
         "now_s": now_s,
         "floor_s": floor_s,
+        "floor_keys": list(floor_keys),
+        "device_class": device_class,
     }
     found = _ask_child(request)
     if found.get("ok") is True:
         target = schema.parse(Target, found["target"], strict=False)
-        return Verified(target, json.dumps(found["trusted"], separators=(",", ":"), sort_keys=True).encode())
+        kept = json.dumps(found["trusted"], separators=(",", ":"), sort_keys=True).encode()
+        return Verified(target, kept, found["signed_s"], found["expires_s"], tuple(found["online"]))
     detail = str(found.get("detail"))
     if found.get("reason") == "root":
         raise ConfigError(
@@ -75,11 +87,17 @@ def verify(
 
 
 def created_s(target: Target) -> float:
-    """When the release was signed, as seconds since the epoch; 0 where that cannot be read. A clock floor."""
-    try:
-        return datetime.fromisoformat(target.created).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
+    """When the release was made, as seconds since the epoch; 0 where that cannot be read."""
+    return parse_time_s(target.created)
+
+
+def share_roots(trusted: bytes | None, others: Iterable[bytes]) -> bytes | None:
+    """`trusted` with the roots that other channels have brought: a key that was revoked counts on none of them."""
+    files = {} if trusted is None else _files(trusted)
+    found = {name: text for other in others for name, text in _files(other).items() if is_root_name(name)}
+    if set(found) <= set(files):
+        return trusted
+    return json.dumps({**found, **files}, separators=(",", ":"), sort_keys=True).encode()
 
 
 def _files(trusted: bytes) -> dict[str, str]:

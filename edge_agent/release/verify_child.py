@@ -10,7 +10,6 @@ One JSON object on stdin (see `trust.verify`), one on stdout: `{"ok": true, "tar
 
 import datetime as dt
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -32,12 +31,21 @@ from tuf.ngclient.updater import Updater
 
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
-from edge_agent.release.document import MAX_DOCUMENT_BYTES, Target, parse_document, target_of, target_path
+from edge_agent.release.document import (
+    MAX_DOCUMENT_BYTES,
+    SIGNED_FIELD,
+    Target,
+    is_root_name,
+    parse_document,
+    parse_time_s,
+    target_of,
+    target_path,
+)
 
 _MEMORY_BYTES = 1 << 30  # address space; the process uses about 50 MB
 _CPU_S = 60
+_LAST_S = 253_402_300_000.0  # in the year 9999: later ones cannot be dates
 _URL = "bundle:///"
-_ROOT = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
 _KEPT = ("timestamp.json", "snapshot.json", "targets.json")
 _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (ExpiredMetadataError, Reason.EXPIRED),
@@ -79,7 +87,7 @@ def main() -> None:
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Check what `request` asks for; never raises."""
     try:
-        target, trusted = _verify(request)
+        found = _verify(request)
     except UnusableRootError as error:
         return {"ok": False, "reason": "root", "detail": str(error)}
     except TrustError as error:
@@ -87,26 +95,75 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  # where this worker ends: whatever a document can cause, it is refused
         reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.INTEGRITY)
         return {"ok": False, "reason": reason.value, "detail": str(error) or type(error).__name__}
-    return {"ok": True, "target": schema.dump(target), "trusted": trusted}
+    return {"ok": True, **found}
 
 
-def _verify(request: Mapping[str, Any]) -> tuple[Target, dict[str, str]]:
+def _verify(request: Mapping[str, Any]) -> dict[str, Any]:
     candidate = parse_document(request["candidate"].encode())
     model, channel = request["model"], request["channel"]
     with tempfile.TemporaryDirectory(prefix="edge-verify-") as name:
         directory = Path(name)
         _seed(directory, request["trusted"] or {})
         updater = _updater(directory, request["root"].encode(), candidate)
-        # A clock behind what we have already seen is wrong (no RTC): expiry is judged by the newest time known.
-        reference_s = max(request["now_s"], request["floor_s"])
-        updater._trusted_set.reference_time = dt.datetime.fromtimestamp(reference_s, dt.UTC)  # noqa: SLF001  # python-tuf has no public way to hand it a clock
+        # Whether it has expired is asked below, once it is known which keys count: a clock floor goes with them.
+        updater._trusted_set.reference_time = dt.datetime.fromtimestamp(0, dt.UTC)  # noqa: SLF001  # python-tuf has no public way to hand it a clock
         updater.refresh()
         _check_number(directory, candidate)
+        trusted_set = updater._trusted_set  # noqa: SLF001  # the public way to it is files
+        online = sorted(trusted_set.root.roles["timestamp"].keyids)
+        signed_s = _signed_s(trusted_set)
+        expires_s = _check_expiry(trusted_set, max(_reference_s(request, online), signed_s))
         entry = updater.get_targetinfo(target_path(model, channel))
         if entry is None:
-            found = ", ".join(sorted(updater._trusted_set.targets.targets)) or "nothing"  # noqa: SLF001  # for the message
+            found = ", ".join(sorted(trusted_set.targets.targets)) or "nothing"
             raise TrustError(f"the document is for {found}, not for {model}/{channel}", reason=Reason.WRONG_TARGET)
-        return _target(entry, model, channel), _trusted(directory)
+        target = _target(entry, model, channel)
+        _check_class(target, request["device_class"])
+        return {
+            "target": schema.dump(target),
+            "trusted": _trusted(directory, trusted_set.root.version),
+            "signed_s": signed_s or parse_time_s(target.created),
+            "expires_s": expires_s,
+            "online": online,
+        }
+
+
+def _signed_s(trusted_set: Any) -> float:
+    """When the stamp says that it was signed; 0 where it does not. Nothing in the document may have expired by then."""
+    said = str(trusted_set.timestamp.unrecognized_fields.get(SIGNED_FIELD, ""))
+    return min(parse_time_s(said), _LAST_S)
+
+
+def _reference_s(request: Mapping[str, Any], online: list[str]) -> float:
+    """The time to judge expiry by: the later of the clock and of the newest time that keys which still count have said.
+
+    What keys have said that count no more is forgotten, like the numbers of their documents: a stolen one may have
+    said that it is the year 2099.
+    """
+    keys = request["floor_keys"]
+    floor_s = request["floor_s"] if not keys or set(keys) & set(online) else 0.0
+    return float(min(max(request["now_s"], floor_s, 0.0), _LAST_S))
+
+
+def _check_expiry(trusted_set: Any, reference_s: float) -> float:
+    """Raises ExpiredMetadataError; returns when the first of the parts expires, as seconds since the epoch."""
+    reference = dt.datetime.fromtimestamp(reference_s, dt.UTC)
+    parts = (trusted_set.root, trusted_set.timestamp, trusted_set.snapshot, trusted_set.targets)
+    for part in parts:
+        if part.is_expired(reference):
+            raise ExpiredMetadataError(
+                f"its {part.type} expired on {part.expires:%Y-%m-%d}; it is {reference:%Y-%m-%d}"
+            )
+    return min(float(part.expires.replace(tzinfo=dt.UTC).timestamp()) for part in parts)
+
+
+def _check_class(target: Target, device_class: str | None) -> None:
+    if device_class is not None and target.device_class not in ("", device_class):
+        mine = f"class {device_class!r}" if device_class else "no class"
+        raise TrustError(
+            f"the release is signed for devices of class {target.device_class!r}, and this device has {mine}",
+            reason=Reason.WRONG_TARGET,
+        )
 
 
 def _check_number(directory: Path, files: Mapping[str, str]) -> None:
@@ -134,14 +191,16 @@ def _seed(directory: Path, trusted: Mapping[str, str]) -> None:
     """What this device trusted before. Files that have rotted are ignored by python-tuf, as if never seen."""
     (directory / "root_history").mkdir()
     for name, text in trusted.items():
-        if _ROOT.fullmatch(name):
+        if is_root_name(name):
             (directory / "root_history" / name).write_text(text, encoding="utf-8")
         elif name in _KEPT:
             (directory / name).write_text(text, encoding="utf-8")
 
 
-def _trusted(directory: Path) -> dict[str, str]:
-    files = [*(directory / "root_history").iterdir(), *(directory / name for name in _KEPT)]
+def _trusted(directory: Path, root: int) -> dict[str, str]:
+    """What to keep; of the roots those that led to the one that counts."""
+    history = [file for file in (directory / "root_history").iterdir() if int(file.name.partition(".")[0]) <= root]
+    files = [*history, *(directory / name for name in _KEPT)]
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(files)}
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from edge_agent.clock import Clock, SystemClock
+from edge_agent.clock import Clock, SystemClock, is_synchronized
 from edge_agent.config.agent import Config
 from edge_agent.config.row_sources import TopicSource
 from edge_agent.control import ControlServer
@@ -139,6 +139,8 @@ def _open_documents(config: Config, disk: Disk, clock: Clock, inbox: Inbox) -> D
         verify,
         on_target=lambda channel, target: inbox.put(Desired(channel, target)),
         on_refusal=lambda channel, error: inbox.put(Refused(channel, error)),
+        device_class=config.device.class_ or "",
+        is_synchronized=is_synchronized,
     )
 
 

@@ -1,49 +1,28 @@
-"""Release documents become targets: verified in a child, remembered durably, one file for each channel.
+"""Release documents become targets, on a thread of its own: a verification takes half a second of a small machine.
 
-What a document says is believed only after `release.trust.verify`; what was believed last is kept with the TUF
-metadata that proves it, so that after a start the device knows what its channels want before any broker has spoken,
-and nobody can show it an older document. Acting on a target is left to the updaters.
+What is believed is kept by `trusted`, so that after a start the device knows what its channels want before any broker
+has spoken, and nobody can show it an older document. What was refused is judged again later, and what was believed when
+it expires. Acting on a target is left to the updaters.
 """
 
-import json
-import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from edge_agent import schema
 from edge_agent.clock import Clock
 from edge_agent.disk import Disk
-from edge_agent.errors import EdgeError, StorageError
+from edge_agent.errors import EdgeError
 from edge_agent.release.document import Target
-from edge_agent.release.trust import Verified, created_s
+from edge_agent.service.trusted import Channel, Trusted, Verify
 
-_LOG = logging.getLogger(__name__)
+__all__ = ["Channel", "Documents"]  # who offers documents names channels
+
 _FIRST_RETRY_S = 30.0  # doubles
 _LONGEST_RETRY_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A release topic: TUF's unit of trust here."""
-
-    model: str
-    channel: str
-
-    @property
-    def file(self) -> str:
-        return f"trust/{self.model}.{self.channel}.json"  # neither part may hold a dot
-
-
-@dataclass(frozen=True, slots=True)
-class _Believed:
-    """What is kept for a channel."""
-
-    target: Target
-    trusted: str  # the verified metadata, as `release.trust` gave it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +34,16 @@ class _Refusal:
     retry_at_s: float
 
 
-class Verify(Protocol):
-    """`release.trust.verify`, or a fake of it."""
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """Believed, for as long as it lasts."""
 
-    def __call__(
-        self,
-        root: bytes,
-        trusted: bytes | None,
-        candidate: bytes,
-        *,
-        model: str,
-        channel: str,
-        now_s: float,
-        floor_s: float,
-    ) -> Verified: ...
+    payload: bytes
+    expires_s: float
 
 
 class Documents:
-    """Verifies on a thread of its own: a verification takes half a second of a small machine."""
+    """Judges what is offered, in its order. `is_synchronized`: whether the wall clock was set by a time server."""
 
     def __init__(
         self,
@@ -83,32 +54,23 @@ class Documents:
         *,
         on_target: Callable[[Channel, Target], None],
         on_refusal: Callable[[Channel, EdgeError], None],
+        device_class: str = "",
+        is_synchronized: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._disk = disk
-        self._root = root
         self._clock = clock
-        self._verify = verify
+        self._trusted = Trusted(disk, root, clock, verify, device_class=device_class, is_synchronized=is_synchronized)
         self._on_target = on_target
         self._on_refusal = on_refusal
-        self._believed: dict[Channel, _Believed] = {}
         self._refused: dict[Channel, _Refusal] = {}
+        self._fresh: dict[Channel, _Fresh] = {}
         self._offers: SimpleQueue[tuple[Channel, bytes]] = SimpleQueue()
         self._wake = Event()
         self._stop = Event()
         self._thread = Thread(target=self._work, name="documents", daemon=True)
 
     def recall(self, channel: Channel) -> Target | None:
-        """What this channel wanted when the device last believed a document of it."""
-        if not self._disk.exists(channel.file):
-            return None
-        try:
-            believed = schema.parse(_Believed, json.loads(self._disk.read(channel.file)), strict=False)
-        except (ValueError, schema.SchemaError, StorageError):
-            # Written atomically, so this is a failing disk. The broker's document will be judged from the root again.
-            _LOG.warning("%s cannot be read; it is ignored until the next document", channel.file)
-            return None
-        self._believed[channel] = believed
-        return believed.target
+        """What this channel wanted when the device last believed a document of it. Before the thread is started."""
+        return self._trusted.recall(channel)
 
     def offer(self, channel: Channel, payload: bytes) -> None:
         """A document has arrived. Returns at once."""
@@ -132,11 +94,17 @@ class Documents:
             offer = self._next()
             if offer is not None:
                 self._consider(*offer)
-            elif self._refused:
-                due_s = min(refusal.retry_at_s for refusal in self._refused.values())
-                self._clock.wait(self._wake, max(0.0, due_s - self._clock.monotonic_s()))
+            elif self._refused or self._fresh:
+                self._clock.wait(self._wake, self._pause_s())
             else:
                 self._wake.wait()
+
+    def _pause_s(self) -> float:
+        """Until the next document is due to be judged again. The wall clock may be set meanwhile: an hour at most."""
+        now_s, monotonic_s = self._trusted.now_s(), self._clock.monotonic_s()
+        pauses = [refusal.retry_at_s - monotonic_s for refusal in self._refused.values()]
+        pauses += [min(fresh.expires_s - now_s, _LONGEST_RETRY_S) for fresh in self._fresh.values()]
+        return max(0.0, min(pauses))
 
     def _next(self) -> tuple[Channel, bytes] | None:
         """What has come since, else what was refused and is due to be judged again."""
@@ -147,39 +115,28 @@ class Documents:
                 if before is None or before.payload != payload:  # retained messages come again with every connection
                     return channel, payload
         except Empty:
-            now_s = self._clock.monotonic_s()
-            due = ((channel, old.payload) for channel, old in self._refused.items() if old.retry_at_s <= now_s)
-            return next(due, None)
+            return self._due()
+
+    def _due(self) -> tuple[Channel, bytes] | None:
+        now_s, monotonic_s = self._trusted.now_s(), self._clock.monotonic_s()
+        again = [(channel, old.payload) for channel, old in self._refused.items() if old.retry_at_s <= monotonic_s]
+        again += [(channel, fresh.payload) for channel, fresh in self._fresh.items() if fresh.expires_s <= now_s]
+        return next(iter(again), None)
 
     def _consider(self, channel: Channel, payload: bytes) -> None:
         try:
-            self._judge(channel, payload)
+            verified = self._trusted.believe(channel, payload)
         except EdgeError as error:
             before = self._refused.get(channel)
             again = before is not None and before.payload == payload
             pause_s = min(before.pause_s * 2, _LONGEST_RETRY_S) if before and again else _FIRST_RETRY_S
             self._refused[channel] = _Refusal(payload, pause_s, self._clock.monotonic_s() + pause_s)
+            fresh = self._fresh.get(channel)
+            if fresh is not None and fresh.payload == payload:
+                del self._fresh[channel]
             self._on_refusal(channel, error)
         else:
             self._refused.pop(channel, None)
-
-    def _judge(self, channel: Channel, payload: bytes) -> None:
-        before = self._believed.get(channel)
-        verified = self._verify(
-            self._root,
-            before.trusted.encode() if before else None,
-            payload,
-            model=channel.model,
-            channel=channel.channel,
-            now_s=self._clock.now_s(),
-            floor_s=self._floor_s(),
-        )
-        believed = _Believed(verified.target, verified.trusted.decode())
-        if believed != before:
-            self._disk.write_atomic(channel.file, json.dumps(schema.dump(believed)).encode())
-            self._believed[channel] = believed
-        self._on_target(channel, verified.target)
-
-    def _floor_s(self) -> float:
-        """A clock that shows less than this is wrong: something signed and believed was made then."""
-        return max((created_s(believed.target) for believed in self._believed.values()), default=0.0)
+            if math.isfinite(verified.expires_s):
+                self._fresh[channel] = _Fresh(payload, verified.expires_s)
+            self._on_target(channel, verified.target)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from converter.commands.release import keys as keys_command
+from converter.commands.keys import keys as keys_command
 from converter.publish.keys import make_keys, read_keys
 from edge_agent.errors import InputError
 
@@ -55,7 +55,7 @@ def test_keys_of_another_root_are_refused(tmp_path: Path) -> None:
     make_keys(tmp_path / "one")
     make_keys(tmp_path / "other")
     (tmp_path / "one" / "online.pem").write_bytes((tmp_path / "other" / "online.pem").read_bytes())
-    with pytest.raises(InputError, match=r"online.pem is not the timestamp key that root.json names"):
+    with pytest.raises(InputError, match=r"online.pem is not a key that root.json names for online"):
         read_keys(tmp_path / "one")
 
 

@@ -288,12 +288,12 @@ def rotate(keys: Keys, root_pem: Path) -> tuple[Keys, bytes]:
 
     root = Metadata[Root].from_bytes(keys.root).signed
     fresh = CryptoSigner.generate_ed25519()
-    root.revoke_key(keys.targets.public_key.keyid, "targets")
+    root.revoke_key(keys.targets[0].public_key.keyid, "targets")
     root.add_key(fresh.public_key, "targets")
     root.version += 1
     metadata = Metadata(root)
     metadata.sign(CryptoSigner(load_pem_private_key(root_pem.read_bytes(), None)))
-    return Keys(keys.root, fresh, keys.online), metadata.to_bytes()
+    return Keys(keys.root, (fresh,), keys.online), metadata.to_bytes()
 
 
 def test_the_child_believes_and_refuses_as_the_checks_do(keys: Keys) -> None:

@@ -41,6 +41,8 @@ class SimVerify:
         channel: str,
         now_s: float,
         floor_s: float,
+        floor_keys: tuple[str, ...],
+        device_class: str | None,
     ) -> Verified:
         assert (root, model, now_s) == (ROOT, "birds", self.clock.now_s())
         self.calls.append((trusted, candidate, floor_s))

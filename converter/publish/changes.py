@@ -1,0 +1,146 @@
+"""Changing which keys count: a new root, made, signed as far as this laptop can, and taken over once it is complete.
+
+What a root says is left to `roots`, the files to `keys`, and what is lacking to `pending`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from securesystemslib.signer import CryptoSigner, Key
+from tuf.api.metadata import Root
+
+from converter.publish import pending as pendings
+from converter.publish import roots
+from converter.publish.keys import KeyDirectory
+from converter.publish.pending import PendingRoot
+from converter.publish.roots import Job
+from edge_agent.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new root."""
+
+    lines: tuple[str, ...]  # what it changes
+    version: int
+    pending: PendingRoot | None  # where more signatures are needed; else it counts already
+    made: str | None = None  # the file of a new private key
+
+
+def rotate(keys: KeyDirectory, job: Job, now: datetime, *, stolen: bool = False) -> Change:
+    """A new key in place of this laptop's for `job`. `stolen`: the old one is marked as revoked."""
+    mine = keys.signers(keys.chain()[-1], job)
+    if not mine:
+        raise InputError(
+            f"this laptop has no key for {job}, so there is none to replace",
+            hint=f"revoke somebody else's with 'edgectl keys revoke KEYID'; add one with 'edgectl keys add {job}'",
+        )
+    fresh = CryptoSigner.generate_ed25519()
+
+    def replace(root: Root) -> None:
+        for signer in mine:
+            roots.remove_key(root, job, signer.public_key.keyid)
+            if stolen:
+                roots.mark_revoked(root, signer.public_key.keyid)
+        roots.add_key(root, job, fresh.public_key)
+
+    return _change(keys, replace, now, (job, fresh))
+
+
+def add(keys: KeyDirectory, job: Job, public: Key | None, now: datetime) -> Change:
+    """One more key for `job`: of another signer, or (None) a new one of this laptop."""
+    fresh = CryptoSigner.generate_ed25519() if public is None else None
+    added = public if public is not None else fresh.public_key if fresh is not None else None
+    assert added is not None
+    return _change(keys, lambda root: roots.add_key(root, job, added), now, (job, fresh) if fresh is not None else None)
+
+
+def revoke(keys: KeyDirectory, text: str, now: datetime) -> Change:
+    """The key whose id begins with `text` counts for nothing any more, and what it has signed is not signed again."""
+
+    def remove(root: Root) -> None:
+        keyid = roots.find_keyid(root, text)
+        for job in roots.jobs_of(root, keyid):
+            roots.remove_key(root, job, keyid)
+        roots.mark_revoked(root, keyid)
+
+    return _change(keys, remove, now)
+
+
+def set_threshold(keys: KeyDirectory, job: Job, threshold: int, now: datetime) -> Change:
+    """How many signatures `job` needs."""
+    return _change(keys, lambda root: roots.set_threshold(root, job, threshold), now)
+
+
+def sign(keys: KeyDirectory, pending: PendingRoot) -> Change:
+    """Add this laptop's signatures to a new root, and take it over if that is enough."""
+    mine = _before(keys, pending)
+    mine_signers = tuple(key.signer for key in keys.private_keys() if key.job == "root")
+    again = pendings.sign_root(pending, mine[-1], mine_signers)
+    return _finish(keys, mine, again.chain[-1], made=None)
+
+
+def follow(keys: KeyDirectory, chain: Sequence[bytes]) -> tuple[int, int]:
+    """Take over newer roots of other signers: from which version to which.
+
+    A directory without a root takes what it is given: what it should be, its giver must have said otherwise.
+
+    Raises:
+        InputError: they do not follow ours, or not each other.
+    """
+    found = sorted(set(chain), key=_version)
+    mine = keys.chain() if keys.has_root() else ()
+    before = _version(mine[-1]) if mine else 0
+    newer = [root for root in found if _version(root) > before]
+    whole = (*mine, *newer)
+    if not newer:
+        return before, before
+    pendings.check_chain(whole)
+    keys.take(whole)
+    return before, _version(whole[-1])
+
+
+def _change(
+    keys: KeyDirectory, change: Callable[[Root], None], now: datetime, fresh: tuple[Job, CryptoSigner] | None = None
+) -> Change:
+    chain = keys.chain()
+    metadata = roots.next_root(chain[-1], now)
+    change(metadata.signed)
+    roots.check_thresholds(metadata.signed)
+    signers = [key.signer for key in keys.private_keys() if key.job == "root"]
+    if fresh is not None and fresh[0] == "root":
+        signers.append(fresh[1])
+    unsigned = metadata.to_bytes()
+    useful = roots.signatures(chain[-1], unsigned).may_sign
+    candidate = roots.signed(metadata, [signer for signer in signers if signer.public_key.keyid in useful])
+    made = keys.store(*fresh) if fresh is not None else None  # before any root that names it
+    return _finish(keys, chain, candidate, made)
+
+
+def _finish(keys: KeyDirectory, chain: tuple[bytes, ...], candidate: bytes, made: str | None) -> Change:
+    complete = roots.signatures(chain[-1], candidate).complete
+    lines = tuple(roots.differences(chain[-1], candidate))
+    whole = (*chain, candidate)
+    if complete:
+        keys.take(whole)
+    pending = None if complete else PendingRoot(tuple(root.decode() for root in whole))
+    return Change(lines, roots.version_of(candidate), pending, made)
+
+
+def _before(keys: KeyDirectory, pending: PendingRoot) -> tuple[bytes, ...]:
+    """Our roots, with those that the file brings before the new one."""
+    if not keys.has_root():
+        raise InputError(
+            "this laptop has no root.json yet, so it cannot tell whose root this is",
+            hint="take over that of the other signers first: edgectl keys follow N.root.json…",
+        )
+    follow(keys, pending.chain[:-1])
+    return keys.chain()
+
+
+def _version(root: bytes) -> int:
+    try:
+        return roots.version_of(root)
+    except ValueError as error:
+        raise InputError(f"this is not a root: {error}", hint="pass files that are called N.root.json") from error
