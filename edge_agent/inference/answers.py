@@ -27,7 +27,7 @@ def tell(job: Job, tallies: Mapping[str, Tally], clock: Clock) -> Iterator[Word]
             if turn.parents:
                 tallies[stage].entered(count)
             tallies[stage].failed(count)
-            yield FrameFailed(stage, digest, job.name, of_model=True, detail=str(turn.failure), count=count)
+            yield FrameFailed(stage, digest, job.name, of_model=True, detail=str(turn.failure))
             continue
         _count(tallies[stage], job, turn)
         trees[stage] = [prediction.to_json() for each in predictions for prediction in each]

@@ -156,14 +156,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class FrameFailed:
-    """A frame could not be used. `of_model`: the model's fault (it counts against a trial), else the frame's."""
+    """One frame could not be used. `of_model`: the model's fault (it counts against a trial), else the frame's."""
 
     stage: str  # "" where no stage has seen it
     digest: str
     input: str
     of_model: bool
     detail: str
-    count: int = 1  # of a stage that sees crops: how many of them
     kind: Literal["frame_failed"] = "frame_failed"
 
 

@@ -30,7 +30,6 @@ from edge_agent.inference.ipc import (
     Order,
     Result,
     Serving,
-    Stop,
     Unload,
     Word,
 )
@@ -113,16 +112,10 @@ class PipelineServer:
             worker.stop(self._times.stop_s)
 
     def refuse(self) -> None:
-        """The agent ends: whoever waits for a release to load, or asks for one now, gets WorkerCrashedError.
-
-        The worker is asked to end, too. Waiting for it is left to `__exit__`: so all workers of the agent end at once.
-        """
+        """The agent ends: whoever waits for a release to load, or asks for one now, gets WorkerCrashedError."""
         with self._changed:
             self._closed = True
-            worker = self._worker
             self._changed.notify_all()
-        if worker is not None:
-            worker.send(Stop())
 
     @property
     def pss_bytes(self) -> int | None:

@@ -55,7 +55,7 @@ class TrialWatch:
                 bucket_counts = word.latency.get("invoke", {})
                 self._invoke.merge(Histogram.from_json(bucket_counts, word.latency_max_ms.get("invoke", 0.0)))
             case FrameFailed(digest=self._digest, of_model=True):
-                self._failed += word.count
+                self._failed += 1
                 self._last_failure = word.detail
             case SourceEnded():
                 self._source_ended = True

@@ -313,20 +313,3 @@ def test_a_release_that_is_gone_at_a_restart_is_lost_to_its_stage_alone(tmp_path
             words.until(Figures)
         assert not one.lost
         assert list(words.until(Result).answers) == ["one"]
-
-
-def test_all_workers_are_asked_to_end_before_any_is_waited_for(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        servers = []
-        for name in "ab":
-            (tmp_path / name).mkdir()
-            server, stage, words = stack.enter_context(serving(tmp_path / name))
-            stage.serve(A, digits_release(tmp_path / name / A))
-            words.until(Result)
-            servers.append(server)
-        workers = [server._worker for server in servers]
-        for server in servers:
-            server.refuse()
-        for worker in workers:  # nobody has left a server yet
-            assert worker is not None
-            assert worker._process.wait(WAIT_S) == 0
