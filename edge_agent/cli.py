@@ -17,6 +17,7 @@ from edge_agent.commands.doctor import doctor
 from edge_agent.commands.infer import infer
 from edge_agent.config.agent import Config, read_config
 from edge_agent.config.pipeline import PipelineConfig, StageConfig
+from edge_agent.config.sinks import WebhookSink
 from edge_agent.config.sources import paths_of
 from edge_agent.errors import ConfigError, counted
 
@@ -75,7 +76,8 @@ def check_config(config_path: Path) -> None:
             click.echo(f"  {name}: no `initial` either: nothing runs unless a release is installed already")
     if problems:
         raise ConfigError(
-            "\n  ".join([f"{counted(len(problems), 'path')} cannot be used:", *problems]), hint="see systemd/agent.toml"
+            "\n  ".join([f"{counted(len(problems), 'path')} cannot be used:", *problems]),
+            hint="paths are relative to the configuration; make what is missing, and let the agent's user read it",
         )
 
 
@@ -126,6 +128,9 @@ def _files_of(config: Config) -> list[tuple[str, Path]]:
     for name, pipeline in config.pipeline.items():
         files += [(f"pipeline.{name}.source", path) for path in paths_of(pipeline.source)]
         files += [(f"pipeline.{name}.initial", stage.initial) for stage in pipeline.stage.values()]
+        for position, sink in enumerate(pipeline.sinks):
+            if isinstance(sink, WebhookSink):
+                files.append((f"pipeline.{name}.sinks[{position}].header_file", sink.header_file))
     if config.mqtt is not None:
         names = ("password_file", "ca_file", "cert_file", "key_file")
         files += [(f"mqtt.{name}", getattr(config.mqtt, name)) for name in names]
@@ -141,6 +146,8 @@ def _wrong_with(path: Path) -> str | None:
         return "does not exist"
     except OSError as error:
         return f"cannot be reached: {error.strerror}"
+    if path.suffix == ".edge" and path.is_dir():
+        return "is a folder, not an artifact"
     return None if os.access(path, os.R_OK) else "may not be read by this user"
 
 

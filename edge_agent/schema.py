@@ -12,7 +12,9 @@ import dataclasses
 import datetime as dt
 import difflib
 import enum
+import json
 import math
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -81,12 +83,21 @@ def dump(value: object) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def below(where: str, key: object) -> str:
+    """The place of a key in the table at `where`; in quotes where it could not be read without."""
+    text = str(key)
+    name = text if text.isidentifier() or re.fullmatch(r"[\w-]+", text) else json.dumps(text, ensure_ascii=False)
+    return f"{where}.{name}" if where else name
+
+
 def found(tree: object) -> str:
     """What was found, as a message names it: short, and whatever it is."""
     if isinstance(tree, Mapping):
         return "a table"
     if isinstance(tree, list | tuple):
         return "a list"
+    if isinstance(tree, bool):
+        return str(tree).lower()
     if isinstance(tree, int) and abs(tree) > _LONGEST:
         return "a whole number of more than 18 digits"  # of a very long one, Python refuses to tell the digits
     if isinstance(tree, dt.date | dt.time):
@@ -137,7 +148,7 @@ class _Reader:
 
     def _hold_keys(self, kind: Any, value: Mapping[Any, object], where: str) -> None:
         for key in value if kind is not str else ():
-            self.hold(kind, str(key), f"{where}.{key}" if where else str(key))
+            self.hold(kind, str(key), below(where, key))
 
     def _checked(self, kind: Any, tree: object, where: str) -> object:
         before = len(self._problems)
@@ -169,7 +180,8 @@ class _Reader:
             return values[tree] if known else self._one_of(tuple(values), tree, where)
         if kind in (Any, object) or (isinstance(tree, kind) and (kind is bool or not isinstance(tree, bool))):
             return tree
-        return self._problem(where, f"expected {_name(kind)}, found {found(tree)}")
+        bare = kind in (int, float, bool) and isinstance(tree, str)
+        return self._problem(where, f"expected {_name(kind)}, found {found(tree)}{': no quotes, no unit' * bare}")
 
     def _float(self, tree: float, where: str) -> object:
         """A number that is one: JSON and TOML both let through infinities, and `nan` passes every comparison."""
@@ -180,7 +192,7 @@ class _Reader:
         return value if math.isfinite(value) else self._problem(where, f"expected a finite number, found {found(tree)}")
 
     def _one_of(self, allowed: tuple[object, ...], tree: object, where: str) -> object:
-        if tree in allowed:
+        if any(type(tree) is type(each) and tree == each for each in allowed):  # False is no 0
             return tree
         choices = ", ".join(map(str, allowed))
         return self._problem(where, f"expected one of {choices}, found {found(tree)}{_nearest(tree, allowed)}")
@@ -194,7 +206,7 @@ class _Reader:
         if not all(dataclasses.is_dataclass(member) for member in members):
             return self._first_that_fits(members, tree, where)
         if not isinstance(tree, Mapping):
-            return self._problem(where, f"expected a table, found {found(tree)}")
+            return self._problem(where, f"expected a table, {{ kind = ... }}, found {found(tree)}")
         kinds = {get_args(_hints(member)["kind"])[0]: member for member in members}
         if "kind" not in tree:
             return self._problem(where, f"kind is missing; expected one of {', '.join(kinds)}")
@@ -212,7 +224,8 @@ class _Reader:
 
     def _tuple(self, members: tuple[Any, ...], tree: object, where: str) -> object:
         if not isinstance(tree, list | tuple):
-            return self._problem(where, f"expected a list, found {found(tree)}")
+            item = ": in TOML, [[...]] begins each table of a list" if isinstance(tree, Mapping) else ""
+            return self._problem(where, f"expected a list, found {found(tree)}{item}")
         if members[-1] is Ellipsis:
             return tuple(self.read(members[0], item, f"{where}[{index}]") for index, item in enumerate(tree))
         if len(members) != len(tree):
@@ -223,9 +236,9 @@ class _Reader:
     def _mapping(self, kind: Any, tree: object, where: str) -> object:
         if not isinstance(tree, Mapping):
             return self._problem(where, f"expected a table, found {found(tree)}")
-        (name, member), prefix = get_args(kind), f"{where}." if where else ""
+        name, member = get_args(kind)
         self._hold_keys(name, tree, where)
-        return {str(key): self.read(member, item, f"{prefix}{key}") for key, item in tree.items()}
+        return {str(key): self.read(member, item, below(where, key)) for key, item in tree.items()}
 
     def _dataclass(self, kind: Any, tree: object, where: str) -> object:
         if not isinstance(tree, Mapping):
@@ -237,7 +250,7 @@ class _Reader:
         if self._strict:
             for key in tree:
                 if key not in fields:
-                    self._problem(f"{prefix}{key}", f"unknown key{_nearest(key, tuple(fields))}")
+                    self._problem(below(where, key), f"unknown key{_nearest(key, tuple(fields))}")
         values: dict[str, object] = {}
         for name, field in fields.items():
             if name in tree:
@@ -263,7 +276,11 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _nearest(found: object, known: tuple[object, ...]) -> str:
-    near = difflib.get_close_matches(str(found), [str(item) for item in known], n=1, cutoff=0.5)
+    near = (
+        difflib.get_close_matches(found, [str(item) for item in known], n=1, cutoff=0.5)
+        if isinstance(found, str)
+        else ()
+    )
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

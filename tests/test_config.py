@@ -195,12 +195,15 @@ def test_each_kind_of_problem_is_told_on_the_first_run_with_its_place() -> None:
         [
             "[mqtt] needs [trust] root = ...: releases are only taken from those whose keys it names",
             "mqtt: cert_file and key_file go together",
-            "pipeline.camera.model: unknown key",
+            (
+                "pipeline.camera.model: stands in each table [pipeline.camera.stage.STAGE] where there are such "
+                "tables, not beside them"
+            ),
             "pipeline.camera.sinks[1].path: is missing",
             "pipeline.camera.source.max_fps: must be more than 0, found 0",
-            "pipeline.camera.source.motion.difference: expected a whole number, found True",
+            "pipeline.camera.source.motion.difference: expected a whole number, found true",
             "pipeline.camera.source.motion.threshold: must be 0 to 1, found 3.0",
-            "pipeline.camera.source.width_px: expected a whole number, found 'wide'",
+            "pipeline.camera.source.width_px: expected a whole number, found 'wide': no quotes, no unit",
             (
                 "pipeline.camera.stage.name.model: must be 1 to 64 of a-z, 0-9, _ and - (it is part of MQTT topics), "
                 "found 'Namer'"
@@ -290,13 +293,14 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         ),
         (
             "[pipeline.'b c']\nmodel = 'm'\nsource = {kind='folder', path='p'}\n",
-            "pipeline.b c: must be 1 to 64 of a-z, 0-9, _ and -",
+            'pipeline."b c": must be 1 to 64 of a-z, 0-9, _ and -',
         ),
         (SOURCE.format("kind='camera', roi=[0.5, 0, 0.2, 1]"), "source.roi: must be [left, top, right, bottom]"),
         (SOURCE.format("kind='camera', rotate_deg=45"), "expected one of 0, 90, 180, 270"),
         (SOURCE.format("kind='camera', motion={threshold=2}"), "source.motion.threshold: must be 0 to 1, found 2"),
         (SOURCE.format("kind='stream', url='rtsp://me:secret@cam/1'"), "no user or password"),
         (SOURCE.format("kind='stream', url='file:///etc/passwd'"), "must begin with rtsp://"),
+        (SOURCE.format("kind='stream', url='rtps://me:secret@cam/1'"), "udp://, found a URL with a user in it"),
         (SOURCE.format("kind='folder', path='p', watch=true, repeat=true"), "watch and repeat exclude each other"),
         (SOURCE.format("kind='i2c', driver='m:f', address=300"), "0x03 to 0x77"),
         (SOURCE.format("kind='csv', path='p', max_gap_s=0"), "source.max_gap_s: must be more than 0, found 0"),

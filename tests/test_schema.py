@@ -85,9 +85,9 @@ def test_every_problem_is_told_with_its_place() -> None:
     }
     assert problems(tree) == [
         "name: is missing",
-        "shape.radius: expected a number, found 'big'",
+        "shape.radius: expected a number, found 'big': no quotes, no unit",
         "color: expected one of red, blue, found 'rde'; did you mean 'red'?",
-        "layers[1]: expected a whole number, found 'two'",
+        "layers[1]: expected a whole number, found 'two': no quotes, no unit",
         "size: expected 2 values, found 1",
         "visible: expected true or false, found 1",
     ]
@@ -118,7 +118,7 @@ def test_a_number_that_is_none_is_a_problem(number: float) -> None:
 
 def test_true_is_not_a_number() -> None:
     assert problems({"name": "a", "shape": {"kind": "square", "side": True}}) == [
-        "shape.side: expected a number, found True"
+        "shape.side: expected a number, found true"
     ]
 
 
@@ -171,9 +171,9 @@ def test_a_check_is_told_at_its_own_key_beside_wrong_types() -> None:
         parse(Checked, {"pairs": 3, "maybe": "x", "pair": [1, 1], "named": {"long one": 1, "a": 2}}, strict=True)
     assert caught.value.problems == [
         "pairs: must be even, found 3",
-        "maybe: expected a whole number, found 'x'",
+        "maybe: expected a whole number, found 'x': no quotes, no unit",
         "pair[0]: must be even, found 1",
-        "named.long one: must be short",
+        'named."long one": must be short',
     ]
 
 

@@ -97,7 +97,7 @@ def read_config(path: Path) -> Config:
         ConfigError: with every problem found.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         hint = "pass the file with -c, see systemd/agent.toml"
         if isinstance(error, PermissionError):
@@ -105,8 +105,9 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits, or that many brackets
+        hint = "text stands in quotes, and each table and key once; systemd/agent.toml is an example"
+        raise ConfigError(f"{path} is not TOML: {error}", hint=hint) from error
     config = parse_config(tree, name=str(path))
     try:
         anchored: Config = _anchor(config, path.absolute().parent)
@@ -133,7 +134,7 @@ def _problems_of_sound_parts(tree: Mapping[str, Any]) -> Iterator[str]:
     tables = tree["pipeline"].items() if isinstance(tree["pipeline"], dict) else ()
     pipelines = {name: PipelineParts.read(table) for name, table in tables if isinstance(table, dict)}
     for name, parts in pipelines.items():
-        yield from (f"pipeline.{name}: {problem}" for problem in parts.problems())
+        yield from (f"{schema.below('pipeline', name)}: {problem}" for problem in parts.problems())
     yield from problems_together(pipelines, has_mqtt="mqtt" in tree, has_trust="trust" in tree)
 
 
@@ -143,11 +144,20 @@ def default_device_id() -> str:
 
 
 def _config_error(name: str, problems: list[str]) -> ConfigError:
-    lines = [problem.replace(f".stage.{ONLY_STAGE}.", ".") for problem in problems]
+    lines = [_in_stages(problem.replace(f".stage.{ONLY_STAGE}.", ".")) for problem in problems]
     return ConfigError(
         f"{name}: " + "\n  ".join([f"{len(lines)} problem{'s' * (len(lines) > 1)}:", *lines]),
         hint="every key with its default is in systemd/agent.toml; 'edge-agent check-config' checks a file",
     )
+
+
+def _in_stages(problem: str) -> str:
+    """Told better: a key that is known of a stage is unknown only where the stages have tables of their own."""
+    where, _, rest = problem.partition(": unknown key")
+    pipeline, _, key = where.rpartition(".")
+    if not rest and pipeline.startswith("pipeline.") and key in {item.name for item in fields(StageConfig)}:
+        return f"{where}: stands in each table [{pipeline}.stage.STAGE] where there are such tables, not beside them"
+    return problem
 
 
 def _long_form(table: object) -> object:
@@ -165,7 +175,7 @@ def _long_form(table: object) -> object:
 def _anchor(value: Any, base: Path) -> Any:
     """The same value with every relative Path made absolute under `base` ("-" stays: it is stdout)."""
     if isinstance(value, Path):
-        return value if str(value) == "-" else base / value.expanduser()
+        return value if str(value) == "-" else base / _at_home(value)
     if isinstance(value, Mapping):
         return {key: _anchor(item, base) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -173,3 +183,12 @@ def _anchor(value: Any, base: Path) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{item.name: _anchor(getattr(value, item.name), base) for item in fields(value)})
     return value
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise schema.SchemaError(
+            [f"path {str(path)!r}: there is no such home directory: write the whole path"]
+        ) from error

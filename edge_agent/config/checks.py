@@ -89,7 +89,9 @@ def _check_broker_url(url: str) -> None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"{expected}: {error}") from error
+        if "@" in url:
+            raise ValueError(expected) from error
+        raise ValueError(f"{expected}, found {schema.found(url)}") from error
     if "@" in parts.netloc:
         raise ValueError(f"{expected}, the user under username and the password in password_file")
     beyond = parts.path.strip("/") or parts.query or parts.fragment or re.search(r"\s", url)

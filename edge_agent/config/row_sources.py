@@ -20,6 +20,11 @@ def _check_topic_filter(text: str) -> None:
         raise ValueError(f"+ stands for one level, and must be the whole of it, found {text!r}")
 
 
+def _check_port(device: str) -> None:
+    if "\0" in device or not device.startswith("/"):
+        raise ValueError(f"must be the path of a port like '/dev/ttyUSB0', found {schema.found(device)}")
+
+
 def _check_address(value: int) -> None:
     if not 0x03 <= value <= 0x77:
         raise ValueError(f"must be 0x03 to 0x77 (7 bits), found {schema.found(value)}")
@@ -60,7 +65,7 @@ class SerialSource(RowOptions):
     """Lines of a serial port: numbers with commas or blanks between, or JSON (extra `serial`)."""
 
     kind: Literal["serial"]
-    device: str  # "/dev/ttyUSB0"
+    device: Annotated[str, _check_port]  # "/dev/ttyUSB0"
     baud: Count = 115_200
     names: tuple[str, ...] = ()  # what the numbers of a line are called; JSON names them itself
     timeout_s: Seconds = 10.0  # without a line before the port is opened anew

@@ -38,6 +38,11 @@ def _check_url(url: str) -> None:
         raise ValueError("must not hold a user and password: put an Authorization line into the header_file")
 
 
+def _check_command(command: tuple[str, ...]) -> None:
+    if command and (not command[0] or any("\0" in word for word in command)):
+        raise ValueError(f"must be a program and its arguments, found {[*command]}")
+
+
 def _check_zone(roi: tuple[float, float, float, float]) -> None:
     if roi[0] >= roi[2] or roi[1] >= roi[3]:
         raise ValueError(f"must be left, top, right, bottom with left < right and top < bottom, found {[*roi]}")
@@ -152,7 +157,9 @@ class Trigger(Table):
     cool_down_s: SecondsOr0 = 10.0  # after it has fired
     topic: Identifier | None = None  # below the prefix and the device's topic; the message is what fired it, as JSON
     gpio: Gpio | None = None
-    command: tuple[str, ...] = ()  # program and arguments; what fired it is JSON on its standard input
+    command: Annotated[
+        tuple[str, ...], _check_command
+    ] = ()  # program and arguments; what fired it is JSON on its standard input
     command_timeout_s: Seconds = 30.0
     snapshot: Path | None = None  # a folder: the picture with what was found drawn in, as JPEG
     snapshot_keep: Count = 100  # pictures in it; the oldest go first

@@ -3,10 +3,12 @@
 What each kind needs of the machine is told by whoever opens it (`inference.sources`).
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from edge_agent import schema
 from edge_agent.config.checks import (
@@ -39,11 +41,26 @@ def _check_url(*schemes: str) -> Callable[[str], None]:
     def check(url: str) -> None:
         scheme, separator, rest = url.partition("://")
         if scheme not in schemes or not separator or not rest:
-            raise ValueError(f"{expected}, found {schema.found(url)}")
+            shown = "a URL with a user in it" if "@" in url else schema.found(url)  # the password goes into no log
+            raise ValueError(f"{expected}, found {shown}")
         if "@" in rest.partition("/")[0]:
             raise ValueError("must hold no user or password: give username and password_file")
+        try:
+            parts = urlsplit(url)
+            known = parts.port != 0 and (bool(parts.hostname) or scheme in ("tcp", "udp"))  # these may listen
+        except ValueError:
+            known = False
+        if not known or re.search(r"\s", url):  # the rest is not told: a path may be a secret
+            raise ValueError("must name a host, if a port then one of 1 to 65535, and hold no blank: write %20")
 
     return check
+
+
+def _check_camera(device: str) -> None:
+    if "\0" in device or not re.fullmatch(r"/.+|csi(:\d)?", device):
+        raise ValueError(
+            f"must be the path of a video device like '/dev/video0', 'csi' or 'csi:1', found {schema.found(device)}"
+        )
 
 
 def _check_roi(roi: tuple[float, float, float, float]) -> None:
@@ -109,7 +126,7 @@ class CameraSource(PictureOptions):
     """A camera of this machine: V4L2 (H.264: extra `video`), or the Pi's own by picamera2."""
 
     kind: Literal["camera"]
-    device: str = "/dev/video0"  # "csi", "csi:1": the Pi's camera connector, by picamera2
+    device: Annotated[str, _check_camera] = "/dev/video0"  # "csi", "csi:1": the Pi's camera connector, by picamera2
     width_px: Pixels = 1280
     height_px: Pixels = 720
     camera_fps: Rate | None = None  # asked of the camera; None: its own

@@ -101,9 +101,8 @@ def test_a_camera_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Picamera2, "broken", False)
 
 
-@pytest.mark.parametrize("device", ["csi:7", "csi:left"])
-def test_a_camera_that_is_not_there_is_told_with_a_hint(device: str) -> None:
-    with pytest.raises(SourceError, match=device) as caught, open_source(csi(device=device)):
+def test_a_camera_that_is_not_there_is_told_with_a_hint() -> None:
+    with pytest.raises(SourceError, match="csi:7") as caught, open_source(csi(device="csi:7")):
         pass
     assert caught.value.hint
 
