@@ -34,8 +34,9 @@ Verdict = Continue | Passed | Failed
 class TrialWatch:
     """The trial of one release: `limits.trial_frames` frames and `limits.trial_s` seconds without too many failures.
 
-    Only frames the model is answerable for count: one that is no image says nothing of it. Without frames the trial
-    waits, unless its source has ended: then what was seen must do.
+    Only frames the model is answerable for count: one that is no image says nothing of it. Of a stage that sees crops,
+    a frame with all its crops counts once, answered or not: they fail together. Without frames the trial waits, unless
+    its source has ended: then what was seen must do.
     """
 
     def __init__(self, digest: str, limits: Limits) -> None:
@@ -51,7 +52,7 @@ class TrialWatch:
         """Take note of what the worker says; what it says of another release is ignored."""
         match word:
             case Figures(digest=self._digest):
-                self._answered += word.frames_out
+                self._answered += word.answered
                 bucket_counts = word.latency.get("invoke", {})
                 self._invoke.merge(Histogram.from_json(bucket_counts, word.latency_max_ms.get("invoke", 0.0)))
             case FrameFailed(digest=self._digest, of_model=True):

@@ -53,7 +53,7 @@ class SimServer:
         if self.source_ended:
             return SourceEnded(0)
         frames = self.frames_per_word
-        return Figures("main", frames, frames, 0, 0, {"invoke": {"10": frames}}, {"invoke": 2.0}, self.serving)
+        return Figures("main", frames, frames, frames, 0, 0, {"invoke": {"10": frames}}, {"invoke": 2.0}, self.serving)
 
     def _crash(self) -> None:
         self.serving, self.running = None, False

@@ -1,5 +1,7 @@
 """Judging live frames."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,12 @@ def _figures(frames: int, invoke_ms: float = 5.0, digest: str | None = "new") ->
     histogram = Histogram()
     for _ in range(frames):
         histogram.add(invoke_ms)
-    return Figures("main", frames, frames, 0, 0, {"invoke": histogram.to_json()}, {"invoke": invoke_ms}, digest)
+    return Figures("main", frames, frames, frames, 0, 0, {"invoke": histogram.to_json()}, {"invoke": invoke_ms}, digest)
+
+
+def _of_crops(frames: int, crops: int) -> Figures:
+    """As many crops as that of so many frames, all answered."""
+    return replace(_figures(crops), answered=frames)
 
 
 def _failed(*, of_model: bool = True, digest: str = "new") -> FrameFailed:
@@ -60,6 +67,24 @@ def test_a_few_failures_among_many_frames_are_forgiven(trial: TrialWatch) -> Non
         trial.hear(_failed())
 
     assert isinstance(trial.verdict(5.0), Passed)
+
+
+def test_half_of_the_frames_failing_is_not_forgiven_for_the_many_crops_of_the_others(trial: TrialWatch) -> None:
+    trial.hear(_of_crops(15, 600))
+    for _ in range(15):
+        trial.hear(_failed())
+
+    verdict = trial.verdict(5.0)
+
+    assert isinstance(verdict, Failed)
+    assert verdict.detail.startswith("15 of 30 frames failed")
+
+
+def test_many_crops_of_a_few_frames_are_not_enough(trial: TrialWatch) -> None:
+    trial.hear(_of_crops(29, 600))
+    assert trial.verdict(100.0) == Continue()
+    trial.hear(_of_crops(1, 1))
+    assert isinstance(trial.verdict(100.0), Passed)
 
 
 def test_frames_that_are_no_images_say_nothing_of_the_model(trial: TrialWatch) -> None:
