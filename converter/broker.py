@@ -78,6 +78,10 @@ class Broker:
 
         Returns at once when each of several exact topics has answered; else when the barrier is back and `grace_s`
         is over.
+
+        Raises:
+            LinkError: the barrier does not come back, so something may be missing: of a fleet that was seen in part
+                nobody could tell.
         """
         self._await(self._link.subscribe(filters), ", ".join(filters))
         nonce = secrets.token_hex(8).encode()
@@ -92,10 +96,15 @@ class Broker:
                 deadline_s, barred = self._clock.monotonic_s() + grace_s, True
             elif event.topic != self._echo:
                 found[event.topic] = event.payload
-        if not barred and not found:
+                if not barred:  # much takes its time on a slow link
+                    deadline_s = self._clock.monotonic_s() + _ANSWER_S
+        if not barred and not set(filters) <= set(found):
+            some = f", after {len(found)} messages" if found else ""
             raise LinkError(
-                f"the broker {self.settings.url} did not answer on {self._echo} within {_ANSWER_S:.0f} s",
-                hint="its access list must let this user read and write this topic (docs/mqtt-interface.md)",
+                f"the broker {self.settings.url} did not answer on {self._echo} within {_ANSWER_S:.0f} s{some}",
+                hint="it drops what does not fit its queues (mosquitto: max_queued_messages 0 lifts the limit)"
+                if found
+                else "its access list must let this user read and write this topic (docs/mqtt-interface.md)",
             )
         return {topic: payload for topic, payload in found.items() if payload}
 

@@ -34,8 +34,9 @@ class Device:
 def look(broker: Broker) -> list[Device]:
     """Every device that has ever said anything, by id."""
     topics = broker.topics
-    found = broker.retained([topics.availability("+"), topics.reported("+")], grace_s=_GRACE_S)
-    return gather(found, topics)
+    # One after the other: mosquitto queues 1,000 messages for a client, and drops the rest.
+    found = broker.retained([topics.availability("+")], grace_s=_GRACE_S)
+    return gather(found | broker.retained([topics.reported("+")], grace_s=_GRACE_S), topics)
 
 
 def gather(retained: Mapping[str, bytes], topics: Topics) -> list[Device]:

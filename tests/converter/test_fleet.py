@@ -6,7 +6,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ from edge_agent.link.messages import (
     format_telemetry,
 )
 from edge_agent.link.topics import Topics
-from tests.sim.broker import Mosquitto, free_port
+from tests.sim.broker import Mosquitto, free_port, run_mosquitto
 
 TOPICS = Topics()
 SERVING = StageReport(
@@ -96,6 +98,20 @@ def test_the_command_lists_what_the_broker_retains(mosquitto: Mosquitto) -> None
     trees = {tree["id"]: tree for tree in map(json.loads, lines)}
     assert (trees["attic"]["online"], trees["porch"]["online"], trees["cellar"]["online"]) == (False, True, None)
     assert trees["porch"]["reported"]["pipelines"]["finder"]["main"]["current"]["version"] == "2.0"
+
+
+def test_a_fleet_of_which_the_broker_drops_a_part_is_an_error_and_no_smaller_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollout would be judged by the devices that are left."""
+    monkeypatch.setattr("converter.broker._ANSWER_S", 2.0)
+    with run_mosquitto(tmp_path, "max_queued_messages 10", "max_inflight_messages 10") as mosquitto:
+        with Broker(mosquitto.settings, TOPICS) as broker:
+            for number in range(200):
+                broker.publish_retained(TOPICS.reported(f"pi-{number}"), report(finder=SERVING))
+        with Broker(mosquitto.settings, TOPICS) as broker, pytest.raises(LinkError, match="did not answer") as caught:
+            look(broker)
+    assert "max_queued_messages 0" in str(caught.value.hint)
 
 
 def test_an_unreachable_broker_is_an_error_not_an_empty_fleet() -> None:

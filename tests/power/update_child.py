@@ -6,6 +6,7 @@ It kills itself with SIGKILL before disk operation KILL_AT (0: never), and print
 import os
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def update(state_dir: Path, version: str, kill_at: int = 0) -> Updater:
         report=lambda status: None,
     )
     updater = Updater(parts)
-    updater.desire(RELEASES[version].target)
+    updater.desire(replace(RELEASES[version].target, downgrade=True))  # whichever of them served before
     updater.run_to_rest()
     return updater
 
