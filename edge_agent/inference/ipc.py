@@ -171,13 +171,14 @@ class FrameFailed:
 class Figures:
     """Once a second, of each stage: what has happened since the last Figures.
 
-    Of a stage that sees crops, frames are crops. What was dropped or could not be used counts for each stage that would
-    have seen it.
+    Of a stage that sees crops, frames are crops, but for `answered`. What was dropped or could not be used counts for
+    each stage that would have seen it.
     """
 
     stage: str
     frames_in: int
     frames_out: int
+    answered: int  # whole frames: as many crops as one has are answered together, or fail together as one FrameFailed
     dropped: int
     failed: int
     latency: Mapping[str, Mapping[str, int]]  # step → histogram bucket → count (see edge_agent.histogram)

@@ -15,17 +15,19 @@ _GENERATION_S = 300.0  # a scene changes with the hour: what was long ago is not
 
 @dataclass(slots=True, eq=False)
 class Seen:
-    """The frames that a release answered."""
+    """The frames that a release answered. Of a stage that sees crops, answers are of crops."""
 
     digest: str | None = None
-    answered: int = 0
-    empty: int = 0  # of them, those in which nothing was found
+    frames: int = 0
+    answers: int = 0
+    empty: int = 0  # of the answers, those in which nothing was found
     invoke: Histogram = field(default_factory=Histogram)
-    scores: dict[int, int] = field(default_factory=dict)  # bin of the best score → frames, see `ipc.SCORE_BINS`
+    scores: dict[int, int] = field(default_factory=dict)  # bin of the best score → answers, see `ipc.SCORE_BINS`
 
     def hear(self, figures: Figures) -> None:
         """Add them, whichever release they are of."""
-        self.answered += figures.frames_out
+        self.frames += figures.answered
+        self.answers += figures.frames_out
         self.empty += figures.empty
         invoke = figures.latency.get("invoke", {})
         self.invoke.merge(Histogram.from_json(invoke, figures.latency_max_ms.get("invoke", 0.0)))
@@ -33,7 +35,8 @@ class Seen:
             self.scores[int(place)] = self.scores.get(int(place), 0) + count
 
     def merge(self, other: "Seen") -> None:
-        self.answered += other.answered
+        self.frames += other.frames
+        self.answers += other.answers
         self.empty += other.empty
         self.invoke.merge(other.invoke)
         for place, count in other.scores.items():
@@ -52,7 +55,7 @@ class Recent:
         now_s = self._clock.monotonic_s()
         if figures.digest != self._now.digest:
             self._before, self._now, self._began_s = Seen(figures.digest), Seen(figures.digest), now_s
-        elif self._now.answered >= _GENERATION_FRAMES or now_s - self._began_s >= _GENERATION_S:
+        elif self._now.frames >= _GENERATION_FRAMES or now_s - self._began_s >= _GENERATION_S:
             self._before, self._now, self._began_s = self._now, Seen(figures.digest), now_s
         self._now.hear(figures)
 

@@ -30,6 +30,7 @@ from edge_agent.inference.ipc import (
     Order,
     Result,
     Serving,
+    Stop,
     Unload,
     Word,
 )
@@ -97,6 +98,7 @@ class PipelineServer:
         self._stages = {name: _Stage(Recent(self._clock)) for name in config.order}
         self._restart_at_s: float | None = None
         self._closed = False
+        self._end_by_s: float | None = None  # the worker has been asked to end
         self._keeper = Thread(target=self._keep, name=f"keeper-{pipeline}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -106,12 +108,23 @@ class PipelineServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+        with self._changed:
+            worker, end_by_s = self._worker, self._end_by_s
+        self._keeper.join()
+        if worker is not None and end_by_s is not None:
+            worker.stop(max(0.0, end_by_s - self._clock.monotonic_s()))
+
+    def end(self) -> None:
+        """Ask the worker to end, for good, without waiting for it: several that are asked first end side by side."""
         self.refuse()
         with self._changed:
+            if self._end_by_s is not None:
+                return
+            self._end_by_s = self._clock.monotonic_s() + self._times.stop_s
             worker = self._worker
-        self._keeper.join()
         if worker is not None:
-            worker.stop(self._times.stop_s)
+            worker.send(Stop())
 
     def refuse(self) -> None:
         """The agent ends: whoever waits for a release to load, or asks for one now, gets WorkerCrashedError."""

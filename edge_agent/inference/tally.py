@@ -32,8 +32,10 @@ class Tally:
             self._failed += count
 
     def finished(self, latency_ms: Mapping[str, float], count: int = 1) -> None:
+        """A frame has been answered: one that came in, or so many crops of it, each of which took `latency_ms`."""
         with self._lock:
             self._finished += count
+            self._answered += 1
             for step, value_ms in latency_ms.items():
                 for _ in range(count):
                     self._latency[step].add(value_ms)
@@ -66,6 +68,7 @@ class Tally:
             self._stage,
             self._entered,
             self._finished,
+            self._answered,
             self._dropped,
             self._failed,
             {step: histogram.to_json() for step, histogram in self._latency.items() if histogram.count},
@@ -78,6 +81,6 @@ class Tally:
         return figures
 
     def _begin(self) -> None:
-        self._entered = self._finished = self._dropped = self._failed = self._empty = 0
+        self._entered = self._finished = self._answered = self._dropped = self._failed = self._empty = 0
         self._scores: dict[int, int] = {}
         self._latency = {step: Histogram() for step in STEPS}

@@ -85,7 +85,7 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
     if link is not None:
         stack.enter_context(link)
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
-    workers = {name: _open_worker(name, config, inbox, stack) for name in config.pipeline}
+    workers = open_workers(config, inbox, stack)
     stop = threading.Event()
     updaters = _open_updaters(config, store, link, workers, inbox, stop=stop)
     if documents is not None:
@@ -139,6 +139,14 @@ def _open_documents(config: Config, disk: Disk, clock: Clock, inbox: Inbox) -> D
         on_target=lambda channel, target: inbox.put(Desired(channel, target)),
         on_refusal=lambda channel, error: inbox.put(Refused(channel, error)),
     )
+
+
+def open_workers(config: Config, inbox: Inbox, stack: ExitStack) -> dict[str, PipelineServer]:
+    """The server of each pipeline. All workers are asked to end before the first one is waited for."""
+    workers = {name: _open_worker(name, config, inbox, stack) for name in config.pipeline}
+    for worker in workers.values():
+        stack.callback(worker.end)
+    return workers
 
 
 def _open_worker(name: str, config: Config, inbox: Inbox, stack: ExitStack) -> PipelineServer:

@@ -44,7 +44,7 @@ _KEPT = Finding("kept")
 
 def check_errors(seen: Seen, failed: int, limits: Limits, last_failure: str) -> Finding:
     """The share of the frames that the model failed at."""
-    frames = seen.answered + failed
+    frames = seen.frames + failed
     detail = f"{failed} of {frames} frames failed, at most {limits.error_share:.0%} may: {last_failure}"
     return _share((failed, failed), frames, limits.error_share, detail, Reason.TRIAL_ERRORS)
 
@@ -54,10 +54,10 @@ def check_at_the_end(seen: Seen, current: Seen | None, limits: Limits) -> Iterat
     yield _check_p95(seen, limits)
     if limits.empty_share is not None:
         detail = (
-            f"nothing was found in {seen.empty} of {seen.answered} frames, at most {limits.empty_share:.0%} may be so"
+            f"nothing was found in {seen.empty} of {seen.answers} answers, at most {limits.empty_share:.0%} may be so"
         )
         within = (seen.empty, seen.empty)
-        yield _share(within, seen.answered, limits.empty_share, detail, Reason.FINDS_NOTHING)
+        yield _share(within, seen.answers, limits.empty_share, detail, Reason.FINDS_NOTHING)
     if current is not None:
         yield from _compare(seen, current, limits)
 
@@ -75,10 +75,10 @@ def _check_p95(seen: Seen, limits: Limits) -> Finding:
 
 
 def _compare(seen: Seen, current: Seen, limits: Limits) -> Iterator[Finding]:
-    if seen.answered < FEWEST_COMPARED or current.answered < FEWEST_OF_CURRENT:
+    if seen.frames < FEWEST_COMPARED or current.frames < FEWEST_OF_CURRENT:
         yield Finding(
             "skipped",
-            f"not compared with the current release, of which {current.answered} frames are known: that takes "
+            f"not compared with the current release, of which {current.frames} frames are known: that takes "
             f"{FEWEST_OF_CURRENT}, and {FEWEST_COMPARED} of this one",
         )
         return
@@ -103,11 +103,11 @@ def _compare_p95(seen: Seen, current: Seen, limits: Limits) -> Finding:
 
 
 def _compare_empty(seen: Seen, current: Seen, limits: Limits) -> Finding:
-    low, high = share_bounds(seen.empty, seen.answered, DOUBT_OF_BROKEN)
-    before_low, before_high = share_bounds(current.empty, current.answered, DOUBT_OF_BROKEN)
-    shares = seen.empty / seen.answered, current.empty / current.answered
+    low, high = share_bounds(seen.empty, seen.answers, DOUBT_OF_BROKEN)
+    before_low, before_high = share_bounds(current.empty, current.answers, DOUBT_OF_BROKEN)
+    shares = seen.empty / seen.answers, current.empty / current.answers
     detail = (
-        f"nothing was found in {shares[0]:.0%} of {seen.answered} frames, with the current release in {shares[1]:.0%}; "
+        f"nothing was found in {shares[0]:.0%} of {seen.answers} answers, with the current release in {shares[1]:.0%}; "
         f"{limits.empty_rise:.0%} more are allowed"
     )
     if low - before_high > limits.empty_rise:
@@ -126,7 +126,7 @@ def _compare_scores(seen: Seen, current: Seen, limit: float) -> Finding:
         )
     gap, margin = largest_gap(seen.scores, current.scores), gap_margin(counts, DOUBT_OF_BROKEN)
     detail = (
-        f"the best scores of {counts[0]} frames are {gap:.2f} from the current release's, at most {limit:g} is allowed"
+        f"the best scores of {counts[0]} answers are {gap:.2f} from the current release's, at most {limit:g} is allowed"
     )
     if gap - margin > limit:
         return Finding("broken", detail, Reason.DRIFTED)

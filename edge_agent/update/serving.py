@@ -67,7 +67,7 @@ class Serving:
         seen, before = self._server.seen(), self._compared
         if seen.digest != current:
             seen = Seen(current)
-        if before is None or before.digest != current or seen.answered >= before.answered:
+        if before is None or before.digest != current or seen.frames >= before.frames:
             self._compared = before = seen
         return before
 

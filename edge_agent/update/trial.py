@@ -40,7 +40,8 @@ class TrialWatch:
     It lasts for `limits.trial_frames` frames and `limits.trial_s` seconds, and goes on while a check is not clear: for
     ten times the frames, or `limits.trial_longest_s`. What is unclear then is judged by what was seen. Errors that are
     beyond doubt end it at any time. Only frames the model is answerable for count: one that is no image says nothing of
-    it. Without its frames the trial waits, unless its source has ended: then what was seen must do.
+    it. Of a stage that sees crops, a frame with all its crops counts once, answered or not: they fail together. Without
+    its frames the trial waits, unless its source has ended: then what was seen must do.
     """
 
     def __init__(self, digest: str, limits: Limits, current: Seen | None = None) -> None:
@@ -66,7 +67,7 @@ class TrialWatch:
 
     def verdict(self, elapsed_s: float) -> Verdict:
         """What can be said `elapsed_s` after the release began to serve."""
-        limits, frames = self._limits, self._seen.answered + self._failed
+        limits, frames = self._limits, self._seen.frames + self._failed
         errors = check_errors(self._seen, self._failed, limits, self._last_failure)
         if errors.state == "broken":
             return Failed(errors.reason, errors.detail)

@@ -73,7 +73,7 @@ def test_orders_are_read_as_they_were_given(order: Order) -> None:
         RESULT,
         Serving("main", "a" * 64, "lib 1", delegated=True, threads=2, delegate="x", fell_back="why"),
         FrameFailed("", "", "a.jpg", of_model=False, detail="no"),
-        Figures("main", 1, 2, 3, 4, {"invoke": {"3": 4}}, {"invoke": 2.0}, "a"),
+        Figures("main", 1, 2, 2, 3, 4, {"invoke": {"3": 4}}, {"invoke": 2.0}, "a"),
         SnapshotWritten(3, "/x.jpg", "disk full"),
         Notice("fell back", "install it", "main"),
     ],

@@ -35,10 +35,11 @@ from edge_agent.inference.pipeline import Pipeline
 from edge_agent.inference.seen import Seen
 from edge_agent.inference.stage import pick_crops
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
-from edge_agent.release.manifest import Manifest
+from edge_agent.release.manifest import Limits, Manifest
 from edge_agent.release.outputs import OutputSpec
 from edge_agent.tasks.prediction import Box, Prediction
 from edge_agent.transform.tensor import Array, TensorSpec
+from edge_agent.update.trial import Failed, TrialWatch
 from tests.sim.artifact import entry
 from tests.sim.engine import FakeEngine
 from tests.sim.source import Item, SimSource, picture, sample
@@ -247,7 +248,7 @@ def test_empty_answers_and_best_scores_are_counted_by_the_release_that_gave_them
     for figures in heard.of(Figures):
         if figures.digest == "new":
             seen.hear(figures)
-    assert (seen.answered, seen.empty) == (4, 1)
+    assert (seen.frames, seen.answers, seen.empty) == (4, 4, 1)
     assert seen.scores == {10: 1, 12: 1, 19: 1}
     assert seen.invoke.count == 4
 
@@ -589,6 +590,40 @@ def test_a_cascade_sees_the_crops_and_its_answers_hang_under_what_they_are_of() 
     assert set(name.latency_ms) == {"preprocess", "invoke", "postprocess"}
     by_stage = {name: [each for each in heard.of(Figures) if each.stage == name] for name in CASCADE}
     assert [sum(each.frames_out for each in figures) for figures in by_stage.values()] == [1, 2]
+
+
+def test_a_frame_with_all_its_crops_counts_once_in_a_trial_answered_or_not() -> None:
+    frames = 8
+
+    def answer(inputs: Sequence[Array]) -> Sequence[Array] | None:
+        return None if inputs[0].mean() < 50 else [np.eye(3, dtype=np.float32)[:1]]
+
+    script = [
+        replace(picture(str(number)), picture=Image.new("L", (8, 8), 10 + 100 * (number % 2)))
+        for number in range(frames)
+    ]
+    with running_stages(SimSource(script), CASCADE) as (pipeline, heard):
+        pipeline.switch("name", Served("namer", model(answer)))
+        pipeline.switch("find", Served("finder", finds((0, 0, 0.5, 1), (0.5, 0, 1, 1))))
+        heard.until(SourceEnded)
+    trial = TrialWatch("namer", Limits(error_share=0.4))
+    for word in heard.all:
+        if isinstance(word, Figures | FrameFailed | SourceEnded) and getattr(word, "stage", "name") == "name":
+            trial.hear(word)
+    verdict = trial.verdict(1.0)
+    assert isinstance(verdict, Failed)
+    assert verdict.detail.startswith(f"{frames // 2} of {frames} frames failed")
+
+
+def test_crops_that_fail_have_come_in_and_are_counted_as_crops() -> None:
+    with running_stages(SimSource(["a", "b"]), CASCADE) as (pipeline, heard):
+        pipeline.switch("name", Served("namer", model(lambda _: None)))
+        pipeline.switch("find", Served("finder", finds((0, 0, 0.5, 1), (0.5, 0, 1, 1))))
+        heard.until(SourceEnded)
+    of_crops = [each for each in heard.of(Figures) if each.stage == "name"]
+    assert (sum(each.frames_in for each in of_crops), sum(each.failed for each in of_crops)) == (4, 4)
+    assert (sum(each.frames_out for each in of_crops), sum(each.answered for each in of_crops)) == (0, 0)
+    assert [each.stage for each in heard.of(FrameFailed)] == ["name", "name"]
 
 
 def test_where_nothing_is_found_a_cascade_says_nothing_and_nothing_fails() -> None:

@@ -7,7 +7,17 @@ from tests.sim.clock import FakeClock
 
 def _figures(frames: int, digest: str = "old", score_bin: str = "18") -> Figures:
     return Figures(
-        "main", frames, frames, 0, 0, {"invoke": {"10": frames}}, {"invoke": 2.0}, digest, 1, {score_bin: frames - 1}
+        "main",
+        frames,
+        frames,
+        frames,
+        0,
+        0,
+        {"invoke": {"10": frames}},
+        {"invoke": 2.0},
+        digest,
+        1,
+        {score_bin: frames - 1},
     )
 
 
@@ -17,7 +27,7 @@ def test_frames_add_up() -> None:
         recent.hear(_figures(10))
     seen = recent.seen()
 
-    assert (seen.digest, seen.answered, seen.empty) == ("old", 30, 3)
+    assert (seen.digest, seen.frames, seen.empty) == ("old", 30, 3)
     assert (seen.scores, seen.invoke.count) == ({18: 27}, 30)
 
 
@@ -26,7 +36,7 @@ def test_another_release_begins_anew() -> None:
     recent.hear(_figures(10))
     recent.hear(_figures(5, "new"))
 
-    assert (recent.seen().digest, recent.seen().answered) == ("new", 5)
+    assert (recent.seen().digest, recent.seen().frames) == ("new", 5)
 
 
 def test_old_frames_are_forgotten_by_number_and_by_age() -> None:
@@ -34,10 +44,10 @@ def test_old_frames_are_forgotten_by_number_and_by_age() -> None:
     recent = Recent(clock)
     recent.hear(_figures(1000))
     recent.hear(_figures(1000))
-    assert recent.seen().answered == 2000
+    assert recent.seen().frames == 2000
     recent.hear(_figures(7))
-    assert recent.seen().answered == 1007
+    assert recent.seen().frames == 1007
     for _ in range(2):
         clock.advance(300.0)
         recent.hear(_figures(3))
-    assert recent.seen().answered == 6
+    assert recent.seen().frames == 6

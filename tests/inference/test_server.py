@@ -17,6 +17,8 @@ from edge_agent.inference.ipc import Figures, LoadFailed, Result, Serving, Sourc
 from edge_agent.inference.server import PipelineServer, ServerTimes
 from edge_agent.inference.stage_server import StageServer, WorkerExited
 from tests.inference.releases import WAIT_S, Words, digits_release, write_pictures
+from tests.sim.clock import FakeClock
+from tests.sim.worker import FakeWorkers
 
 A, B = "a" * 64, "b" * 64
 QUICK = ServerTimes(answer_s=WAIT_S, first_restart_s=0.05, longest_restart_s=30.0)
@@ -70,7 +72,7 @@ def test_what_the_release_that_serves_has_done_is_known_until_another_serves(tmp
             pass
         seen = stage.seen()
         assert seen.digest == A
-        assert seen.answered == seen.invoke.count == sum(seen.scores.values()) > 0
+        assert seen.answers == seen.invoke.count == sum(seen.scores.values()) > 0
         stage.serve(B, digits_release(tmp_path / B))
         while words.until(Figures).digest != B:
             pass
@@ -258,6 +260,19 @@ def test_ending_it_wakes_whoever_waits_for_a_release(tmp_path: Path) -> None:
         assert not thread.is_alive()
     assert [str(error) for error in outcome] == ["the agent is stopping"]
     assert words.of(WorkerExited) == []
+
+
+def test_the_time_to_end_begins_when_a_worker_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes, clock = FakeWorkers(), FakeClock()
+    fakes.install(monkeypatch)
+    config = PipelineConfig(FolderSource("folder", tmp_path), {"main": StageConfig("digits")})
+    with PipelineServer("birds", config, Words().say, clock=clock, times=ServerTimes(stop_s=5.0)) as server:
+        server.stages["main"].serve(A, tmp_path)
+        server.end()
+        with pytest.raises(WorkerCrashedError, match="stopping"):
+            server.stages["main"].serve(B, tmp_path)
+        clock.advance(3.0)  # another one has been waited for
+    assert (fakes.calls, fakes.waited_s) == (["end birds", "wait for birds"], [2.0])
 
 
 # --- several stages -------------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def test_a_broker_that_cannot_be_reached_is_told_on_the_device_until_it_can(
 
 def test_events_and_telemetry_are_messages_of_the_wire_protocol(sim: AgentSim) -> None:
     sim.happen(CONNECTED, RESTING, COMMITTED)
-    sim.happen(Heard("birds", Figures("main", 9, 8, 1, 0, {"invoke": {"10": 8}}, {"invoke": 2.0}, NEW)))
+    sim.happen(Heard("birds", Figures("main", 9, 8, 8, 1, 0, {"invoke": {"10": 8}}, {"invoke": 2.0}, NEW)))
     sim.advance(30.0)
 
     (event,), (telemetry,) = sim.broker.of("event"), sim.broker.of("telemetry")
@@ -224,7 +224,7 @@ def test_trouble_of_a_source_is_reported_and_gone_when_frames_flow_again(sim: Ag
     assert sim.stage.problem is not None
     assert (sim.stage.problem.reason, sim.stage.problem.hint) == ("source", "put some there")
 
-    sim.happen(Heard("birds", Figures("main", 5, 5, 0, 0, {}, {}, OLD)))
+    sim.happen(Heard("birds", Figures("main", 5, 5, 5, 0, 0, {}, {}, OLD)))
     assert sim.stage.problem is None
 
 

@@ -99,7 +99,7 @@ def figures(frames: int = 5, digest: str = OLD) -> Figures:
     invoke = Histogram()
     for _ in range(frames):
         invoke.add(4.0)
-    return Figures("main", frames, frames, 0, 0, {"invoke": invoke.to_json()}, {"invoke": 4.0}, digest)
+    return Figures("main", frames, frames, frames, 0, 0, {"invoke": invoke.to_json()}, {"invoke": 4.0}, digest)
 
 
 # --- sinks --------------------------------------------------------------------------------------------------

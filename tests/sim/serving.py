@@ -44,7 +44,7 @@ class SimServer:
 
     def seen(self) -> Seen:
         frames = self.known_frames
-        return Seen(self.serving, frames, invoke=Histogram({10: frames} if frames else {}, 2.0))
+        return Seen(self.serving, frames, frames, invoke=Histogram({10: frames} if frames else {}, 2.0))
 
     @contextmanager
     def trial(self) -> Iterator[Words]:
@@ -60,7 +60,7 @@ class SimServer:
         if self.source_ended:
             return SourceEnded(0)
         frames = self.frames_per_word
-        return Figures("main", frames, frames, 0, 0, {"invoke": {"10": frames}}, {"invoke": 2.0}, self.serving)
+        return Figures("main", frames, frames, frames, 0, 0, {"invoke": {"10": frames}}, {"invoke": 2.0}, self.serving)
 
     def _crash(self) -> None:
         self.serving, self.running = None, False

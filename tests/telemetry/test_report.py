@@ -10,7 +10,7 @@ def figures(out: int, *, digest: str = A, dropped: int = 0, failed: int = 0, inv
     """`invoke_ms` is a bucket: 50 is 11.5 ms."""
     frames_in = out + dropped + failed
     latency = {"invoke": {str(invoke_ms): out}} if out else {}
-    return Figures("main", frames_in, out, dropped, failed, latency, {"invoke": 12.0} if out else {}, digest)
+    return Figures("main", frames_in, out, out, dropped, failed, latency, {"invoke": 12.0} if out else {}, digest)
 
 
 def test_figures_add_up_until_they_are_taken() -> None:

@@ -1,5 +1,7 @@
 """Judging live frames."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ def _figures(
         histogram.add(invoke_ms)
     scores = {str(int(score * 20)): frames - empty}
     invoke = {"invoke": histogram.to_json()}
-    return Figures("main", frames, frames, 0, 0, invoke, {"invoke": invoke_ms}, digest, empty, scores)
+    return Figures("main", frames, frames, frames, 0, 0, invoke, {"invoke": invoke_ms}, digest, empty, scores)
 
 
 def _seen(frames: int, invoke_ms: float = 5.0, *, empty: int = 0, score: float = 0.9) -> Seen:
@@ -37,6 +39,11 @@ def _failure(trial: TrialWatch, elapsed_s: float = 5.0) -> Failed:
     verdict = trial.verdict(elapsed_s)
     assert isinstance(verdict, Failed), verdict
     return verdict
+
+
+def _of_crops(frames: int, crops: int) -> Figures:
+    """As many crops as that of so many frames, all answered."""
+    return replace(_figures(crops), answered=frames)
 
 
 def _failed(*, of_model: bool = True, digest: str = "new") -> FrameFailed:
@@ -108,6 +115,24 @@ def test_the_longest_time_does_not_end_a_trial_that_lacks_frames(trial: TrialWat
     trial.hear(_figures(29))
 
     assert trial.verdict(1e6) == Continue()
+
+
+def test_half_of_the_frames_failing_is_not_forgiven_for_the_many_crops_of_the_others(trial: TrialWatch) -> None:
+    trial.hear(_of_crops(15, 600))
+    for _ in range(15):
+        trial.hear(_failed())
+
+    verdict = trial.verdict(5.0)
+
+    assert isinstance(verdict, Failed)
+    assert verdict.detail.startswith("15 of 30 frames failed")
+
+
+def test_many_crops_of_a_few_frames_are_not_enough(trial: TrialWatch) -> None:
+    trial.hear(_of_crops(29, 600))
+    assert trial.verdict(100.0) == Continue()
+    trial.hear(_of_crops(1, 1))
+    assert isinstance(trial.verdict(100.0), Passed)
 
 
 def test_frames_that_are_no_images_say_nothing_of_the_model(trial: TrialWatch) -> None:
@@ -210,7 +235,7 @@ def test_a_release_that_finds_nothing_where_the_current_one_does_fails() -> None
     verdict = _failure(trial)
 
     assert verdict.reason is Reason.FINDS_NOTHING
-    assert "in 100% of 100 frames, with the current release in 20%" in verdict.detail
+    assert "in 100% of 100 answers, with the current release in 20%" in verdict.detail
 
 
 def test_where_the_current_one_finds_nothing_either_it_is_the_scene() -> None:
