@@ -62,6 +62,12 @@ class DeviceLimits:
     error_share: float | None = None
     trial_frames: int | None = None
     trial_s: float | None = None
+    trial_longest_s: float | None = None
+    slower_than_current: float | None = None
+    empty_share: float | None = None
+    empty_rise: float | None = None
+    score_drift: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ class Reason(StrEnum):
     TOO_SLOW = "too_slow"
     TOO_BIG = "too_big"
     TRIAL_ERRORS = "trial_errors"
+    FINDS_NOTHING = "finds_nothing"  # in too many live frames
+    DRIFTED = "drifted"  # its scores are not spread as those of the release before
+    DISAGREES = "disagrees"  # in its shadow run, with the release before
     CRASH_LOOP = "crash_loop"
     ROTTEN = "rotten"  # what is installed no longer has its digest
     OPERATOR = "operator"  # somebody asked for it

@@ -56,6 +56,22 @@ class Histogram:
                 return min(middle, self.max_ms) if self.max_ms else middle
         raise AssertionError("the counts add up to the total")
 
+    def edges_ms(self, rank: int) -> tuple[float, float]:
+        """Between which the `rank`-th smallest value (from 1) lies."""
+        for bucket in sorted(self._buckets):
+            rank -= self._buckets[bucket]
+            if rank <= 0:
+                return _RATIO ** (bucket - 1), min(_RATIO**bucket, self.max_ms or math.inf)
+        raise IndexError("there are fewer values")
+
+    def above(self, value_ms: float) -> tuple[int, int]:
+        """How many are greater: at the least, and at the most. `value_ms` may lie within a bucket."""
+        if self.max_ms and value_ms >= self.max_ms:
+            return 0, 0
+        surely = sum(count for bucket, count in self._buckets.items() if _RATIO ** (bucket - 1) >= value_ms)
+        perhaps = sum(count for bucket, count in self._buckets.items() if _RATIO**bucket > value_ms)
+        return surely, perhaps
+
     def summary(self) -> dict[str, float | int]:
         """`{"count", "p50", "p95", "p99", "max"}`, ms; empty of nothing."""
         if not self._buckets:

@@ -43,6 +43,8 @@ def tell(job: Job, tallies: Mapping[str, Tally], clock: Clock) -> Iterator[Word]
 def _count(tally: Tally, job: Job, turn: Turn) -> None:
     """One answer for each input: of a cascade the crops share what was measured of all of them."""
     count = len(turn.inputs)
+    for predictions in turn.predictions or ():
+        tally.found(predictions)
     if turn.parents:
         tally.entered(count)
         tally.finished({step: value_ms / count for step, value_ms in turn.latency_ms.items()}, count)

@@ -14,6 +14,7 @@ from edge_agent.config.sinks import PreviewSink
 from edge_agent.config.sources import SourceConfig
 from edge_agent.errors import Reason
 
+SCORE_BINS = 20  # of a frame's best score, 0 to 1
 STEPS = ("capture", "preprocess", "invoke", "postprocess")  # what a frame's latency is made of, in order
 
 
@@ -183,6 +184,8 @@ class Figures:
     latency: Mapping[str, Mapping[str, int]]  # step → histogram bucket → count (see edge_agent.histogram)
     latency_max_ms: Mapping[str, float]
     digest: str | None = None
+    empty: int = 0  # of frames_out, those in which nothing was found
+    scores: Mapping[str, int] = field(default_factory=dict)  # bin of the best score (of SCORE_BINS) → frames
     kind: Literal["figures"] = "figures"
 
 

@@ -35,6 +35,7 @@ from edge_agent.inference.ipc import (
     Word,
 )
 from edge_agent.inference.process import ReleaseToServe, WorkerProcess, start_order
+from edge_agent.inference.seen import Recent, Seen
 from edge_agent.inference.stage_server import StageServer, TrialWords, WorkerExited
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ Listener = Callable[[Word | WorkerExited], None]
 class _Stage:
     """What is known of one stage. Guarded by the server's condition."""
 
+    recent: Recent
     wanted: ReleaseToServe | None = None
     told: ReleaseToServe | None = None  # the worker that lives now
     answer: Serving | LoadFailed | WorkerExited | None = None
@@ -93,7 +95,7 @@ class PipelineServer:
         self._started_s = 0.0
         self._heard_s = 0.0  # its last word
         self._crashes = 0
-        self._stages = {name: _Stage() for name in config.order}
+        self._stages = {name: _Stage(Recent(self._clock)) for name in config.order}
         self._restart_at_s: float | None = None
         self._closed = False
         self._end_by_s: float | None = None  # the worker has been asked to end
@@ -182,6 +184,11 @@ class PipelineServer:
         """See `StageServer.lost`."""
         with self._changed:
             return self._stages[name].lost
+
+    def seen(self, name: str) -> Seen:
+        """See `StageServer.seen`."""
+        with self._changed:
+            return self._stages[name].recent.seen()
 
     @contextmanager
     def trial(self, name: str) -> "Iterator[TrialWords]":
@@ -278,6 +285,8 @@ class PipelineServer:
             for name, stage in self._stages.items():
                 if not isinstance(word, Serving | LoadFailed | Figures | FrameFailed) or word.stage == name:
                     stage.heard.append(word)
+            if isinstance(word, Figures) and word.stage in self._stages:
+                self._stages[word.stage].recent.hear(word)
             if isinstance(word, Serving | LoadFailed) and word.stage in self._stages:
                 self._take_answer(self._stages[word.stage], word)
             self._changed.notify_all()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edge_agent.errors import describe_exit
 from edge_agent.inference.ipc import Word
+from edge_agent.inference.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Server(Protocol):
 
     def serve(self, name: str, digest: str | None, directory: Path | None) -> None: ...
     def is_lost(self, name: str) -> bool: ...
+    def seen(self, name: str) -> Seen: ...
     def trial(self, name: str) -> AbstractContextManager[TrialWords]: ...
 
 
@@ -71,6 +73,10 @@ class StageServer:
         The release may have rotten since, or memory be short: serving it anew tells.
         """
         return self._server.is_lost(self._name)
+
+    def seen(self) -> Seen:
+        """What the release that serves has done lately."""
+        return self._server.seen(self._name)
 
     def trial(self) -> AbstractContextManager[TrialWords]:
         """Hear what the worker says since `serve`. Within, a worker that dies stays dead and the words raise."""

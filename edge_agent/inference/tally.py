@@ -1,10 +1,12 @@
 """What one stage has done since it last said so. Every thread of the worker adds to it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
 from edge_agent.histogram import Histogram
-from edge_agent.inference.ipc import STEPS, Figures
+from edge_agent.inference.ipc import SCORE_BINS, STEPS, Figures
+from edge_agent.tasks.prediction import Prediction
 
 
 class Tally:
@@ -38,6 +40,17 @@ class Tally:
                 for _ in range(count):
                     self._latency[step].add(value_ms)
 
+    def found(self, predictions: Sequence[Prediction]) -> None:
+        """What the answer to one frame, window or crop was, the best first."""
+        with self._lock:
+            if not predictions:
+                self._empty += 1
+                return
+            score = predictions[0].score
+            place = int(min(max(score, 0.0), 1.0) * SCORE_BINS) if math.isfinite(score) else 0  # a plugin may say so
+            place = min(place, SCORE_BINS - 1)
+            self._scores[place] = self._scores.get(place, 0) + 1
+
     def take(self) -> Figures:
         """All since the last time, leaving nothing."""
         with self._lock:
@@ -61,10 +74,13 @@ class Tally:
             {step: histogram.to_json() for step, histogram in self._latency.items() if histogram.count},
             {step: round(histogram.max_ms, 3) for step, histogram in self._latency.items() if histogram.count},
             self._digest,
+            self._empty,
+            {str(place): count for place, count in self._scores.items()},
         )
         self._begin()
         return figures
 
     def _begin(self) -> None:
-        self._entered = self._finished = self._answered = self._dropped = self._failed = 0
+        self._entered = self._finished = self._answered = self._dropped = self._failed = self._empty = 0
+        self._scores: dict[int, int] = {}
         self._latency = {step: Histogram() for step in STEPS}

@@ -60,6 +60,12 @@ class Limits:
     error_share: float = 0.1  # of the frames of the trial
     trial_frames: int = 30  # frames the trial must see
     trial_s: float = 5.0  # and the time it lasts at the least
+    trial_longest_s: float = 3600.0  # after this an unclear trial is judged by what was seen, once it has its frames
+    slower_than_current: float = 2.0  # so many times the p95 of invoke of the release it is to replace
+    empty_share: float | None = None  # of the trial's answers, those in which nothing is found
+    empty_rise: float = 0.5  # by so much the share of empty answers may be above the current release's
+    score_drift: float | None = None  # largest distance, 0..1, between the best scores and the current release's
+    agreement: float = 0.5  # least share of frames answered as the current release does; where the device compares them
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import math
 
 from edge_agent.clock import Clock
 from edge_agent.errors import ModelError, Reason, WorkerCrashedError
+from edge_agent.inference.seen import Seen
 from edge_agent.update import machine
 from edge_agent.update.back_off import BackOff
 from edge_agent.update.machine import Record, Trial
@@ -27,6 +28,7 @@ class Serving:
         self._served: str | None = _UNKNOWN
         self._failing: str | None = None  # the committed release that could not be served
         self._back_off = BackOff(clock)  # of it
+        self._compared: Seen | None = None  # the committed release, before a trial
         self.problem: Problem | None = None  # why the committed release does not serve
 
     @property
@@ -54,6 +56,20 @@ class Serving:
         self._served = digest
         self._failing = None
         self.problem = None
+
+    def of_current(self, current: str | None) -> Seen | None:
+        """What to compare a candidate with: what the committed release has done lately; None where there is none.
+
+        A trial that is begun again, after a crash, is compared with what was known before.
+        """
+        if current is None:
+            return None
+        seen, before = self._server.seen(), self._compared
+        if seen.digest != current:
+            seen = Seen(current)
+        if before is None or before.digest != current or seen.frames >= before.frames:
+            self._compared = before = seen
+        return before
 
     def crashed(self) -> None:
         """The worker is gone: whatever is to serve has to be served anew."""

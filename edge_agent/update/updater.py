@@ -23,7 +23,7 @@ from edge_agent.update.probe import ProbeReport
 from edge_agent.update.requests import Requests
 from edge_agent.update.serving import Serving
 from edge_agent.update.status import Problem, Status, Versions
-from edge_agent.update.trial import Continue, Failed, Passed
+from edge_agent.update.trial import Continue, Failed, Passed, TrialWatch
 from edge_agent.update.watch import watch_trial
 
 _STOP_POLL_S = 1.0
@@ -227,8 +227,9 @@ class Updater:
         server, clock = self._parts.server, self._parts.clock
         try:
             limits = self._parts.store.manifest(digest).limits
+            trial = TrialWatch(digest, limits, self._serving.of_current(self._record.current))
             self._serving.serve(digest)
-            verdict = watch_trial(server, digest, limits, cancelled=lambda: self._is_urgent(digest), clock=clock)
+            verdict = watch_trial(server, trial, cancelled=lambda: self._is_urgent(digest), clock=clock)
         except RejectionError as error:
             if not self._parts.store.is_sound(digest):
                 self._decided = machine.withdraw(self._record)  # and what is desired is fetched again

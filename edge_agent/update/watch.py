@@ -10,7 +10,7 @@ from typing import Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.inference.ipc import Word
-from edge_agent.release.manifest import Limits
+from edge_agent.inference.seen import Seen
 from edge_agent.update.trial import Continue, TrialWatch, Verdict
 
 _POLL_S = 0.2
@@ -43,18 +43,21 @@ class Server(Protocol):
         """Whether what `serve` made it serve no longer does, although no trial was on: it wants to be served anew."""
         ...
 
+    def seen(self) -> Seen:
+        """What the release that serves has done lately."""
+        ...
+
     def trial(self) -> AbstractContextManager[Words]:
         """Hear what the worker has said since `serve`; while this is open a dead worker stays dead and says so."""
         ...
 
 
-def watch_trial(server: Server, digest: str, limits: Limits, *, cancelled: Callable[[], bool], clock: Clock) -> Verdict:
-    """Block until the trial is judged, or give Continue once it is cancelled.
+def watch_trial(server: Server, trial: TrialWatch, *, cancelled: Callable[[], bool], clock: Clock) -> Verdict:
+    """Block until the trial of what `server` serves is judged, or give Continue once it is cancelled.
 
     Raises:
         WorkerCrashedError: the worker died during the trial.
     """
-    trial = TrialWatch(digest, limits)
     began_s = clock.monotonic_s()
     with server.trial() as words:
         while not cancelled():

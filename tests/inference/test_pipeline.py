@@ -33,6 +33,7 @@ from edge_agent.inference.ipc import (
 from edge_agent.inference.job import Served, Switch
 from edge_agent.inference.model import Model
 from edge_agent.inference.pipeline import Pipeline
+from edge_agent.inference.seen import Seen
 from edge_agent.inference.stage import pick_crops
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
 from edge_agent.release.manifest import Limits, Manifest
@@ -105,13 +106,19 @@ def says(index: int) -> Answer:
     return lambda _: [np.eye(3, dtype=np.float32)[index][None]]
 
 
-def model(answer: Answer, spec: InputSpec | None = None, shape: tuple[int, ...] = (1, 4, 4, 1)) -> Model:
+def model(
+    answer: Answer,
+    spec: InputSpec | None = None,
+    shape: tuple[int, ...] = (1, 4, 4, 1),
+    output: OutputSpec | None = None,
+) -> Model:
     spec = spec or ImageInput(color="gray", mean=(0.0,), std=(1.0,))
     manifest = Manifest(
         name="sim",
         version="1",
         task="raw" if isinstance(spec, TensorInput) else "classification",
         input=spec,
+        output=output or OutputSpec(),
         files={"model.tflite": entry(b"")},
         created="2026-01-01T00:00:00Z",
     )
@@ -224,6 +231,27 @@ def test_without_a_release_again_frames_wait_until_there_is_one() -> None:
         ("b", "two"),
         ("c", "two"),
     ]
+
+
+def test_empty_answers_and_best_scores_are_counted_by_the_release_that_gave_them() -> None:
+    """What a trial is judged by."""
+    scores = iter([0.1, 0.5, 0.6, 0.99])
+
+    def answer(_: Sequence[Array]) -> Sequence[Array]:
+        return [np.array([[next(scores), 0.0, 0.0]], np.float32)]
+
+    source = SimSource(["a", "b", "c", "d"])
+    new = Served("new", model(answer, output=OutputSpec(top_k=1, score_threshold=0.3)))
+    with running(source) as (pipeline, heard):
+        pipeline.switch("main", new)
+        heard.until(SourceEnded)
+    seen = Seen("new")
+    for figures in heard.of(Figures):
+        if figures.digest == "new":
+            seen.hear(figures)
+    assert (seen.frames, seen.answers, seen.empty) == (4, 4, 1)
+    assert seen.scores == {10: 1, 12: 1, 19: 1}
+    assert seen.invoke.count == 4
 
 
 def test_a_release_that_comes_after_the_source_has_ended_is_told_so() -> None:

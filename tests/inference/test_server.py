@@ -65,6 +65,21 @@ def test_serve_returns_once_the_release_answers_frames(tmp_path: Path) -> None:
     assert words.of(WorkerExited) == []  # ending it was no event
 
 
+def test_what_the_release_that_serves_has_done_is_known_until_another_serves(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, stage, words):
+        stage.serve(A, digits_release(tmp_path / A))
+        while words.until(Figures).frames_out == 0:
+            pass
+        seen = stage.seen()
+        assert seen.digest == A
+        assert seen.answers == seen.invoke.count == sum(seen.scores.values()) > 0
+        stage.serve(B, digits_release(tmp_path / B))
+        while words.until(Figures).digest != B:
+            pass
+        assert stage.seen().digest == B
+        assert seen.digest == A  # what was given is a copy
+
+
 def test_serving_nothing_keeps_the_worker_and_needs_none(tmp_path: Path) -> None:
     with serving(tmp_path) as (server, stage, words):
         stage.serve(None, None)

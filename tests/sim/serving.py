@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import ModelError, Reason, WorkerCrashedError
+from edge_agent.histogram import Histogram
 from edge_agent.inference.ipc import Figures, FrameFailed, SourceEnded, Word
+from edge_agent.inference.seen import Seen
 from edge_agent.update.watch import Words
 from tests.sim.clock import FakeClock
 
@@ -24,6 +26,7 @@ class SimServer:
         self.crashing_later: set[str] = set()  # in the trial
         self.erring: set[str] = set()  # every frame fails
         self.frames_per_word = 20
+        self.known_frames = 1000  # of the release that serves
         self.source_ended = False
         self.before_serve: Callable[[str | None], None] = lambda digest: None
         self.before_word: Callable[[], None] = lambda: None
@@ -38,6 +41,10 @@ class SimServer:
         if digest in self.crashing:
             self._crash()
         self.serving, self.running = digest, True
+
+    def seen(self) -> Seen:
+        frames = self.known_frames
+        return Seen(self.serving, frames, frames, invoke=Histogram({10: frames} if frames else {}, 2.0))
 
     @contextmanager
     def trial(self) -> Iterator[Words]:
