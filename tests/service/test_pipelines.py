@@ -306,6 +306,6 @@ def test_a_stage_whose_crops_never_come_has_a_problem_that_goes_away_with_a_dete
     assert bench.pipelines.troubles("pets") != before
     bench.hear(SourceTrouble("unplugged"), pipeline="pets")
     assert bench.pipelines.trouble("pets", "name") == Problem(Reason.SOURCE, "unplugged", None)
-    bench.hear(Figures("find", 1, 1, 0, 0, {}, {}), Serving("find", NEW), pipeline="pets")
+    bench.hear(Figures("find", 1, 1, 1, 0, 0, {}, {}), Serving("find", NEW), pipeline="pets")
     assert bench.pipelines.trouble("pets", "name") is None
     assert bench.pipelines.troubles("pets") == before
