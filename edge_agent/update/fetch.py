@@ -13,6 +13,7 @@ from typing import Protocol
 from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_INDEX_BYTES, Index, parse_index
 from edge_agent.release.document import Target
+from edge_agent.update.space import Reservation
 from edge_agent.update.staging import Staging
 from edge_agent.update.store import ReleaseStore
 
@@ -58,23 +59,47 @@ def fetch_release(
         if store.holds(target.digest) and store.is_sound(target.digest):
             store.settle(target.digest)
             return FetchReport(0, target.size_bytes)
-        read = _read_index(target, store, transport, cancelled, trouble)
-        if read is None:
-            return None
-        index, index_bytes = read
-        staging = Staging(store, target.digest, index)
-        staging.copy_held()
-        missing_bytes = staging.missing_bytes
         try:
-            transport.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
-        finally:
-            staging.flush()  # what has come stays, whatever ended it
-        if staging.missing:
-            if cancelled():
-                return None
-            raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
-        _adopt(target, store, staging)
-        return FetchReport(index_bytes + missing_bytes, index.size_bytes - missing_bytes)
+            with store.reserve(target.digest, target.size_bytes + _bytes_of_index(target)) as room:
+                return _fetch(target, store, transport, room, cancelled=cancelled, trouble=trouble)
+        except StorageError:
+            store.give_way(target.digest)
+            raise
+
+
+def _fetch(
+    target: Target,
+    store: ReleaseStore,
+    transport: ChunkTransport,
+    room: Reservation,
+    *,
+    cancelled: Cancelled,
+    trouble: Trouble,
+) -> FetchReport | None:
+    read = _read_index(target, store, transport, cancelled, trouble)
+    if read is None:
+        return None
+    index, index_bytes = read
+    staging = Staging(store, target.digest, index, room)
+    staging.copy_held()
+    missing_bytes = staging.missing_bytes
+    try:
+        transport.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
+    finally:
+        staging.flush()  # what has come stays, whatever ended it
+    if staging.missing:
+        if cancelled():
+            return None
+        raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
+    _adopt(target, store, staging)
+    return FetchReport(index_bytes + missing_bytes, index.size_bytes - missing_bytes)
+
+
+def _bytes_of_index(target: Target) -> int:
+    """At most."""
+    if len(target.index_chunks) * CHUNK_BYTES > MAX_INDEX_BYTES:
+        raise ArtifactError(f"an index of {len(target.index_chunks)} chunks is too large", reason=Reason.INTEGRITY)
+    return len(target.index_chunks) * CHUNK_BYTES
 
 
 def _read_index(
@@ -86,8 +111,6 @@ def _read_index(
         kept = store.disk.read(name)
         if hashlib.sha256(kept).hexdigest() == target.index:
             return _check_index(parse_index(kept), target), 0
-    if len(target.index_chunks) * CHUNK_BYTES > MAX_INDEX_BYTES:
-        raise ArtifactError(f"an index of {len(target.index_chunks)} chunks is too large", reason=Reason.INTEGRITY)
     chunks: dict[str, bytes] = {}
     transport.collect(
         list(dict.fromkeys(target.index_chunks)), chunks.__setitem__, cancelled=cancelled, trouble=trouble
