@@ -129,6 +129,7 @@ def _files_of(config: Config) -> list[tuple[str, Path]]:
     if config.mqtt is not None:
         names = ("password_file", "ca_file", "cert_file", "key_file")
         files += [(f"mqtt.{name}", getattr(config.mqtt, name)) for name in names]
+    files.append(("update.ca_file", config.update.ca_file))
     if config.trust is not None:
         files.append(("trust.root", config.trust.root))
     return [(what, path) for what, path in files if path is not None]

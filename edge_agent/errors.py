@@ -39,6 +39,7 @@ class Reason(StrEnum):
     MISSING_CHUNK = "missing_chunk"
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
+    POSTPONED = "postponed"  # quiet hours, or it is not this device's turn yet
     SOURCE = "source"  # the camera, folder or sensor gives nothing
     LINK = "link"  # the broker lets us connect but not hear
 

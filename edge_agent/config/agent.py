@@ -17,6 +17,7 @@ from edge_agent import schema
 from edge_agent.config.checks import check_broker_url, check_identifier
 from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, StageConfig
 from edge_agent.config.together import problems_together
+from edge_agent.config.update import UpdateConfig
 from edge_agent.errors import ConfigError
 
 
@@ -87,6 +88,7 @@ class Config:
     trust: TrustConfig | None = None
     storage: StorageConfig = field(default_factory=StorageConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
 
     def __post_init__(self) -> None:
         if not self.pipeline:

@@ -16,6 +16,8 @@ from edge_agent.release.archive import MEMBERS
 from edge_agent.release.manifest import DIGEST
 
 CHUNK_BYTES = 60_000  # with topic and headers below 64 KiB, which every hosted broker takes
+MAX_BLOB_BYTES = CHUNK_BYTES + 64  # what may lie under one digest: an encrypted chunk is a little longer
+MAX_PAYLOAD_BYTES = MAX_BLOB_BYTES + 64  # of a blob as it travels; zlib adds that much to noise
 MAX_INDEX_BYTES = 60_000 * 40  # an index of 40 chunks: artifacts up to about 2 GB
 _COMPRESSION = 6
 
@@ -113,9 +115,9 @@ def unpack(payload: bytes, digest: str) -> bytes:
     """
     inflater = zlib.decompressobj()
     try:
-        plaintext = inflater.decompress(payload, CHUNK_BYTES + 1)
+        plaintext = inflater.decompress(payload, MAX_BLOB_BYTES + 1)
     except zlib.error as error:
         raise ArtifactError(f"chunk {digest[:12]} does not inflate: {error}", reason=Reason.CORRUPT_CHUNK) from error
-    if len(plaintext) > CHUNK_BYTES or digest_of_chunk(plaintext) != digest:
+    if len(plaintext) > MAX_BLOB_BYTES or digest_of_chunk(plaintext) != digest:
         raise ArtifactError(f"chunk {digest[:12]} has other bytes than its name says", reason=Reason.CORRUPT_CHUNK)
     return plaintext

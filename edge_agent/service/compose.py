@@ -21,6 +21,7 @@ from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.link.broker import read_settings
 from edge_agent.link.device import DeviceLink
 from edge_agent.link.events import Receipt
+from edge_agent.link.pace import Pace
 from edge_agent.link.subscription import Subscription, subscription_settings
 from edge_agent.link.topics import Topics
 from edge_agent.release.trust import verify
@@ -35,6 +36,7 @@ from edge_agent.service.spool import Spool, Stream
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
 from edge_agent.update.fetch import ChunkTransport, fetch_release
+from edge_agent.update.hold import Hold
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
 from edge_agent.update.probe import Circumstances, probe
@@ -70,7 +72,8 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         stack.enter_context(Outbox(state_dir / "outbox.db", capacity=config.telemetry.outbox_records)),
         lambda stream, payload, then: _publish(link, stream, payload, then),
     )
-    link = _open_link(config, inbox)
+    pace = Pace(clock, config.update.max_bytes_per_s)
+    link = _open_link(config, inbox, pace)
     documents = _open_documents(config, disk, clock, inbox) if link is not None else None
     pipelines = Pipelines(
         config.pipeline,
@@ -108,7 +111,7 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
     return Agent(parts)
 
 
-def _open_link(config: Config, inbox: Inbox) -> DeviceLink | None:
+def _open_link(config: Config, inbox: Inbox, pace: Pace) -> DeviceLink | None:
     if config.mqtt is None:
         return None
     followed = [(stage.model, stage.channel) for stage in stages_of(config).values()]
@@ -119,6 +122,7 @@ def _open_link(config: Config, inbox: Inbox) -> DeviceLink | None:
         followed,
         inbox.put,
         window=config.mqtt.fetch_window,
+        pace=pace,
     )
 
 
@@ -184,6 +188,7 @@ def _open_updaters(
             clock=SystemClock(),
             keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),
             report=partial(_report, inbox, name),
+            hold=Hold(config.device_id, SystemClock(), quiet=config.update.quiet, spread_s=config.update.spread_s),
         )
         updaters[name] = Updater(parts, initial=stage.initial)
     return updaters
