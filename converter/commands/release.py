@@ -15,6 +15,7 @@ from converter.commands.broker import broker_options
 from edge_agent import schema
 from edge_agent.errors import InputError
 from edge_agent.release.archive import Artifact, read_artifact
+from edge_agent.release.document import check_sources
 from edge_agent.release.manifest import IDENTIFIER
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ def init(directory: Path, as_json: bool) -> None:  # noqa: FBT001  # click hands
     help="What 'edgectl keys init' made.",
 )
 @click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="URL",
+    help="An https:// directory with what 'edgectl export' made, which devices ask before the broker.",
+)
 @_JSON
 @broker_options
 def push(  # noqa: PLR0917  # click hands options over by name
@@ -67,20 +75,45 @@ def push(  # noqa: PLR0917  # click hands options over by name
     channel: str,
     keys_dir: Path,
     replace_foreign: bool,  # noqa: FBT001
+    sources: tuple[str, ...],
     as_json: bool,  # noqa: FBT001
     connect: Callable[[], Broker],
 ) -> None:
     """Sign FILE (an .edge artifact) and publish it on a channel. What the broker holds already is not sent again."""
     if not IDENTIFIER.fullmatch(channel):
         raise click.BadParameter(f"{channel!r} must be 1 to 64 of a-z, 0-9, _ and -", param_hint="--channel")
+    try:
+        check_sources(sources)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--source") from error
     artifact = _read(file)
     from converter.publish.keys import read_keys
     from converter.publish.push import push as publish
 
     signers = read_keys(keys_dir.expanduser())
-    with _progress(artifact) as progress:
-        pushed = publish(artifact, channel, signers, connect, progress=progress, replace_foreign=replace_foreign)
+    with _progress(file) as progress:
+        pushed = publish(
+            artifact, channel, signers, connect, progress=progress, replace_foreign=replace_foreign, sources=sources
+        )
     click.echo(json.dumps(schema.dump(pushed)) if as_json else _describe(pushed))
+
+
+@click.command()
+@_ARTIFACT
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@_JSON
+def export(file: Path, directory: Path, as_json: bool) -> None:  # noqa: FBT001  # by name
+    """Write the chunks of FILE into DIRECTORY, for any static web server: push then names it with --source."""
+    artifact = _read(file)
+    from converter.publish.export import export as lay_out
+    from converter.publish.push import wrap
+
+    made = lay_out(wrap(artifact, "export", datetime.now(UTC)).chunks, directory)
+    if as_json:
+        click.echo(json.dumps(schema.dump(made)))
+        return
+    click.echo(f"wrote {made.files_written} of {made.files} blobs, {made.bytes_written:,} bytes, to {directory}")
+    click.echo("copy them to a web server, then: edgectl push FILE --source https://HOST/PATH")
 
 
 @click.command()
@@ -88,14 +121,17 @@ def push(  # noqa: PLR0917  # click hands options over by name
 @_JSON
 @broker_options
 def seed(file: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001  # by name
-    """Send again whatever chunks of FILE the broker has lost. Signs nothing, so it needs no keys."""
-    artifact = _read(file)
+    """Send again whatever chunks of FILE the broker has lost. Signs nothing, so it needs no keys.
+
+    FILE may also be a directory that 'edgectl export' made.
+    """
+    from converter.publish.export import read_exported
     from converter.publish.push import send_chunks, wrap
 
-    parcel = wrap(artifact, "seed", datetime.now(UTC))
-    with connect() as writer, connect() as reader, _progress(artifact) as progress:
+    chunks = read_exported(file) if file.is_dir() else wrap(_read(file), "seed", datetime.now(UTC)).chunks
+    with connect() as writer, connect() as reader, _progress(file) as progress:
         writer.check_can_publish()
-        sent = send_chunks(parcel.chunks, writer, reader, progress)
+        sent = send_chunks(chunks, writer, reader, progress)
     click.echo(json.dumps(schema.dump(sent)) if as_json else _describe_sent(sent))
 
 
@@ -122,7 +158,7 @@ def _describe_sent(sent: "Sent") -> str:
 
 
 @contextmanager
-def _progress(artifact: Artifact) -> Iterator[Callable[[int, int], None]]:
+def _progress(file: Path) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, from the first byte sent to the last; nothing where there is nothing to send."""
     bar: Any = None
     with ExitStack() as shown:
@@ -130,7 +166,7 @@ def _progress(artifact: Artifact) -> Iterator[Callable[[int, int], None]]:
         def show(done_bytes: int, total_bytes: int) -> None:
             nonlocal bar
             if bar is None:
-                label = f"sending {artifact.path.name}"
+                label = f"sending {file.name}"
                 bar = shown.enter_context(click.progressbar(length=total_bytes, label=label, file=sys.stderr))
             bar.update(done_bytes - bar.pos)
 

@@ -4,9 +4,9 @@ The order is the safety: devices hear of a release only once every byte of it ha
 to `repository`; talking to the broker, to `converter.broker`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from converter.broker import Broker
@@ -61,7 +61,7 @@ class Parcel:
     chunks: dict[str, bytes]  # digest → payload
 
 
-def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
+def wrap(artifact: Artifact, channel: str, now: datetime, sources: Sequence[str] = ()) -> Parcel:
     """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier."""
     index = format_index(build_index(artifact.members))
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
@@ -75,6 +75,7 @@ def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
         index=digest_of_chunk(index),
         index_chunks=tuple(digest_of_chunk(chunk) for chunk in cut(index)),
         created=now.astimezone(UTC).isoformat(timespec="seconds"),
+        sources=tuple(sources),
     )
     return Parcel(target, {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()})
 
@@ -87,6 +88,7 @@ def push(
     *,
     progress: Progress,
     replace_foreign: bool = False,
+    sources: Sequence[str] = (),
     now: datetime | None = None,
 ) -> Pushed:
     """Publish `artifact` on `channel`. Interrupted, it is simply done again: nothing is sent twice.
@@ -97,7 +99,7 @@ def push(
         PublishError: chunks or document did not come back, or somebody else published at the same time.
     """
     now = now or datetime.now(UTC)
-    parcel = wrap(artifact, channel, now)
+    parcel = wrap(artifact, channel, now, sources)
     target = parcel.target
     with ExitStack() as parts:
         writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
@@ -109,7 +111,7 @@ def push(
         newest = reader.newest(topic)
         if newest is not None:  # somebody has published while the chunks travelled
             there = _published(newest, keys, target, replace_foreign=replace_foreign)
-        same = there is not None and there.target.digest == target.digest
+        same = there is not None and replace(there.target, created=target.created) == target
         if there is not None and same and not there.is_due(now):
             return _pushed(target, there.number, sent, published=False)
         number = repository.next_number(there, now)

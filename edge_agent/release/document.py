@@ -4,13 +4,17 @@ Who may sign it, and the checking, is left to `trust`; how it travels, to `link`
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from urllib.parse import urlsplit
 
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
 from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
 
+MAX_SOURCES = 8
+_SOURCE = re.compile(r"https://[^\s?#@\x00-\x1f\x7f-\U0010ffff]{1,500}")
 MAX_DOCUMENT_BYTES = 60_000
 _PUSH_AGAIN = "push again; if something else writes to this topic, keep it away with the broker's access list"
 
@@ -25,6 +29,7 @@ class Custom:
     index: str  # sha-256 of the index blob
     index_chunks: tuple[str, ...]  # an index larger than one chunk is cut like a member
     created: str  # RFC 3339, UTC; the newest one seen is the device's clock floor
+    sources: tuple[str, ...] = ()  # https:// directories that hold the same blobs, asked before the broker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,21 @@ class Target(Custom):
             raise ValueError("a digest is not 64 hexadecimal digits")
         if self.size_bytes <= 0 or not self.index_chunks:
             raise ValueError("an artifact has a size and an index")
+        check_sources(self.sources)
+
+
+def check_sources(urls: Sequence[str]) -> None:
+    """Raise ValueError unless all are https:// URLs of directories."""
+    if len(urls) > MAX_SOURCES:
+        raise ValueError(f"{len(urls)} sources; at most {MAX_SOURCES}")
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or not _SOURCE.fullmatch(url):
+            raise ValueError(f"source {url[:100]!r} must be https://HOST[:PORT]/PATH, without user, query or fragment")
 
 
 def target_path(model: str, channel: str) -> str:

@@ -24,6 +24,8 @@ from edge_agent.link.events import Receipt
 from edge_agent.link.pace import Pace
 from edge_agent.link.subscription import Subscription, subscription_settings
 from edge_agent.link.topics import Topics
+from edge_agent.link.transports import Transports
+from edge_agent.release.document import Target
 from edge_agent.release.trust import verify
 from edge_agent.service.agent import Agent
 from edge_agent.service.documents import Channel, Documents
@@ -35,7 +37,7 @@ from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
-from edge_agent.update.fetch import ChunkTransport, fetch_release
+from edge_agent.update.fetch import Cancelled, ChunkTransport, FetchReport, Trouble, fetch_release
 from edge_agent.update.hold import Hold
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
@@ -90,7 +92,9 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
     workers = {name: _open_worker(name, config, inbox, stack) for name in config.pipeline}
     stop = threading.Event()
-    updaters = _open_updaters(config, store, link, workers, inbox, stop=stop)
+    broker: ChunkTransport = link if link is not None else _NoTransport()
+    transports = Transports(broker, pace, clock, ca_file=config.update.ca_file)
+    updaters = _open_updaters(config, store, transports, workers, inbox, stop=stop)
     if documents is not None:
         for name, stage in stages_of(config).items():
             updaters[name].desire(documents.recall(Channel(stage.model, stage.channel)))
@@ -166,19 +170,18 @@ def _cores_of_each(config: Config) -> int:
 def _open_updaters(
     config: Config,
     store: ReleaseStore,
-    link: DeviceLink | None,
+    transports: Transports,
     workers: Mapping[str, PipelineServer],
     inbox: Inbox,
     *,
     stop: threading.Event,
 ) -> dict[StageName, Updater]:
     updaters: dict[StageName, Updater] = {}
-    transport: ChunkTransport = link if link is not None else _NoTransport()
     for name, stage in stages_of(config).items():
         parts = UpdaterParts(
             journal=Journal(store.disk, name.pipeline, name.stage),
             store=store,
-            fetch=partial(fetch_release, store=store, transport=transport),
+            fetch=partial(_fetch, store, transports),
             probe=partial(
                 probe,
                 told=Circumstances(config.pipeline[name.pipeline].threads, _cores_of_each(config), stage.delegate),
@@ -192,6 +195,12 @@ def _open_updaters(
         )
         updaters[name] = Updater(parts, initial=stage.initial)
     return updaters
+
+
+def _fetch(
+    store: ReleaseStore, transports: Transports, target: Target, *, cancelled: Cancelled, trouble: Trouble
+) -> FetchReport | None:
+    return fetch_release(target, store, transports.of(target), cancelled=cancelled, trouble=trouble)
 
 
 def _report(inbox: Inbox, name: StageName, status: Status) -> None:
