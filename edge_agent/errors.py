@@ -40,6 +40,7 @@ class Reason(StrEnum):
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
     POSTPONED = "postponed"  # quiet hours, or it is not this device's turn yet
+    NO_KEY = "no_key"  # encrypted, and not for this device
     SOURCE = "source"  # the camera, folder or sensor gives nothing
     LINK = "link"  # the broker lets us connect but not hear
 

@@ -59,6 +59,7 @@ class MqttConfig:
 @dataclass(frozen=True, slots=True)
 class TrustConfig:
     root: Path  # the root.json that 'edgectl keys init' made
+    key_file: Path | None = None  # for encrypted releases; None: systemd's credential, else in the state directory
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from edge_agent.clock import Clock
 from edge_agent.errors import FetchError, Reason
 from edge_agent.link.pace import Pace
 from edge_agent.release.document import Target
-from edge_agent.update.fetch import Cancelled, ChunkTransport, Trouble
+from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble
 
 _LOG = logging.getLogger(__name__)
 PATIENCE_S = 30.0  # with the broker, when it brings nothing; doubles while the web servers bring nothing either

@@ -30,6 +30,7 @@ class Custom:
     index_chunks: tuple[str, ...]  # an index larger than one chunk is cut like a member
     created: str  # RFC 3339, UTC; the newest one seen is the device's clock floor
     sources: tuple[str, ...] = ()  # https:// directories that hold the same blobs, asked before the broker
+    keyring: tuple[str, ...] = ()  # chunks of the keyring; without any the release is not encrypted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Target(Custom):
                 raise ValueError(f"{what} {text!r} is not an identifier")
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version {self.version!r} is not a version")
-        if not all(DIGEST.fullmatch(text) for text in (self.digest, self.index, *self.index_chunks)):
+        if not all(DIGEST.fullmatch(text) for text in (self.digest, self.index, *self.index_chunks, *self.keyring)):
             raise ValueError("a digest is not 64 hexadecimal digits")
         if self.size_bytes <= 0 or not self.index_chunks:
             raise ValueError("an artifact has a size and an index")

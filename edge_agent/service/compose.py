@@ -25,6 +25,7 @@ from edge_agent.link.pace import Pace
 from edge_agent.link.subscription import Subscription, subscription_settings
 from edge_agent.link.topics import Topics
 from edge_agent.link.transports import Transports
+from edge_agent.release.device_key import key_path, read_device_key
 from edge_agent.release.document import Target
 from edge_agent.release.trust import verify
 from edge_agent.service.agent import Agent
@@ -37,13 +38,15 @@ from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
-from edge_agent.update.fetch import Cancelled, ChunkTransport, FetchReport, Trouble, fetch_release
+from edge_agent.update.fetch import FetchReport, fetch_release
 from edge_agent.update.hold import Hold
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
 from edge_agent.update.probe import Circumstances, probe
+from edge_agent.update.sealed import Secret
 from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
+from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble
 from edge_agent.update.updater import Updater
 
 _LOG = logging.getLogger(__name__)
@@ -181,7 +184,7 @@ def _open_updaters(
         parts = UpdaterParts(
             journal=Journal(store.disk, name.pipeline, name.stage),
             store=store,
-            fetch=partial(_fetch, store, transports),
+            fetch=partial(_fetch, store, transports, partial(_read_secret, config)),
             probe=partial(
                 probe,
                 told=Circumstances(config.pipeline[name.pipeline].threads, _cores_of_each(config), stage.delegate),
@@ -198,9 +201,21 @@ def _open_updaters(
 
 
 def _fetch(
-    store: ReleaseStore, transports: Transports, target: Target, *, cancelled: Cancelled, trouble: Trouble
+    store: ReleaseStore,
+    transports: Transports,
+    secret: Secret,
+    target: Target,
+    *,
+    cancelled: Cancelled,
+    trouble: Trouble,
 ) -> FetchReport | None:
-    return fetch_release(target, store, transports.of(target), cancelled=cancelled, trouble=trouble)
+    return fetch_release(target, store, transports.of(target), cancelled=cancelled, trouble=trouble, secret=secret)
+
+
+def _read_secret(config: Config) -> bytes:
+    """Anew each time: one that is made or mended while the agent runs is found."""
+    configured = config.trust.key_file if config.trust is not None else None
+    return read_device_key(key_path(configured, state_directory(config)))
 
 
 def _report(inbox: Inbox, name: StageName, status: Status) -> None:

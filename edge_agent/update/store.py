@@ -114,6 +114,10 @@ class ReleaseStore:
         """Where the index of a release that is being fetched is kept, so that resuming needs no network for it."""
         return f"{_STAGING}/{digest}.index"
 
+    def keyring_name(self, digest: str) -> str:
+        """Where the keyring of an encrypted release is kept meanwhile."""
+        return f"{_STAGING}/{digest}.keyring"
+
     def places(self) -> list[str]:
         """Every directory on this disk that may hold chunks of use: all releases and all that is in staging."""
         releases = [f"{_RELEASES}/{name}" for name in self.disk.names(_RELEASES)]
@@ -143,12 +147,16 @@ class ReleaseStore:
         if self.holds(digest):
             self.discard(digest)  # rotten, or nobody would have staged it again
         self.disk.adopt_directory(staging, f"{_RELEASES}/{digest}")
-        self.disk.remove(self.index_name(digest))
+        self._drop_lists(digest)
 
     def drop_staging(self, digest: str) -> None:
         """Give up what has been put together of a release."""
         self.disk.remove(f"{_STAGING}/{digest}")
+        self._drop_lists(digest)
+
+    def _drop_lists(self, digest: str) -> None:
         self.disk.remove(self.index_name(digest))
+        self.disk.remove(self.keyring_name(digest))
 
     def give_way(self, digest: str) -> None:
         """On a full disk, give up what has come of a release: records, outbox and the rest of the machine need the

@@ -124,7 +124,7 @@ def problems_at_the_end(story: Story, device: SimDevice) -> Iterator[str]:
     installed = set(device.disk.entries("releases")) if device.disk.size("releases") is not None else set()
     if {name for name, _ in installed} != story.installed:
         yield f"{len(installed)} releases are installed"
-    left = [name for name in device.files() if "/corrupt" in name or name.endswith((".tmp", ".index"))]
+    left = [name for name in device.files() if "/corrupt" in name or name.endswith((".tmp", ".index", ".keyring"))]
     if device.disk.size("staging") is not None:
         left += [name for name, _ in device.disk.entries("staging")]
     if left:

@@ -14,6 +14,7 @@ from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
 from edge_agent.update.parts import Parts
 from edge_agent.update.probe import ProbeReport
+from edge_agent.update.sealed import no_secret
 from edge_agent.update.status import Status
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
@@ -59,6 +60,7 @@ class SimDevice:
         self.sick: dict[str, set[str]] = {}  # names of SimServer's lists → digests
         self.desired: Target | None = None
         self.unable_probes = 0  # probes that cannot even be tried
+        self.secret = no_secret
         self.reports: list[Status] = []
         self.on_report: Callable[[Status], None] = lambda status: None
 
@@ -76,7 +78,7 @@ class SimDevice:
         parts = Parts(
             journal=self.journal,
             store=self.store,
-            fetch=partial(fetch_release, store=self.store, transport=self.transport),
+            fetch=partial(fetch_release, store=self.store, transport=self.transport, secret=self.secret),
             probe=self._probe,
             server=self.server,
             clock=self.clock,
