@@ -13,11 +13,14 @@ from converter.broker import Broker
 from converter.publish import repository
 from converter.publish.keys import Keys
 from converter.publish.repository import Published
+from converter.publish.seals import ReleaseSeal
 from edge_agent.clock import SystemClock
 from edge_agent.errors import EdgeError, TrustError
 from edge_agent.release.archive import Artifact
 from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
 from edge_agent.release.document import Target
+from edge_agent.release.sealing import Purpose
+from edge_agent.release.sealing import seal as encrypt
 
 RIVAL_S = 1.0  # how long after publishing we look for somebody who publishes at the same time
 _RETURN_S = 15.0
@@ -61,11 +64,19 @@ class Parcel:
     chunks: dict[str, bytes]  # digest → payload
 
 
-def wrap(artifact: Artifact, channel: str, now: datetime, sources: Sequence[str] = ()) -> Parcel:
-    """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier."""
-    index = format_index(build_index(artifact.members))
+def wrap(
+    artifact: Artifact, channel: str, now: datetime, *, sources: Sequence[str] = (), seal: ReleaseSeal | None = None
+) -> Parcel:
+    """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier.
+
+    With a `seal`, what travels for each chunk is encrypted.
+    """
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
-    index_chunks = {digest_of_chunk(chunk): chunk for chunk in cut(index)}
+    sealed = {digest: _seal_chunk(seal, Purpose.CHUNK, chunk) for digest, chunk in plaintexts.items()}
+    blobs = {digest: digest_of_chunk(blob) for digest, blob in sealed.items()} if seal is not None else {}
+    index = format_index(replace(build_index(artifact.members), blobs=blobs))
+    index_blobs = [_seal_chunk(seal, Purpose.INDEX, chunk) for chunk in cut(index)]
+    keyring = list(cut(seal.keyring)) if seal is not None else []
     target = Target(
         model=artifact.manifest.name,
         channel=channel,
@@ -73,11 +84,16 @@ def wrap(artifact: Artifact, channel: str, now: datetime, sources: Sequence[str]
         digest=artifact.digest,
         size_bytes=artifact.size_bytes,
         index=digest_of_chunk(index),
-        index_chunks=tuple(digest_of_chunk(chunk) for chunk in cut(index)),
+        index_chunks=tuple(map(digest_of_chunk, index_blobs)),
         created=now.astimezone(UTC).isoformat(timespec="seconds"),
         sources=tuple(sources),
+        keyring=tuple(map(digest_of_chunk, keyring)),
     )
-    return Parcel(target, {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()})
+    return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)})
+
+
+def _seal_chunk(seal: ReleaseSeal | None, purpose: Purpose, chunk: bytes) -> bytes:
+    return chunk if seal is None else encrypt(seal.content_key, purpose, pack(chunk))
 
 
 def push(
@@ -89,6 +105,8 @@ def push(
     progress: Progress,
     replace_foreign: bool = False,
     sources: Sequence[str] = (),
+    seal: ReleaseSeal | None = None,
+    unencrypted: bool = False,
     now: datetime | None = None,
 ) -> Pushed:
     """Publish `artifact` on `channel`. Interrupted, it is simply done again: nothing is sent twice.
@@ -99,7 +117,7 @@ def push(
         PublishError: chunks or document did not come back, or somebody else published at the same time.
     """
     now = now or datetime.now(UTC)
-    parcel = wrap(artifact, channel, now, sources)
+    parcel = wrap(artifact, channel, now, sources=sources, seal=seal)
     target = parcel.target
     with ExitStack() as parts:
         writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
@@ -107,6 +125,11 @@ def push(
         topic = reader.topics.release(target.model, target.channel)
         payload = reader.retained([topic]).get(topic)
         there = _published(payload, keys, target, replace_foreign=replace_foreign)
+        if there is not None and there.target.keyring and not (target.keyring or unencrypted):
+            raise PublishError(
+                f"the releases of {target.model} on {channel} are encrypted, and this one would not be",
+                hint="say for whom with --encrypt-to, or that it may be read by all with --unencrypted",
+            )
         sent = send_chunks(parcel.chunks, writer, reader, progress)
         newest = reader.newest(topic)
         if newest is not None:  # somebody has published while the chunks travelled
