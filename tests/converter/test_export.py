@@ -23,7 +23,7 @@ from edge_agent.release.trust import verify
 from edge_agent.update.fetch import fetch_release
 from edge_agent.update.store import ReleaseStore
 from tests.converter.test_push import TOPICS, _quick, artifact, document_on, keys, run  # noqa: F401  # fixtures
-from tests.link.test_https import Server, serving
+from tests.link.test_https import serving
 from tests.sim.broker import Mosquitto
 from tests.sim.releases import SimTransport
 
@@ -39,12 +39,6 @@ def target_on(broker: Mosquitto, signers: Keys) -> Target:
     return verify(signers.root, None, document, model="birds", channel="stable", now_s=now_s, floor_s=0).target
 
 
-def serve_directory(server: Server, directory: Path) -> None:
-    for path in directory.iterdir():
-        payload = path.read_bytes()
-        server.answer(path.name, lambda request, payload=payload: request.say(200, payload))  # type: ignore[misc]  # bound now
-
-
 def test_what_is_exported_and_named_is_what_a_device_fetches_without_the_broker(
     tmp_path: Path,
     mosquitto: Mosquitto,
@@ -55,7 +49,7 @@ def test_what_is_exported_and_named_is_what_a_device_fetches_without_the_broker(
     assert exported.exit_code == 0, exported.output
     (tmp_path / "tls").mkdir()
     with serving(tmp_path / "tls") as server:
-        serve_directory(server, tmp_path / "web")
+        server.hold_directory(tmp_path / "web")
         pushed = run(push_command, mosquitto.url, what.path, "--keys", tmp_path / "keys", "--source", server.base)
         assert pushed.exit_code == 0, pushed.output
         target = target_on(mosquitto, keys)

@@ -38,6 +38,11 @@ class Server:
     def answer(self, digest: str, answer: Answer) -> None:
         self.web.answers[f"/blobs/{digest}"] = answer
 
+    def hold_directory(self, directory: Path) -> None:
+        """Serve files as they are now."""
+        for path in directory.iterdir():
+            self.answer(path.name, _giving(path.read_bytes()))
+
     @property
     def base(self) -> str:
         return self.web.url("/blobs", "https")

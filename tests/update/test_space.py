@@ -7,14 +7,17 @@ import pytest
 from edge_agent.disk import Disk
 from edge_agent.errors import Reason, StorageError
 from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.release.sealing import public_of
 from edge_agent.update.fetch import fetch_release
 from edge_agent.update.space import MARGIN_BYTES, Space
 from edge_agent.update.store import ReleaseStore
 from tests.sim.device import SimDevice
 from tests.sim.disk import SimDisk
-from tests.sim.releases import SimRelease, SimTransport, make_release, noise
+from tests.sim.releases import SimRelease, SimTransport, make_release, noise, seal_release
 
 OLD, NEW = make_release("1"), make_release("2", noise(2_000_000, "new"))
+SECRET = bytes(range(32))
+SEALED = seal_release(NEW, public_of(SECRET))
 OTHER = make_release("3", noise(2_000_000, "other"))
 
 
@@ -114,15 +117,17 @@ def fill_at(disk: SimDisk, number: int) -> None:
     disk.refuse = fill
 
 
-def test_a_disk_that_fills_up_at_any_write_leaves_what_serves_and_no_litter() -> None:
+@pytest.mark.parametrize("new", [NEW, SEALED], ids=["plain", "encrypted"])
+def test_a_disk_that_fills_up_at_any_write_leaves_what_serves_and_no_litter(new: SimRelease) -> None:
     number, was_full = 0, True
     while was_full:
         number += 1
-        device = SimDevice(SimTransport(OLD, NEW)).boot()
-        device.run(OLD.target)
+        device = SimDevice(SimTransport(OLD, new))
+        device.secret = lambda: SECRET
+        device.boot().run(OLD.target)
         whole_bytes = device.disk.capacity_bytes
         fill_at(device.disk, number)
-        device.run(NEW.target)
+        device.run(new.target)
         was_full = device.disk.capacity_bytes < whole_bytes
         if was_full and device.record.current != NEW.digest:
             assert device.record.current == OLD.digest
