@@ -1,12 +1,13 @@
 """`edge-agent keys`: makes this device's key, and prints what a publisher needs."""
 
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from edge_agent.commands.keys import keys
-from edge_agent.errors import FetchError, InputError
+from edge_agent.errors import EdgeError, FetchError, InputError
 from edge_agent.release.device_key import read_device_key
 from edge_agent.release.sealing import parse_public, public_of
 
@@ -52,3 +53,15 @@ def test_a_configured_file_comes_first(config: Path) -> None:
     CliRunner().invoke(keys, ["init", "-c", str(config)])
 
     assert read_device_key(config.parent / "keys" / "mine")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may write into somebody else's directory")
+def test_root_makes_no_key_that_the_agent_could_not_read(config: Path) -> None:
+    state = config.parent / "state"
+    state.mkdir()
+    os.chown(state, 12345, -1)
+    made = CliRunner().invoke(keys, ["init", "-c", str(config)])
+
+    assert isinstance(made.exception, EdgeError)
+    assert "sudo -u #12345 edge-agent keys init" in str(made.exception.hint)
+    assert list(state.iterdir()) == []

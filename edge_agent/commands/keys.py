@@ -23,9 +23,13 @@ def init(config_path: Path) -> None:
 
     As the agent's user, who must be able to read it: sudo -u edge-agent edge-agent keys init
     """
+    from edge_agent.service.local import check_owner
+
     config = read_config(config_path)
     path = _path_of(config)
-    public = make_device_key(open_private(path.parent), path.name)
+    disk = open_private(path.parent)
+    check_owner(path.parent, "keys init")
+    public = make_device_key(disk, path.name)
     click.echo(f"{public} {config.device_id}")
     click.echo(f"made {path}; keep it on this device only", err=True)
 
