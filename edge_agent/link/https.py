@@ -170,7 +170,7 @@ class _Reader:
         except ArtifactError as error:
             self.connection.close()
             return FetchError(f"{self._base}: {error}", reason=Reason.CORRUPT_CHUNK, hint="export the release anew")
-        except (OSError, http.client.HTTPException, ValueError) as error:  # UnicodeError is one, for odd redirects
+        except Exception as error:  # noqa: BLE001  # where this worker ends: whatever a server's answer can cause
             self.connection.close()
             return FetchError(
                 f"{self._base}/{digest[:12]}… cannot be fetched: {_words(error)}",
@@ -260,7 +260,7 @@ class _Connection:
         return bytes(body)
 
 
-def _words(error: OSError | http.client.HTTPException | ValueError) -> str:
+def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -23,7 +23,7 @@ from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble, coll
 class FetchReport:
     """What a release has cost."""
 
-    fetched_bytes: int  # plaintext bytes that came over the transport, with the index
+    fetched_bytes: int  # plaintext bytes that came over the transport, with index and keyring
     reused_bytes: int  # bytes of the members that the device already had
 
 
@@ -76,7 +76,8 @@ def _fetch(
     read = _read_index(target, store, seal.of_index(transport) if seal else transport, cancelled, trouble)
     if read is None:
         return None
-    index, index_bytes = read
+    index, list_bytes = read
+    list_bytes += seal.fetched_bytes if seal else 0
     staging = Staging(store, target.digest, index, room)
     staging.copy_held()
     missing_bytes = staging.missing_bytes
@@ -90,7 +91,7 @@ def _fetch(
             return None
         raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
     _adopt(target, store, staging)
-    return FetchReport(index_bytes + missing_bytes, index.size_bytes - missing_bytes)
+    return FetchReport(list_bytes + missing_bytes, index.size_bytes - missing_bytes)
 
 
 def _bytes_of_index(target: Target) -> int:

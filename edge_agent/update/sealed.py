@@ -27,6 +27,7 @@ class Seal:
     """What opens the blobs of one release."""
 
     content_key: bytes
+    fetched_bytes: int  # of the keyring
 
     def of_index(self, transport: ChunkTransport) -> ChunkTransport:
         return _Opened(transport, lambda blob: blob, self._open_index)
@@ -78,7 +79,7 @@ def open_seal(
         ArtifactError: the keyring is none.
     """
     mine = secret()
-    name = store.keyring_name(target.digest)
+    fetched_bytes, name = 0, store.keyring_name(target.digest)
     keyring = store.disk.read(name) if (store.disk.size(name) or 0) > 0 else b""
     if tuple(digest_of_chunk(chunk) for chunk in cut(keyring)) != target.keyring:
         fetched = collect_whole(target.keyring, transport, "keyring", cancelled=cancelled, trouble=trouble)
@@ -88,6 +89,7 @@ def open_seal(
         store.begin(target.digest)
         store.disk.remove(name)
         store.disk.write_at(name, 0, keyring)  # not durable: it is hashed again before it is used
+        fetched_bytes = len(keyring)
     content_key = open_keyring(keyring, target.digest, mine)
     if content_key is None:
         raise FetchError(
@@ -95,4 +97,4 @@ def open_seal(
             reason=Reason.NO_KEY,
             hint="add what 'edge-agent keys show' prints on this device to the recipients, and push the release again",
         )
-    return Seal(content_key)
+    return Seal(content_key, fetched_bytes)

@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge_agent.clock import SystemClock
 from edge_agent.errors import FetchError, Reason
@@ -15,6 +17,8 @@ from edge_agent.link.https import HttpsSource
 from edge_agent.link.pace import Pace
 from edge_agent.link.transports import PATIENCE_S, REST_S, AlternatingTransport, Transports
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_PAYLOAD_BYTES, digest_of_chunk, pack
+from tests.link.test_device import Device, other_client
+from tests.sim.broker import run_mosquitto
 from tests.sim.certificates import make_authority
 from tests.sim.clock import FakeClock
 from tests.sim.releases import SimTransport, make_release, noise
@@ -289,6 +293,46 @@ def test_a_cap_holds_here_too(server: Server) -> None:
 
     source = server.source(pace=Pace(clock, 2 * MAX_PAYLOAD_BYTES))
     source.collect(tuple(CHUNKS), taken.__setitem__, cancelled=go_on, trouble=None)
+    assert taken == CHUNKS
+
+
+_HEADS = st.sampled_from(
+    [
+        b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 302 Found\r\nLocation: ", b"HTTP/1.1 200 OK\r\nContent-Length: ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.0 200\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.tuples(_HEADS, st.binary(max_size=60)).map(b"".join))
+def test_no_answer_breaks_out_of_fetch_error(server: Server, content: bytes) -> None:
+    def answer(request: Request) -> None:
+        request.wfile.write(content)
+        request.close_connection = True
+
+    server.answer(FIRST, answer)
+    taken: dict[str, bytes] = {}
+    with pytest.raises(FetchError):
+        server.source().collect([FIRST], taken.__setitem__, cancelled=lambda: False, trouble=None)
+    assert taken == {}
+
+
+def test_a_server_that_dies_in_the_middle_is_replaced_by_a_real_broker(server: Server, tmp_path: Path) -> None:
+    def die(request: Request) -> None:
+        if len(server.web.asked) > 5:
+            request.close_connection = True
+        else:
+            request.say(200, pack(CHUNKS[request.path.rpartition("/")[2]]))
+
+    for digest in CHUNKS:
+        server.answer(digest, die)
+    with run_mosquitto(tmp_path) as broker, other_client(broker.settings) as other:
+        other.publish_chunks(CHUNKS)
+        device = Device(broker.settings)
+        with device.link:
+            taken, _ = run(AlternatingTransport([server.source()], device.link, SystemClock()))
     assert taken == CHUNKS
 
 

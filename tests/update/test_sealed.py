@@ -8,9 +8,9 @@ import pytest
 
 from edge_agent.disk import Disk
 from edge_agent.errors import ArtifactError, FetchError, Reason
-from edge_agent.release.chunks import cut, digest_of_chunk
+from edge_agent.release.chunks import cut, digest_of_chunk, inflate
 from edge_agent.release.manifest import MODEL_FILE
-from edge_agent.release.sealing import Purpose, make_key, make_keyring, public_of, seal
+from edge_agent.release.sealing import Purpose, make_key, make_keyring, public_of, seal, unseal
 from edge_agent.update.fetch import FetchReport, fetch_release
 from edge_agent.update.store import ReleaseStore
 from tests.sim.device import SimDevice
@@ -44,11 +44,14 @@ class Getter:
 
 def test_a_recipient_gets_the_very_release_that_was_signed() -> None:
     getter = Getter(FIRST)
-    getter.get(FIRST)
+    report = getter.get(FIRST)
 
     assert getter.store.is_sound(PLAIN.digest)
     assert sorted(getter.transport.carried) == sorted(FIRST.blobs)
-    assert getter.store.disk.names("staging") == []
+    sealed_index = FIRST.blobs[FIRST.target.index_chunks[0]]
+    index = inflate(unseal(bytes(32), Purpose.INDEX, sealed_index), "index")
+    chunks_bytes = sum(len(PLAIN.blobs[digest]) for digest in PLAIN.chunk_digests)
+    assert report == FetchReport(chunks_bytes + len(index) + len(FIRST.blobs[keyring_of(FIRST)]), 0)
 
 
 def test_nothing_that_travels_holds_anything_of_the_model_the_labels_or_the_index() -> None:
