@@ -15,24 +15,13 @@ from edge_agent import __version__, console
 from edge_agent.commands.bench import bench
 from edge_agent.commands.doctor import doctor
 from edge_agent.commands.infer import infer
+from edge_agent.commands.keys import keys
+from edge_agent.commands.options import config_option
 from edge_agent.config.agent import Config, read_config
 from edge_agent.config.pipeline import PipelineConfig, StageConfig
 from edge_agent.config.sinks import WebhookSink
 from edge_agent.config.sources import paths_of
 from edge_agent.errors import ConfigError, counted
-
-DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
-
-_config_option = click.option(
-    "-c",
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    envvar="EDGE_AGENT_CONFIG",
-    help="The agent's configuration.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +31,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_config_option
+@config_option
 @click.option("-v", "--verbose", is_flag=True, help="Log every step.")
 def run(config_path: Path, verbose: bool) -> None:  # noqa: FBT001
     """Run the agent until it is told to stop."""
@@ -58,7 +47,7 @@ def run(config_path: Path, verbose: bool) -> None:  # noqa: FBT001
 
 
 @cli.command("check-config")
-@_config_option
+@config_option
 def check_config(config_path: Path) -> None:
     """Check a configuration and say what it makes the agent do.
 
@@ -82,7 +71,7 @@ def check_config(config_path: Path) -> None:
 
 
 @cli.command()
-@_config_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(config_path: Path, as_json: bool) -> None:  # noqa: FBT001
     """What this device runs and what its updates are doing; also while the agent is stopped."""
@@ -101,7 +90,7 @@ def status(config_path: Path, as_json: bool) -> None:  # noqa: FBT001
 
 @cli.command()
 @click.argument("pipeline")
-@_config_option
+@config_option
 @click.option("--stage", help="Which stage, where the pipeline has several.")
 def rollback(pipeline: str, config_path: Path, stage: str | None) -> None:
     """Go back to the release before, and do not take the present one again."""
@@ -111,7 +100,7 @@ def rollback(pipeline: str, config_path: Path, stage: str | None) -> None:
     click.echo(f"{pipeline}: {_sentence(now)}")
 
 
-for command in (bench, doctor, infer):
+for command in (bench, doctor, infer, keys):
     cli.add_command(command)
 
 
@@ -134,8 +123,9 @@ def _files_of(config: Config) -> list[tuple[str, Path]]:
     if config.mqtt is not None:
         names = ("password_file", "ca_file", "cert_file", "key_file")
         files += [(f"mqtt.{name}", getattr(config.mqtt, name)) for name in names]
+    files.append(("update.ca_file", config.update.ca_file))
     if config.trust is not None:
-        files.append(("trust.root", config.trust.root))
+        files += [("trust.root", config.trust.root), ("trust.key_file", config.trust.key_file)]
     return [(what, path) for what, path in files if path is not None]
 
 

@@ -169,6 +169,13 @@ def open_disk(root: Path) -> Disk:
     return Disk(RealDisk(root))
 
 
+def open_private(root: Path) -> Disk:
+    """The same, for secrets: what is written there only its owner may read."""
+    with _storage_errors(str(root)):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Disk(RealDisk(root, mode=0o600))
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Durably replace the file at `path` (see `Disk.write_atomic`)."""
     Disk(RealDisk(path.parent)).write_atomic(path.name, content)
@@ -177,7 +184,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 class RealDisk:
     """`DiskOperations` on a directory of this machine. `mode`: of the files it makes."""
 
-    def __init__(self, root: Path, mode: int = 0o640) -> None:
+    def __init__(self, root: Path, *, mode: int = 0o640) -> None:
         self._root = str(root) + os.sep  # joined by hand: pathlib costs more than the system call
         self._mode = mode
 

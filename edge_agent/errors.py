@@ -42,6 +42,8 @@ class Reason(StrEnum):
     MISSING_CHUNK = "missing_chunk"
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
+    POSTPONED = "postponed"  # quiet hours, or it is not this device's turn yet
+    NO_KEY = "no_key"  # encrypted, and not for this device
     SOURCE = "source"  # the camera, folder or sensor gives nothing, or the stage that gives the crops
     LINK = "link"  # the broker lets us connect but not hear
 

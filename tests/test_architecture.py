@@ -42,7 +42,7 @@ ONLY_IN = {
     "psutil": ("edge_agent/telemetry/resources.py",),
     "sqlite3": ("edge_agent/database.py",),
     "gpiod": ("edge_agent/inference/triggers/gpio.py",),
-    "cryptography": ("converter/publish/keys.py",),
+    "cryptography": ("converter/publish/keys.py", "edge_agent/release/sealing.py"),
     "flatbuffers": ("converter/tflite_schema.py",),
     "click": (
         "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent import schema
-from edge_agent.config import agent, pipeline, sinks, sources
+from edge_agent.config import agent, pipeline, sinks, sources, update
 from edge_agent.config.agent import Config, default_device_id, parse_config, read_config
 from edge_agent.config.pipeline import ONLY_STAGE, StageConfig
 from edge_agent.config.row_sources import CsvSource
@@ -505,7 +505,7 @@ def test_every_key_that_is_shown_as_a_comment_is_right_too() -> None:
 
 def test_every_default_that_is_shown_is_the_default() -> None:
     config = parse_config(tomllib.loads(_with_comments_as_keys()))
-    values: list[Any] = [config.device, config.mqtt, config.storage, config.telemetry]
+    values: list[Any] = [config.device, config.mqtt, config.storage, config.telemetry, config.update]
     for table in config.pipeline.values():
         values += [table, table.source, *table.stage.values(), *table.sinks, *table.triggers]
         values += [getattr(table.source, "motion", None) or MotionGate(), *(each.when for each in table.triggers)]
@@ -535,7 +535,7 @@ def _tables(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _tables_of_the_configuration() -> Iterator[type]:
-    for module in (agent, pipeline, sinks, sources):
+    for module in (agent, pipeline, sinks, sources, update):
         for name, kind in vars(module).items():
             if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__:
                 assert get_type_hints(kind), name

@@ -35,6 +35,6 @@ keys_option = click.option(
     envvar="EDGECTL_KEYS",
     show_envvar=True,
     callback=lambda _context, _parameter, value: value.expanduser(),
-    help="What 'edgectl keys init' made.",
+    help="What 'edgectl keys init' made; content keys of encrypted releases are kept there too.",
 )
 model_argument = click.argument("model", callback=_identifier)

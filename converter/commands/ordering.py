@@ -30,9 +30,10 @@ def publisher_options(command: Command) -> Command:
     def with_publisher(model: str, channel: str, keys_dir: Path, connect: Callable[[], Broker], **others: Any) -> Any:
         from converter.publish.keys import read_keys
         from converter.publish.orders import Publisher
+        from converter.publish.seals import kept_seal
 
-        keep = partial(pend, path=None)
-        return command(publisher=Publisher(model, channel, read_keys(keys_dir), connect, keep), **others)
+        keep, seal_of = partial(pend, path=None), partial(kept_seal, keys_dir)
+        return command(publisher=Publisher(model, channel, read_keys(keys_dir), connect, keep, seal_of), **others)
 
     with_publisher.__name__, with_publisher.__doc__ = command.__name__, command.__doc__
     with_publisher.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own

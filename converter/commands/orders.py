@@ -43,7 +43,7 @@ def revert(to: str | None, file: Path | None, as_json: bool, publisher: "Publish
             ordered = publisher.revert(now, to=to)
         else:
             artifact = read_artifact_file(file)
-            progress = shown.enter_context(show_progress(artifact))
+            progress = shown.enter_context(show_progress(artifact.path))
             ordered = publisher.revert(now, to=to, artifact=artifact, progress=progress)
     tell(ordered, as_json=as_json)
 

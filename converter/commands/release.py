@@ -18,13 +18,21 @@ from converter.commands.ordering import tell_reach
 from edge_agent import schema
 from edge_agent.errors import InputError
 from edge_agent.release.archive import Artifact, read_artifact
+from edge_agent.release.document import check_sources
 from edge_agent.release.manifest import IDENTIFIER
 from edge_agent.release.rollout import EVERYBODY, Rollout
 
 if TYPE_CHECKING:
     from converter.publish.push import Pushed, Sent
+    from converter.publish.seals import ReleaseSeal
 
 _ARTIFACT = click.argument("file", type=click.Path(path_type=Path))
+_ENCRYPT_TO = click.option(
+    "--encrypt-to",
+    "recipients",
+    type=click.Path(path_type=Path),
+    help="Only these devices can read it: a file with a line 'edge-x25519:… NAME' for each, or a directory of such.",
+)
 
 
 @click.command()
@@ -34,6 +42,15 @@ _ARTIFACT = click.argument("file", type=click.Path(path_type=Path))
 @click.option("--percent", type=click.IntRange(0, 100), help="For so many of the devices first; default: for all.")
 @click.option("--canary-device", multiple=True, metavar="ID", help="In the rollout at any percentage. May be repeated.")
 @click.option("--canary-label", multiple=True, metavar="LABEL", help="Devices with this label, likewise.")
+@_ENCRYPT_TO
+@click.option("--unencrypted", is_flag=True, help="Release it for all, where those before were encrypted.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="URL",
+    help="An https:// directory with what 'edgectl export' made, which devices ask before the broker.",
+)
 @click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
 @click.option(
     "--device-class", default="", metavar="CLASS", help="Only devices of this class take it ([device] class)."
@@ -53,6 +70,9 @@ def push(  # noqa: PLR0917  # click hands options over by name
     percent: int | None,
     canary_device: tuple[str, ...],
     canary_label: tuple[str, ...],
+    recipients: Path | None,
+    unencrypted: bool,  # noqa: FBT001
+    sources: tuple[str, ...],
     replace_foreign: bool,  # noqa: FBT001
     device_class: str,
     pending_path: Path | None,
@@ -65,13 +85,15 @@ def push(  # noqa: PLR0917  # click hands options over by name
     if file is None:
         _publish_pending(pending_path, keys_dir, connect, as_json=as_json)
         return
+    _check_openness(recipients, sources, unencrypted=unencrypted)
     artifact = read_artifact_file(file)
     from converter.publish.keys import read_keys
     from converter.publish.orders import Publisher
     from converter.publish.push import push as publish
 
     signers = read_keys(keys_dir)
-    with show_progress(artifact) as progress:
+    seal = None if unencrypted else _seal(artifact, keys_dir, recipients)
+    with show_progress(artifact.path) as progress:
         pushed = publish(
             artifact,
             channel,
@@ -82,10 +104,22 @@ def push(  # noqa: PLR0917  # click hands options over by name
             pend=lambda pending: pend(pending, pending_path),
             replace_foreign=replace_foreign,
             device_class=device_class,
+            sources=sources,
+            seal=seal,
+            unencrypted=unencrypted,
         )
     click.echo(json.dumps(schema.dump(pushed)) if as_json else _describe(pushed))
     if pushed.rollout.percent < EVERYBODY and pushed.pending is None:
         tell_reach(Publisher(pushed.model, channel, signers, connect))
+
+
+def _check_openness(recipients: Path | None, sources: tuple[str, ...], *, unencrypted: bool) -> None:
+    if recipients is not None and unencrypted:
+        raise click.UsageError("--encrypt-to and --unencrypted contradict each other")
+    try:
+        check_sources(sources)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--source") from error
 
 
 def _rollout(percent: int | None, devices: tuple[str, ...], labels: tuple[str, ...]) -> Rollout | None:
@@ -146,17 +180,49 @@ def refresh(  # noqa: PLR0917  # click hands options over by name
 
 @click.command()
 @_ARTIFACT
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@keys_option
+@_ENCRYPT_TO
+@JSON
+def export(file: Path, directory: Path, keys_dir: Path, recipients: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Write the chunks of FILE into DIRECTORY, for any static web server: push then names it with --source.
+
+    Encrypt to the same recipients here and there.
+    """
+    artifact = read_artifact_file(file)
+    from converter.publish.export import export as lay_out
+    from converter.publish.push import wrap
+
+    seal = _seal(artifact, keys_dir, recipients)
+    made = lay_out(wrap(artifact, "export", datetime.now(UTC), seal=seal).chunks, directory)
+    if as_json:
+        click.echo(json.dumps(schema.dump(made)))
+        return
+    click.echo(f"wrote {made.files_written} of {made.files} blobs, {made.bytes_written:,} bytes, to {directory}")
+    click.echo("copy them to a web server, then: edgectl push FILE --source https://HOST/PATH")
+
+
+@click.command()
+@_ARTIFACT
+@keys_option
 @JSON
 @broker_options
-def seed(file: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001  # by name
-    """Send again whatever chunks of FILE the broker has lost. Signs nothing, so it needs no keys."""
-    artifact = read_artifact_file(file)
+def seed(file: Path, keys_dir: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001  # by name
+    """Send again whatever chunks of FILE the broker has lost. Signs nothing; of an encrypted release it needs --keys.
+
+    FILE may also be a directory that 'edgectl export' made, which needs none.
+    """
+    from converter.publish.export import read_exported
     from converter.publish.push import send_chunks, wrap
 
-    parcel = wrap(artifact, "seed", datetime.now(UTC))
-    with connect() as writer, connect() as reader, show_progress(artifact) as progress:
+    if file.is_dir():
+        chunks = read_exported(file)
+    else:
+        artifact = read_artifact_file(file)
+        chunks = wrap(artifact, "seed", datetime.now(UTC), seal=_seal(artifact, keys_dir, None)).chunks
+    with connect() as writer, connect() as reader, show_progress(file) as progress:
         writer.check_can_publish()
-        sent = send_chunks(parcel.chunks, writer, reader, progress)
+        sent = send_chunks(chunks, writer, reader, progress)
     click.echo(json.dumps(schema.dump(sent)) if as_json else _describe_sent(sent))
 
 
@@ -192,6 +258,16 @@ def read_artifact_file(file: Path) -> Artifact:
     return read_artifact(file)
 
 
+def _seal(artifact: Artifact, keys_dir: Path, recipients: Path | None) -> "ReleaseSeal | None":
+    """For these recipients; or as it was before: what was encrypted once does not go out in the clear by mistake."""
+    from converter.publish.recipients import read_recipients
+    from converter.publish.seals import kept_seal, seal_for
+
+    if recipients is None:
+        return kept_seal(keys_dir, artifact.digest)
+    return seal_for(keys_dir, artifact.digest, read_recipients(recipients))
+
+
 def _describe(pushed: "Pushed") -> str:
     from converter.publish.succession import describe as describe_rollout
 
@@ -215,7 +291,7 @@ def _describe_sent(sent: "Sent") -> str:
 
 
 @contextmanager
-def show_progress(artifact: Artifact) -> Iterator[Callable[[int, int], None]]:
+def show_progress(file: Path) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, from the first byte sent to the last; nothing where there is nothing to send."""
     bar: Any = None
     with ExitStack() as shown:
@@ -223,7 +299,7 @@ def show_progress(artifact: Artifact) -> Iterator[Callable[[int, int], None]]:
         def show(done_bytes: int, total_bytes: int) -> None:
             nonlocal bar
             if bar is None:
-                label = f"sending {artifact.path.name}"
+                label = f"sending {file.name}"
                 bar = shown.enter_context(click.progressbar(length=total_bytes, label=label, file=sys.stderr))
             bar.update(done_bytes - bar.pos)
 

@@ -74,7 +74,7 @@ class KeyDirectory:
 
     @classmethod
     def at(cls, directory: Path) -> Self:
-        return cls(Disk(RealDisk(directory, _PUBLIC)), Disk(RealDisk(directory, _SECRET)), str(directory))
+        return cls(Disk(RealDisk(directory, mode=_PUBLIC)), Disk(RealDisk(directory, mode=_SECRET)), str(directory))
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -284,6 +284,6 @@ def check_is_new(path: Path, hint: str) -> None:
 def write_file(path: Path, content: bytes) -> None:
     """Durably."""
     try:
-        Disk(RealDisk(path.parent, _PUBLIC)).write_atomic(path.name, content)
+        Disk(RealDisk(path.parent, mode=_PUBLIC)).write_atomic(path.name, content)
     except EdgeError as error:
         raise InputError(f"{path.parent}/{error}", hint="choose a directory you may write to, with space") from error

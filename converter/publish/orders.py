@@ -14,6 +14,7 @@ from converter.publish import repository, succession
 from converter.publish.keys import Keys
 from converter.publish.push import Pend, Progress, announce, read_published, send_chunks, wrap
 from converter.publish.repository import Published
+from converter.publish.seals import ReleaseSeal
 from converter.publish.succession import PublishError
 from edge_agent.errors import ArtifactError, InputError
 from edge_agent.link.topics import MAX_FILTERS
@@ -43,6 +44,7 @@ class Publisher:
     keys: Keys
     connect: Callable[[], Broker]
     pend: Pend | None = None  # keeps what others must sign, too
+    seal_of: Callable[[str], ReleaseSeal | None] = lambda _: None  # of an artifact's digest, where it was encrypted
 
     def read(self, broker: Broker) -> Published:
         """What the channel gives; the connection goes on listening to its topic.
@@ -92,8 +94,15 @@ class Publisher:
             there = self.read(reader)
             if artifact is not None:
                 self._check_artifact(artifact, to)
-                parcel = wrap(artifact, self.channel, now)
-                back = succession.earlier(there.target, artifact.digest) or parcel.target
+                seal, known = self.seal_of(artifact.digest), succession.earlier(there.target, artifact.digest)
+                parcel = wrap(artifact, self.channel, now, seal=seal)
+                back = known or parcel.target
+                if (back.keyring or there.target.keyring) and seal is None:
+                    raise PublishError(
+                        f"the releases of {self.model} on {self.channel} are encrypted, and the content key of "
+                        f"{artifact.manifest.version} is not here",
+                        hint="pass --keys with the directory of the laptop that pushed it",
+                    )
                 send_chunks(parcel.chunks, writer, reader, progress)
             else:
                 back = _known(there.target, to, reader)
@@ -156,6 +165,9 @@ def _check_chunks(target: Target, reader: Broker) -> None:
 
 
 def _lost_chunks(target: Target, reader: Broker) -> list[str]:
+    """Of an encrypted release only what the document names: which chunks its index lists, its recipients know."""
+    if target.keyring:
+        return reader.read_chunks([*target.index_chunks, *target.keyring], grace_s=1.0)
     payloads: dict[str, bytes] = {}
     topics = {reader.topics.blob(digest): digest for digest in target.index_chunks}
     for start in range(0, len(topics), MAX_FILTERS):

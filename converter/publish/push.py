@@ -4,7 +4,7 @@ The order is the safety: devices hear of a release only once every byte of it ha
 to `repository`; talking to the broker, to `converter.broker`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from converter.publish import repository, succession
 from converter.publish.keys import Keys
 from converter.publish.pending import PendingRelease, pend_document
 from converter.publish.repository import NewerRootError, Published
+from converter.publish.seals import ReleaseSeal
 from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
 from edge_agent.errors import TrustError
@@ -21,6 +22,8 @@ from edge_agent.release.archive import Artifact
 from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
 from edge_agent.release.document import Target
 from edge_agent.release.rollout import Rollout
+from edge_agent.release.sealing import Purpose
+from edge_agent.release.sealing import seal as encrypt
 
 RIVAL_S = 1.0  # how long after publishing we look for somebody who publishes at the same time
 _RETURN_S = 15.0
@@ -63,11 +66,25 @@ class Parcel:
     chunks: dict[str, bytes]  # digest → payload
 
 
-def wrap(artifact: Artifact, channel: str, now: datetime, *, device_class: str = "") -> Parcel:
-    """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier."""
-    index = format_index(build_index(artifact.members))
+def wrap(
+    artifact: Artifact,
+    channel: str,
+    now: datetime,
+    *,
+    device_class: str = "",
+    sources: Sequence[str] = (),
+    seal: ReleaseSeal | None = None,
+) -> Parcel:
+    """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier.
+
+    With a `seal`, what travels for each chunk is encrypted.
+    """
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
-    index_chunks = {digest_of_chunk(chunk): chunk for chunk in cut(index)}
+    sealed = {digest: _seal_chunk(seal, Purpose.CHUNK, chunk) for digest, chunk in plaintexts.items()}
+    blobs = {digest: digest_of_chunk(blob) for digest, blob in sealed.items()} if seal is not None else {}
+    index = format_index(replace(build_index(artifact.members), blobs=blobs))
+    index_blobs = [_seal_chunk(seal, Purpose.INDEX, chunk) for chunk in cut(index)]
+    keyring = list(cut(seal.keyring)) if seal is not None else []
     target = Target(
         model=artifact.manifest.name,
         channel=channel,
@@ -75,11 +92,17 @@ def wrap(artifact: Artifact, channel: str, now: datetime, *, device_class: str =
         digest=artifact.digest,
         size_bytes=artifact.size_bytes,
         index=digest_of_chunk(index),
-        index_chunks=tuple(digest_of_chunk(chunk) for chunk in cut(index)),
+        index_chunks=tuple(map(digest_of_chunk, index_blobs)),
         created=now.astimezone(UTC).isoformat(timespec="seconds"),
         device_class=device_class,
+        sources=tuple(sources),
+        keyring=tuple(map(digest_of_chunk, keyring)),
     )
-    return Parcel(target, {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()})
+    return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)})
+
+
+def _seal_chunk(seal: ReleaseSeal | None, purpose: Purpose, chunk: bytes) -> bytes:
+    return chunk if seal is None else encrypt(seal.content_key, purpose, pack(chunk))
 
 
 def push(
@@ -93,6 +116,9 @@ def push(
     pend: Pend | None = None,
     replace_foreign: bool = False,
     device_class: str = "",
+    sources: Sequence[str] = (),
+    seal: ReleaseSeal | None = None,
+    unencrypted: bool = False,
     now: datetime | None = None,
 ) -> Pushed:
     """Publish `artifact` on `channel`, for everybody or for a `rollout`. Interrupted, it is simply done again.
@@ -107,7 +133,7 @@ def push(
             cannot follow what the channel gives: it is older, or it is the same one with another rollout.
     """
     now = now or datetime.now(UTC)
-    parcel = wrap(artifact, channel, now, device_class=device_class)
+    parcel = wrap(artifact, channel, now, device_class=device_class, sources=sources, seal=seal)
     target = parcel.target
     with ExitStack() as parts:
         writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
@@ -115,6 +141,11 @@ def push(
         topic = reader.topics.release(target.model, target.channel)
         payload = reader.retained([topic]).get(topic)
         there = read_published(payload, keys, target.model, channel, replace_foreign=replace_foreign)
+        if there is not None and there.target.keyring and not (target.keyring or unencrypted):
+            raise PublishError(
+                f"the releases of {target.model} on {channel} are encrypted, and this one would not be",
+                hint="say for whom with --encrypt-to, or that it may be read by all with --unencrypted",
+            )
         succession.check(target, rollout, there)
         sent = send_chunks(parcel.chunks, writer, reader, progress)
         newest = reader.newest(topic)
@@ -247,8 +278,9 @@ def _kept(pending: PendingRelease, pend: Pend | None) -> str:
 
 
 def _is_given(there: Target, ours: Target) -> bool:
-    """Whether the channel gives this release, to this class of devices, already."""
-    return (there.digest, there.device_class) == (ours.digest, ours.device_class)
+    """Whether the channel gives this release already, to the same devices and in the same way."""
+    given = {name: getattr(there, name) for name in ("rollout", "downgrade", "lifts", "previous", "created")}
+    return replace(ours, **given) == there
 
 
 def _pushed(target: Target, number: int, sent: Sent, *, published: bool) -> Pushed:

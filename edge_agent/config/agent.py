@@ -17,6 +17,7 @@ from edge_agent import schema
 from edge_agent.config.checks import BrokerUrl, Count, Identifier, Seconds, Table, from_to, password_alone
 from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, PipelineParts, StageConfig
 from edge_agent.config.together import problems_together
+from edge_agent.config.update import UpdateConfig
 from edge_agent.errors import ConfigError
 
 
@@ -58,6 +59,7 @@ class MqttConfig(Table):
 @dataclass(frozen=True, slots=True)
 class TrustConfig:
     root: Path  # the root.json that 'edgectl keys init' made
+    key_file: Path | None = None  # for encrypted releases; None: systemd's credential, else in the state directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Config(Table):
     trust: TrustConfig | None = None
     storage: StorageConfig = field(default_factory=StorageConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
 
     def problems(self) -> Iterator[str]:
         return problems_together(self.pipeline, has_mqtt=self.mqtt is not None, has_trust=self.trust is not None)

@@ -24,6 +24,7 @@ from edge_agent.link.download import (
 from edge_agent.link.events import Connected, Disconnected, LinkEvent, Receipt, Received
 from edge_agent.link.messages import format_need
 from edge_agent.link.mqtt import Link
+from edge_agent.link.pace import Pace, paced_step
 from edge_agent.link.topics import MAX_FILTERS, Topics
 from edge_agent.release.chunks import unpack
 
@@ -46,6 +47,7 @@ class Collector:
         window: Callable[[], int],
         patient: bool = True,
         grace_s: float = GRACE_S,
+        pace: Pace | None = None,
     ) -> None:
         self._link = link
         self._topics = topics
@@ -58,6 +60,7 @@ class Collector:
         self._events: SimpleQueue[LinkEvent | tuple[int, Receipt]] = SimpleQueue()
         self._connection: int | None = None
         self._clock = SystemClock()
+        self._pace = pace or Pace(self._clock)
 
     def offer(self, event: LinkEvent) -> None:
         """Hand in an event of the link; from any thread, never blocks. What is not for us is ignored."""
@@ -111,6 +114,7 @@ class Collector:
             case Received(topic, payload, _):
                 digest = topic.removeprefix(self._blobs)
                 if self._download.arrived(digest, now_s):
+                    self._pace.came(len(payload))
                     arrived.append((digest, payload))
             case Connected(connection):
                 self._connect(connection)
@@ -145,7 +149,7 @@ class Collector:
 
     def _act(self, trouble: Tell) -> None:
         self._download.window = max(1, self._window())
-        for action in self._download.step(self._clock.monotonic_s()):
+        for action in paced_step(self._download, self._pace, self._clock.monotonic_s()):
             self._do(action, trouble)
 
     def _do(self, action: Action, trouble: Tell) -> None:

@@ -15,6 +15,7 @@ from edge_agent.link.collector import Collector, Take, Tell
 from edge_agent.link.events import Connected, Disconnected, Failed, LinkEvent, Receipt, Received, Will
 from edge_agent.link.messages import OFFLINE, ONLINE
 from edge_agent.link.mqtt import Link
+from edge_agent.link.pace import Pace
 from edge_agent.link.standing import Standing
 from edge_agent.link.topics import Topics
 
@@ -60,12 +61,14 @@ class DeviceLink:
         inbox: Callable[[DeviceEvent], None],
         *,
         window: int = 8,
+        pace: Pace | None = None,
         backoff_s: tuple[float, float] = (1.0, 60.0),
     ) -> None:
         self._topics = topics
         self._device_id = device_id
         self._inbox = inbox
         self._window = window
+        self._pace = pace
         self._followed = {topics.release(model, channel): (model, channel) for model, channel in followed}
         self._availability = topics.availability(device_id)
         self._ack = topics.ack(device_id)
@@ -129,7 +132,7 @@ class DeviceLink:
         `take(digest, plaintext)` and `trouble(reason, detail)` run on the caller's thread. Several may run at once;
         they share the window.
         """
-        collector = Collector(self._link, self._topics, self._device_id, digests, window=self._share)
+        collector = Collector(self._link, self._topics, self._device_id, digests, window=self._share, pace=self._pace)
         self._change_collectors(lambda present: (*present, collector))
         try:
             collector.run(take, cancelled=cancelled, trouble=trouble)

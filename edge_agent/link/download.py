@@ -18,6 +18,7 @@ from edge_agent.link.topics import MAX_FILTERS
 BARRIER_AFTER_S = 0.1  # a batch that is complete by then needs no barrier, which is most of them
 GRACE_S = 1.0  # a chunk may come after the nonce on some brokers, by milliseconds
 STALL_S = 60.0  # nothing at all for so long, with questions open: the connection is dead, whatever it says
+_NO_LIMIT = 1 << 30
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 2.5, 60.0
 _TOGETHER = 2  # chunks asked for: fewer SUBSCRIBEs than one by one, and a long line stays full (half a window does not)
 
@@ -78,6 +79,7 @@ class Download:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.window = MAX_FILTERS  # chunks subscribed at a time; may be changed between steps
+        self.allowance = _NO_LIMIT  # chunks that may be asked for in the next step
         self._patient = patient
         self._grace_s = grace_s
         self._uniform = uniform
@@ -240,7 +242,7 @@ class Download:
             if not self._remaining or len(self._idle) > self.window // 2:
                 self._unsubscribe()
             return
-        ask = self._next(self.window - len(self._asked))
+        ask = self._next(min(self.window - len(self._asked), self.allowance))
         kept = [digest for digest in self._subscribed if digest in self._absent]
         surplus = len(self._asked) + len(ask) + len(kept) - self.window
         self._idle += kept[: max(0, surplus)]

@@ -5,15 +5,18 @@ Who may sign it, and the checking, is left to `trust`; how it travels, to `link`
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
 from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
 from edge_agent.release.rollout import Rollout
 
+MAX_SOURCES = 8
+_SOURCE = re.compile(r"https://[^\s?#@\x00-\x1f\x7f-\U0010ffff]{1,500}")
 MAX_DOCUMENT_BYTES = 60_000
 SIGNED_FIELD = "created"  # of the timestamp: RFC 3339, UTC, when it was signed; the newest seen is a clock floor
 _ROOT = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
@@ -43,6 +46,8 @@ class Custom:
     index_chunks: tuple[str, ...]  # an index larger than one chunk is cut like a member
     created: str  # RFC 3339, UTC
     device_class: str = ""  # the only class of devices it is for; empty: for any
+    sources: tuple[str, ...] = ()  # https:// directories that hold the same blobs, asked before the broker
+    keyring: tuple[str, ...] = ()  # chunks of the keyring; without any the release is not encrypted
     rollout: Rollout = field(default_factory=Rollout)
     downgrade: bool = False  # an order to take this release also where a newer version serves
     lifts: Lifts = field(default_factory=Lifts)
@@ -63,7 +68,7 @@ class Target(Custom):
                 raise ValueError(f"{what} {text!r} is not an identifier")
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version {self.version!r} is not a version")
-        if not all(DIGEST.fullmatch(text) for text in (self.digest, self.index, *self.index_chunks)):
+        if not all(DIGEST.fullmatch(text) for text in (self.digest, self.index, *self.index_chunks, *self.keyring)):
             raise ValueError("a digest is not 64 hexadecimal digits")
         if self.device_class and not IDENTIFIER.fullmatch(self.device_class):
             raise ValueError(f"device class {self.device_class!r} is not an identifier")
@@ -71,6 +76,21 @@ class Target(Custom):
             raise ValueError("an artifact has a size and an index")
         if any((each.model, each.channel) != (self.model, self.channel) for each in self.previous):
             raise ValueError("what the channel gave before is of another model or channel")
+        check_sources(self.sources)
+
+
+def check_sources(urls: Sequence[str]) -> None:
+    """Raise ValueError unless all are https:// URLs of directories."""
+    if len(urls) > MAX_SOURCES:
+        raise ValueError(f"{len(urls)} sources; at most {MAX_SOURCES}")
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or not _SOURCE.fullmatch(url):
+            raise ValueError(f"source {url[:100]!r} must be https://HOST[:PORT]/PATH, without user, query or fragment")
 
 
 def target_path(model: str, channel: str) -> str:

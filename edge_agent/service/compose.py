@@ -21,8 +21,12 @@ from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.link.broker import read_settings
 from edge_agent.link.device import DeviceLink
 from edge_agent.link.events import Receipt
+from edge_agent.link.pace import Pace
 from edge_agent.link.subscription import Subscription, subscription_settings
 from edge_agent.link.topics import Topics
+from edge_agent.link.transports import Transports
+from edge_agent.release.device_key import key_path, read_device_key
+from edge_agent.release.document import Target
 from edge_agent.release.trust import verify
 from edge_agent.service.agent import Agent
 from edge_agent.service.documents import Channel, Documents
@@ -35,12 +39,15 @@ from edge_agent.service.spool import Spool, Stream
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
 from edge_agent.update.eligibility import Device
-from edge_agent.update.fetch import ChunkTransport, fetch_release
+from edge_agent.update.fetch import FetchReport, fetch_release
+from edge_agent.update.hold import Hold
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
 from edge_agent.update.probe import Circumstances, probe
+from edge_agent.update.sealed import Secret
 from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
+from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble
 from edge_agent.update.updater import Updater
 
 _LOG = logging.getLogger(__name__)
@@ -71,7 +78,8 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         stack.enter_context(Outbox(state_dir / "outbox.db", capacity=config.telemetry.outbox_records)),
         lambda stream, payload, then: _publish(link, stream, payload, then),
     )
-    link = _open_link(config, inbox)
+    pace = Pace(clock, config.update.max_bytes_per_s)
+    link = _open_link(config, inbox, pace)
     documents = _open_documents(config, disk, clock, inbox) if link is not None else None
     pipelines = Pipelines(
         config.pipeline,
@@ -88,7 +96,9 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
     workers = open_workers(config, inbox, stack)
     stop = threading.Event()
-    updaters = _open_updaters(config, store, link, workers, inbox, stop=stop)
+    broker: ChunkTransport = link if link is not None else _NoTransport()
+    transports = Transports(broker, pace, clock, ca_file=config.update.ca_file)
+    updaters = _open_updaters(config, store, transports, workers, inbox, stop=stop)
     if documents is not None:
         for name, stage in stages_of(config).items():
             updaters[name].desire(documents.recall(Channel(stage.model, stage.channel)))
@@ -109,7 +119,7 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
     return Agent(parts)
 
 
-def _open_link(config: Config, inbox: Inbox) -> DeviceLink | None:
+def _open_link(config: Config, inbox: Inbox, pace: Pace) -> DeviceLink | None:
     if config.mqtt is None:
         return None
     followed = [(stage.model, stage.channel) for stage in stages_of(config).values()]
@@ -120,6 +130,7 @@ def _open_link(config: Config, inbox: Inbox) -> DeviceLink | None:
         followed,
         inbox.put,
         window=config.mqtt.fetch_window,
+        pace=pace,
     )
 
 
@@ -173,19 +184,18 @@ def _cores_of_each(config: Config) -> int:
 def _open_updaters(
     config: Config,
     store: ReleaseStore,
-    link: DeviceLink | None,
+    transports: Transports,
     workers: Mapping[str, PipelineServer],
     inbox: Inbox,
     *,
     stop: threading.Event,
 ) -> dict[StageName, Updater]:
     updaters: dict[StageName, Updater] = {}
-    transport: ChunkTransport = link if link is not None else _NoTransport()
     for name, stage in stages_of(config).items():
         parts = UpdaterParts(
             journal=Journal(store.disk, name.pipeline, name.stage),
             store=store,
-            fetch=partial(fetch_release, store=store, transport=transport),
+            fetch=partial(_fetch, store, transports, partial(_read_secret, config)),
             probe=partial(
                 probe,
                 told=Circumstances(config.pipeline[name.pipeline].threads, _cores_of_each(config), stage.delegate),
@@ -196,9 +206,28 @@ def _open_updaters(
             keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),
             device=Device(config.device_id, config.device.labels),
             report=partial(_report, inbox, name),
+            hold=Hold(config.device_id, SystemClock(), quiet=config.update.quiet, spread_s=config.update.spread_s),
         )
         updaters[name] = Updater(parts, initial=stage.initial)
     return updaters
+
+
+def _fetch(
+    store: ReleaseStore,
+    transports: Transports,
+    secret: Secret,
+    target: Target,
+    *,
+    cancelled: Cancelled,
+    trouble: Trouble,
+) -> FetchReport | None:
+    return fetch_release(target, store, transports.of(target), cancelled=cancelled, trouble=trouble, secret=secret)
+
+
+def _read_secret(config: Config) -> bytes:
+    """Anew each time: one that is made or mended while the agent runs is found."""
+    configured = config.trust.key_file if config.trust is not None else None
+    return read_device_key(key_path(configured, state_directory(config)))
 
 
 def _report(inbox: Inbox, name: StageName, status: Status) -> None:

@@ -29,6 +29,17 @@ def state_directory(config: Config) -> Path:
     return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/edge-agent").split(":")[0])
 
 
+def check_owner(directory: Path, command: str, *, otherwise: str = "") -> None:
+    """Raise EdgeError where root would write into a directory of the agent's user; `otherwise` begins the hint."""
+    owner = directory.stat().st_uid
+    if os.geteuid() == 0 != owner:
+        name = _user_name(owner)
+        raise EdgeError(
+            f"{directory} belongs to {name}: files that root writes there would lock its agent out",
+            hint=f"{otherwise}as its user: sudo -u {name} edge-agent {command}",
+        )
+
+
 @contextmanager
 def only_agent(state_dir: Path) -> Iterator[None]:
     """Hold the lock that makes this process the one writer of the state directory.
@@ -38,12 +49,7 @@ def only_agent(state_dir: Path) -> Iterator[None]:
         StorageError: the directory cannot be made or written.
     """
     open_disk(state_dir)
-    owner = state_dir.stat().st_uid
-    if os.geteuid() == 0 != owner:
-        raise EdgeError(
-            f"{state_dir} belongs to {_user_name(owner)}: files that root writes there would lock its agent out",
-            hint=f"systemctl start edge-agent, or as its user: sudo -u {_user_name(owner)} edge-agent run",
-        )
+    check_owner(state_dir, "run", otherwise="systemctl start edge-agent, or ")
     try:
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:

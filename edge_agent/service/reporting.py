@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from edge_agent import __version__
 from edge_agent.config.pipeline import StageConfig
+from edge_agent.errors import Reason
 from edge_agent.link.messages import (
     AgentReport,
     HardwareReport,
@@ -86,7 +87,9 @@ def sentence(report: StageReport) -> str:
     """One stage for `systemctl status`."""
     serving = f"{report.model} {report.current.version}" if report.current else "nothing installed"
     if report.candidate is not None:
-        return f"{serving}, {report.phase} {report.candidate.version or report.candidate.digest[:12]}"
+        doing = f"{report.phase} {report.candidate.version or report.candidate.digest[:12]}"
+        waits = report.problem if report.problem and report.problem.reason == Reason.POSTPONED else None
+        return f"{serving}, {doing} ({waits.detail})" if waits else f"{serving}, {doing}"
     return f"{serving} ({report.problem.reason})" if report.problem else serving
 
 

@@ -6,47 +6,39 @@ to try again, to `updater`.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_INDEX_BYTES, Index, parse_index
 from edge_agent.release.document import Target
+from edge_agent.release.sealing import MAX_KEYRING_BYTES
+from edge_agent.update.sealed import Secret, no_secret, open_seal
+from edge_agent.update.space import Reservation
 from edge_agent.update.staging import Staging
 from edge_agent.update.store import ReleaseStore
-
-Cancelled = Callable[[], bool]
-Trouble = Callable[[Reason, str], None]
-
-
-class ChunkTransport(Protocol):
-    def collect(
-        self, digests: Sequence[str], take: Callable[[str, bytes], None], *, cancelled: Cancelled, trouble: Trouble
-    ) -> None:
-        """Call `take(digest, plaintext)` once for each digest, verified, in any order, on the caller's thread.
-
-        Blocks until all are taken or `cancelled()`; while chunks are missing or corrupt it says so to `trouble` and
-        keeps trying. An error out of `take` ends it.
-
-        Raises:
-            FetchError: it cannot go on now.
-        """
-        ...
+from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble, collect_whole
 
 
 @dataclass(frozen=True, slots=True)
 class FetchReport:
     """What a release has cost."""
 
-    fetched_bytes: int  # plaintext bytes that came over the transport, with the index
+    fetched_bytes: int  # plaintext bytes that came over the transport, with index and keyring
     reused_bytes: int  # bytes of the members that the device already had
 
 
 def fetch_release(
-    target: Target, store: ReleaseStore, transport: ChunkTransport, *, cancelled: Cancelled, trouble: Trouble
+    target: Target,
+    store: ReleaseStore,
+    transport: ChunkTransport,
+    *,
+    cancelled: Cancelled,
+    trouble: Trouble,
+    secret: Secret = no_secret,
 ) -> FetchReport | None:
     """Make the store hold the release, sound and durable. None when cancelled; what has come so far stays.
+
+    `secret` gives the device's key, and is asked only for a release that is encrypted.
 
     Raises:
         RejectionError: these bytes will never be the release that was signed.
@@ -58,23 +50,57 @@ def fetch_release(
         if store.holds(target.digest) and store.is_sound(target.digest):
             store.settle(target.digest)
             return FetchReport(0, target.size_bytes)
-        read = _read_index(target, store, transport, cancelled, trouble)
-        if read is None:
-            return None
-        index, index_bytes = read
-        staging = Staging(store, target.digest, index)
-        staging.copy_held()
-        missing_bytes = staging.missing_bytes
         try:
-            transport.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
-        finally:
-            staging.flush()  # what has come stays, whatever ended it
-        if staging.missing:
-            if cancelled():
-                return None
-            raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
-        _adopt(target, store, staging)
-        return FetchReport(index_bytes + missing_bytes, index.size_bytes - missing_bytes)
+            with store.reserve(target.digest, target.size_bytes + _bytes_of_index(target)) as room:
+                return _fetch(target, store, transport, room, secret, cancelled=cancelled, trouble=trouble)
+        except StorageError:
+            store.give_way(target.digest)
+            raise
+
+
+def _fetch(
+    target: Target,
+    store: ReleaseStore,
+    transport: ChunkTransport,
+    room: Reservation,
+    secret: Secret,
+    *,
+    cancelled: Cancelled,
+    trouble: Trouble,
+) -> FetchReport | None:
+    seal = None
+    if target.keyring:
+        seal = open_seal(target, store, transport, secret, cancelled=cancelled, trouble=trouble)
+        if seal is None:
+            return None
+    read = _read_index(target, store, seal.of_index(transport) if seal else transport, cancelled, trouble)
+    if read is None:
+        return None
+    index, list_bytes = read
+    list_bytes += seal.fetched_bytes if seal else 0
+    staging = Staging(store, target.digest, index, room)
+    staging.copy_held()
+    missing_bytes = staging.missing_bytes
+    try:
+        source = seal.of_chunks(transport, index) if seal else transport
+        source.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
+    finally:
+        staging.flush()  # what has come stays, whatever ended it
+    if staging.missing:
+        if cancelled():
+            return None
+        raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
+    _adopt(target, store, staging)
+    return FetchReport(list_bytes + missing_bytes, index.size_bytes - missing_bytes)
+
+
+def _bytes_of_index(target: Target) -> int:
+    """At most, with the keyring."""
+    if len(target.keyring) * CHUNK_BYTES > MAX_KEYRING_BYTES:
+        raise ArtifactError(f"a keyring of {len(target.keyring)} chunks is too large", reason=Reason.INTEGRITY)
+    if len(target.index_chunks) * CHUNK_BYTES > MAX_INDEX_BYTES:
+        raise ArtifactError(f"an index of {len(target.index_chunks)} chunks is too large", reason=Reason.INTEGRITY)
+    return (len(target.index_chunks) + len(target.keyring)) * CHUNK_BYTES
 
 
 def _read_index(
@@ -86,17 +112,9 @@ def _read_index(
         kept = store.disk.read(name)
         if hashlib.sha256(kept).hexdigest() == target.index:
             return _check_index(parse_index(kept), target), 0
-    if len(target.index_chunks) * CHUNK_BYTES > MAX_INDEX_BYTES:
-        raise ArtifactError(f"an index of {len(target.index_chunks)} chunks is too large", reason=Reason.INTEGRITY)
-    chunks: dict[str, bytes] = {}
-    transport.collect(
-        list(dict.fromkeys(target.index_chunks)), chunks.__setitem__, cancelled=cancelled, trouble=trouble
-    )
-    if not set(target.index_chunks) <= set(chunks):
-        if cancelled():
-            return None
-        raise FetchError("the index did not arrive", reason=Reason.MISSING_CHUNK)
-    content = b"".join(chunks[digest] for digest in target.index_chunks)
+    content = collect_whole(target.index_chunks, transport, "index", cancelled=cancelled, trouble=trouble)
+    if content is None:
+        return None
     if hashlib.sha256(content).hexdigest() != target.index:
         raise ArtifactError("the chunks of the index do not make the index that was signed", reason=Reason.INTEGRITY)
     index = _check_index(parse_index(content), target)
@@ -112,6 +130,8 @@ def _check_index(index: Index, target: Target) -> Index:
             f"the index lists {index.size_bytes} bytes, more than the {target.size_bytes} of the signed artifact",
             reason=Reason.INTEGRITY,
         )
+    if bool(index.blobs) != bool(target.keyring):
+        raise ArtifactError("index and keyring disagree about whether it is encrypted", reason=Reason.INTEGRITY)
     return index
 
 

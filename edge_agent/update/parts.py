@@ -9,11 +9,12 @@ from edge_agent.clock import Clock
 from edge_agent.release.document import Target
 from edge_agent.release.manifest import Manifest
 from edge_agent.update.eligibility import Device
-from edge_agent.update.fetch import Cancelled, FetchReport, Trouble
+from edge_agent.update.fetch import FetchReport
 from edge_agent.update.journal import Journal
 from edge_agent.update.probe import ProbeReport
-from edge_agent.update.status import Status
+from edge_agent.update.status import Problem, Status
 from edge_agent.update.store import ReleaseStore
+from edge_agent.update.transport import Cancelled, Trouble
 from edge_agent.update.watch import Server
 
 
@@ -21,6 +22,10 @@ class Fetch(Protocol):
     """`fetch.fetch_release` with its store and transport."""
 
     def __call__(self, target: Target, *, cancelled: Cancelled, trouble: Trouble) -> FetchReport | None: ...
+
+
+def never(target: Target) -> None:
+    """The hold of a device that may fetch at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +39,4 @@ class Parts:
     keep: Callable[[], Collection[str]]  # what any stage of this device still needs: `Updater.digests` of all of them
     device: Device
     report: Callable[[Status], None]  # called after every change, on the updater's thread; must not raise
+    hold: Callable[[Target], Problem | None] = never  # why a fetch may not go on now (`hold.Hold`)

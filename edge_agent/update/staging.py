@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from edge_agent.errors import StorageError
 from edge_agent.release.chunks import CHUNK_BYTES, Chunk, Index, digest_of_chunk
+from edge_agent.update.space import Reservation
 from edge_agent.update.store import ReleaseStore
 
 _WRITTEN_TOGETHER = 16  # chunks: about 1 MB, a tenth of the system calls
@@ -21,17 +22,18 @@ class Staging:
         StorageError: the disk fails, or has no room for what is missing.
     """
 
-    def __init__(self, store: ReleaseStore, digest: str, index: Index) -> None:
+    def __init__(self, store: ReleaseStore, digest: str, index: Index, room: Reservation) -> None:
         self._store = store
         self._disk = store.disk
         self._index = index
+        self._room = room
         self._name = store.begin(digest)
         self._missing: dict[str, list[Chunk]] = {}  # by digest: one chunk may belong in several places
         self._held: list[Chunk] = []  # neighbors, not written yet
         self._held_bytes: list[bytes] = []
         self._remove_strangers()
         present = self._sort_chunks()
-        store.require_free(sum(chunk.size_bytes for chunks in self._missing.values() for chunk in chunks))
+        room.resize(sum(chunk.size_bytes for chunks in self._missing.values() for chunk in chunks))
         for chunk in present:  # what occurs twice may be there once
             if chunk.digest in self._missing:
                 self.put(chunk.digest, self._read(chunk))
@@ -70,6 +72,7 @@ class Staging:
             content = b"".join(self._held_bytes)
             self._held, self._held_bytes = [], []
             self._disk.write_at(f"{self._name}/{first.member}", first.offset, content)
+            self._room.use(len(content))
 
     @property
     def _held_end(self) -> int:

@@ -8,7 +8,7 @@ left to `updater`; a directory that is there may have rotten, so whoever is abou
 import hashlib
 import zipfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -16,11 +16,11 @@ from edge_agent.disk import Disk
 from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
 from edge_agent.release.archive import MAX_MANIFEST_BYTES, MEMBERS, Blocks, digest_of, not_whole
 from edge_agent.release.manifest import MANIFEST_FILE, FileEntry, Manifest, parse_manifest
+from edge_agent.update.space import Reservation, Space
 
 _RELEASES = "releases"
 _STAGING = "staging"
 _BLOCK_BYTES = 1 << 20
-_MARGIN_BYTES = 8 << 20  # left free for records, the outbox and the rest of the machine
 
 
 class ReleaseStore:
@@ -31,6 +31,7 @@ class ReleaseStore:
         self._root = root
         self._sweeping = Lock()  # also held to begin a staging: a sweep must not take what has just begun
         self._busy: dict[str, Lock] = {}  # by digest: two pipelines may want the same release
+        self.space = Space(disk)
 
     # --- what is installed --------------------------------------------------------------------------------
 
@@ -113,21 +114,24 @@ class ReleaseStore:
         """Where the index of a release that is being fetched is kept, so that resuming needs no network for it."""
         return f"{_STAGING}/{digest}.index"
 
+    def keyring_name(self, digest: str) -> str:
+        """Where the keyring of an encrypted release is kept meanwhile."""
+        return f"{_STAGING}/{digest}.keyring"
+
     def places(self) -> list[str]:
         """Every directory on this disk that may hold chunks of use: all releases and all that is in staging."""
         releases = [f"{_RELEASES}/{name}" for name in self.disk.names(_RELEASES)]
         return releases + [f"{_STAGING}/{name}" for name in self.disk.names(_STAGING) if "." not in name]
 
-    def require_free(self, needed_bytes: int) -> None:
-        """Raise StorageError unless so much, and a margin for everybody else, is free."""
-        free_bytes = self.disk.free_bytes()
-        if free_bytes < needed_bytes + _MARGIN_BYTES:
-            raise StorageError(
-                f"the release needs {needed_bytes / 1e6:.1f} MB and a margin of {_MARGIN_BYTES / 1e6:.1f} MB; "
-                f"{free_bytes / 1e6:.1f} MB are free",
-                reason=Reason.DISK_FULL,
-                hint="free some space; the agent goes on by itself",
-            )
+    def reserve(self, digest: str, whole_bytes: int) -> AbstractContextManager[Reservation]:
+        """Room for a release of `whole_bytes` until the end of the block; what lies in its staging needs no more.
+
+        Raises:
+            StorageError: DISK_FULL: so much, what is promised to others, and a margin for everybody are not free.
+        """
+        staging = f"{_STAGING}/{digest}"
+        there_bytes = sum(self.disk.size(f"{staging}/{name}") or 0 for name in self.disk.names(staging))
+        return self.space.reserve(max(0, whole_bytes - there_bytes))
 
     def adopt(self, digest: str, size_bytes: int | None = None) -> None:
         """Install what lies in staging, once it proves to be the artifact with this digest.
@@ -143,12 +147,23 @@ class ReleaseStore:
         if self.holds(digest):
             self.discard(digest)  # rotten, or nobody would have staged it again
         self.disk.adopt_directory(staging, f"{_RELEASES}/{digest}")
-        self.disk.remove(self.index_name(digest))
+        self._drop_lists(digest)
 
     def drop_staging(self, digest: str) -> None:
         """Give up what has been put together of a release."""
         self.disk.remove(f"{_STAGING}/{digest}")
+        self._drop_lists(digest)
+
+    def _drop_lists(self, digest: str) -> None:
         self.disk.remove(self.index_name(digest))
+        self.disk.remove(self.keyring_name(digest))
+
+    def give_way(self, digest: str) -> None:
+        """On a full disk, give up what has come of a release: records, outbox and the rest of the machine need the
+        room more than a fetch needs its progress, and what nobody can write nobody could withdraw either.
+        """
+        if self.space.is_short:
+            self.drop_staging(digest)
 
     def adopt_file(self, path: Path) -> str:
         """Install an `.edge` file of this machine and return its digest. Held and sound already: nothing is done.
@@ -168,32 +183,37 @@ class ReleaseStore:
             except ArtifactError:
                 self.drop_staging(digest)
                 raise
+            except StorageError:
+                self.give_way(digest)
+                raise
         return digest
 
     def _unpack(self, path: Path, digest: str) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
-                self.require_free(sum(entry.file_size for entry in entries))
                 self.drop_staging(digest)
-                staging = self.begin(digest)
-                for entry in entries:
-                    if entry.filename not in MEMBERS:
-                        raise ArtifactError(
-                            f"{path} holds {entry.filename!r}, which no artifact does", reason=Reason.INTEGRITY
-                        )
-                    with archive.open(entry) as file:
-                        self._write(f"{staging}/{entry.filename}", iter(lambda: file.read(_BLOCK_BYTES), b""))
+                with self.reserve(digest, sum(entry.file_size for entry in entries)) as room:
+                    staging = self.begin(digest)
+                    for entry in entries:
+                        if entry.filename not in MEMBERS:
+                            raise ArtifactError(
+                                f"{path} holds {entry.filename!r}, which no artifact does", reason=Reason.INTEGRITY
+                            )
+                        with archive.open(entry) as file:
+                            blocks = iter(lambda: file.read(_BLOCK_BYTES), b"")
+                            self._write(f"{staging}/{entry.filename}", blocks, room)
         except OSError as error:
             raise _unreadable(path, error) from error
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise not_whole(path, error) from error
 
-    def _write(self, name: str, blocks: Iterator[bytes]) -> None:
+    def _write(self, name: str, blocks: Iterator[bytes], room: Reservation) -> None:
         self.disk.write_at(name, 0, b"")  # a member may be empty
         offset = 0
         for block in blocks:
             self.disk.write_at(name, offset, block)
+            room.use(len(block))
             offset += len(block)
 
     def _verify(self, staging: str, digest: str, size_bytes: int | None) -> None:

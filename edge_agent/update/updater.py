@@ -30,6 +30,14 @@ _STOP_POLL_S = 1.0
 _OF_CHUNKS = (Reason.MISSING_CHUNK, Reason.CORRUPT_CHUNK)
 
 
+class HeldError(Exception):
+    """A fetch has to wait: nothing has failed, so nothing is counted and nothing is written."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
 class Updater:
     """One stage's updater. `desire`, `roll_back`, `wake` and `digests` are for any thread, the rest for the one.
 
@@ -120,6 +128,10 @@ class Updater:
             return self._back_off.pause_s
         try:
             done = self._step()
+        except HeldError as held:
+            self._problem = held.problem
+            self._report()
+            return _STOP_POLL_S
         except (FetchError, StorageError, WorkerCrashedError) as error:
             self._problem = Problem.of(error)
             self._back_off.failed()
@@ -194,7 +206,13 @@ class Updater:
         """Whether the store now holds the release; not, when something else has become more urgent."""
         store, target = self._parts.store, self._decision().aim
         if target is not None and target.digest == digest:
-            fetched = self._parts.fetch(target, cancelled=lambda: self._is_urgent(digest), trouble=self._trouble)
+            self._check_held(target)
+            held = self._parts.hold
+            fetched = self._parts.fetch(
+                target,
+                cancelled=lambda: self._is_urgent(digest) or held(target) is not None,
+                trouble=self._trouble,
+            )
             if fetched is None:
                 return False
             self._fetched = fetched
@@ -207,6 +225,15 @@ class Updater:
                 )
             return True
         return self._initial.install(digest)  # or something else has been desired since the step was chosen
+
+    def _check_held(self, target: Target) -> None:
+        """Raise HeldError where the fetch may not go on now; else take back that it could not."""
+        problem = self._parts.hold(target)
+        if problem is not None:
+            raise HeldError(problem)
+        if self._problem is not None and self._problem.reason is Reason.POSTPONED:
+            self._problem = None
+            self._report()
 
     def _prove(self, digest: str) -> None:
         store = self._parts.store

@@ -74,7 +74,8 @@ def log_in(request: pytest.FixtureRequest, tmp_path: Path, certificates: Path) -
 
 def blocks(language: str) -> list[str]:
     """The page's code blocks of one language."""
-    found = re.findall(r"(?ms)^```(\w*)\n(.*?)^```", SECURITY.read_text(encoding="utf-8"))
+    link = SECURITY.read_text(encoding="utf-8").partition("\n## The link\n")[2]
+    found = re.findall(r"(?ms)^```(\w*)\n(.*?)^```", link)
     return [text for kind, text in found if kind == language]
 
 

@@ -126,7 +126,7 @@ def problems_at_the_end(story: Story, device: SimDevice) -> Iterator[str]:
     if {name for name, _ in installed} != story.installed:
         yield f"{len(installed)} releases are installed"
     names = [name for name in device.files() if name.removeprefix("staging/")[:64] not in story.staged]
-    left = [name for name in names if "/corrupt" in name or name.endswith((".tmp", ".index"))]
+    left = [name for name in names if "/corrupt" in name or name.endswith((".tmp", ".index", ".keyring"))]
     left += [name for name in names if name.startswith("staging/")]
     if left:
         yield f"leftovers: {left}"

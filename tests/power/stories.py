@@ -6,20 +6,23 @@ from pathlib import Path
 
 from edge_agent.release.document import Lifts
 from edge_agent.release.rollout import Rollout
+from edge_agent.release.sealing import public_of
 from edge_agent.update.machine import Trial
 from tests.power.exploration import Story
 from tests.sim.device import SimDevice
 from tests.sim.disk import Survival
-from tests.sim.releases import SimRelease, SimTransport, make_release, noise
+from tests.sim.releases import SimRelease, SimTransport, make_release, noise, seal_release
 
 FIRST = make_release("1")
 OLDER = make_release("0")
 # Shares its first chunk with FIRST and has another twice.
 SECOND = make_release("2", noise(60_000, "1") + noise(60_000, "2") * 2 + noise(9_000, "3"))
+SECRET = bytes(range(32))
+SEALED = seal_release(SECOND, public_of(SECRET))
 _SICKNESSES = {"rejection": "unproven", "roll_back": "erring", "crash_loop": "crashing_later"}
 NAMES = (
     "first_install", "update", "rejection", "roll_back", "crash_loop", "operator", "resume", "initial",
-    "halt", "revert", "retry",
+    "halt", "revert", "retry", "sealed",
 )  # fmt: skip
 
 
@@ -39,6 +42,7 @@ def story(name: str, folder: Path) -> Story:
         "halt": Story(_half_fetched, _halt, first, frozenset({first, OLDER.digest}), staged=frozenset({second})),
         "revert": Story(_with_both, _revert, first, both),
         "retry": Story(_with_rejected, _retry, second, both),
+        "sealed": Story(_with_key, _run_to_sealed, second, both),
         "operator": Story(_with_both, _roll_back, first, only_first, rejected=frozenset({second})),
     }[name]
 
@@ -61,6 +65,10 @@ def _revert(device: SimDevice) -> None:
 
 def _retry(device: SimDevice) -> None:
     device.run(replace(SECOND.target, lifts=Lifts(5, (SECOND.digest,))))
+
+
+def _run_to_sealed(device: SimDevice) -> None:
+    device.run(SEALED.target)
 
 
 def _run_unasked(device: SimDevice) -> None:
@@ -96,6 +104,13 @@ def _on_disk_of(before: SimDevice) -> SimDevice:
 
 def _with_older() -> SimDevice:
     return _on_disk_of(_run_through(OLDER, FIRST))
+
+
+def _with_key() -> SimDevice:
+    device = _with_older()
+    device.transport = SimTransport(SEALED)
+    device.secret = lambda: SECRET
+    return device
 
 
 def _with_both() -> SimDevice:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,8 @@ from edge_agent.release.chunks import (
 MODEL = bytes(range(256)) * 600  # 153,600 bytes: three chunks
 MEMBERS = {"manifest.json": b"{}", "model.tflite": MODEL}
 INDEX = build_index(MEMBERS)
+BLOBS = {chunk.digest: digest_of_chunk(chunk.digest.encode()) for chunk in INDEX.chunks()}
+SEALED_INDEX = replace(INDEX, blobs=BLOBS)
 
 
 def test_the_chunks_of_a_member_make_the_member() -> None:
@@ -87,6 +90,20 @@ def test_an_index_that_describes_no_artifact_cannot_be_made(members: dict[str, t
         Index(members)
 
 
+def test_an_encrypted_index_is_read_back_and_names_a_blob_for_each_chunk() -> None:
+    assert parse_index(format_index(SEALED_INDEX)) == SEALED_INDEX
+    first, second, *_ = BLOBS
+    wrong: tuple[dict[str, str], ...] = (
+        {first: BLOBS[first]},
+        {**BLOBS, "0" * 64: "1" * 64},
+        {**BLOBS, first: BLOBS[second]},
+        {**BLOBS, first: "x"},
+    )
+    for blobs in wrong:
+        with pytest.raises(ValueError, match="blob"):
+            replace(INDEX, blobs=blobs)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -109,8 +126,8 @@ def test_what_is_no_index_is_an_artifact_error(content: bytes) -> None:
 
 @given(st.data())
 def test_a_changed_index_gives_an_index_or_an_artifact_error(data: st.DataObject) -> None:
-    tree = json.loads(format_index(INDEX))
-    place = data.draw(st.sampled_from([tree, tree["members"], tree["members"]["model.tflite"]]))
+    tree = json.loads(format_index(SEALED_INDEX))
+    place = data.draw(st.sampled_from([tree, tree["members"], tree["members"]["model.tflite"], tree["blobs"]]))
     values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
     place[data.draw(st.sampled_from(sorted(place)))] = data.draw(values)
     with suppress(ArtifactError):

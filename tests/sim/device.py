@@ -15,6 +15,7 @@ from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
 from edge_agent.update.parts import Parts
 from edge_agent.update.probe import ProbeReport
+from edge_agent.update.sealed import no_secret
 from edge_agent.update.status import Status
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
@@ -71,6 +72,7 @@ class SimDevice:
         self.unable_probes = 0  # probes that cannot even be tried
         self.probes = 0
         self.on_probe: Callable[[], None] = lambda: None
+        self.secret = no_secret
         self.reports: list[Status] = []
         self.on_report: Callable[[Status], None] = lambda status: None
 
@@ -88,7 +90,7 @@ class SimDevice:
         parts = Parts(
             journal=self.journal,
             store=self.store,
-            fetch=partial(fetch_release, store=self.store, transport=self.transport),
+            fetch=partial(fetch_release, store=self.store, transport=self.transport, secret=self.secret),
             probe=self._probe,
             server=self.server,
             clock=self.clock,

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from edge_agent.errors import FetchError, Reason
+from edge_agent.release import sealing
 from edge_agent.release.archive import format_archive
-from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index
+from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
 from edge_agent.release.document import Target
 from edge_agent.release.inputs import TensorInput
 from edge_agent.release.manifest import (
@@ -20,6 +21,7 @@ from edge_agent.release.manifest import (
     Manifest,
     format_manifest,
 )
+from edge_agent.release.sealing import Purpose
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -84,6 +86,29 @@ def publish(members: Mapping[str, bytes], *, name: str = "birds", version: str =
     )
     chunks = [chunk for content in members.values() for chunk in cut(content)]
     return SimRelease(members, artifact, target, {digest_of_chunk(chunk): chunk for chunk in (*index_chunks, *chunks)})
+
+
+def seal_release(
+    release: SimRelease, *recipients: bytes, content_key: bytes = bytes(32), **changes: object
+) -> SimRelease:
+    """The same release, encrypted for these public keys. `changes` are of the signed target, right or wrong."""
+    sealed = {
+        digest: sealing.seal(content_key, Purpose.CHUNK, pack(release.blobs[digest]))
+        for digest in release.chunk_digests
+    }
+    plain = build_index(release.members)
+    index = format_index(replace(plain, blobs={digest: digest_of_chunk(blob) for digest, blob in sealed.items()}))
+    index_blobs = [sealing.seal(content_key, Purpose.INDEX, pack(chunk)) for chunk in cut(index)]
+    keyring = list(cut(sealing.make_keyring(content_key, release.digest, recipients)))
+    fields: dict[str, object] = {
+        "index": digest_of_chunk(index),
+        "index_chunks": tuple(map(digest_of_chunk, index_blobs)),
+        "keyring": tuple(map(digest_of_chunk, keyring)),
+        **changes,
+    }
+    target = replace(release.target, **fields)  # type: ignore[arg-type]  # chosen by name
+    blobs = {digest_of_chunk(blob): blob for blob in (*sealed.values(), *index_blobs, *keyring)}
+    return SimRelease(release.members, release.artifact, target, blobs)
 
 
 class SimTransport:

@@ -234,15 +234,17 @@ def test_a_disk_that_loses_what_was_written_is_no_fault_of_the_release() -> None
     assert getter.store.is_sound(last)
 
 
-def test_no_room_is_said_before_anything_but_the_index_is_fetched() -> None:
+def test_no_room_is_said_with_its_numbers_before_the_first_byte() -> None:
     getter = Getter(FIRST)
     getter.simulated.capacity_bytes = 8_500_000
 
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageError, match=r"needs 0\.3 MB and a margin of 8\.4 MB; 8\.5 MB are free") as caught:
         getter.get(FIRST.target)
 
     assert caught.value.reason is Reason.DISK_FULL
-    assert set(getter.transport.carried) == set(FIRST.target.index_chunks)
+    assert caught.value.hint is not None
+    assert getter.transport.carried == []
+    assert getter.staged == []
 
 
 def test_empty_members_are_there_too() -> None:

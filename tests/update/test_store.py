@@ -161,10 +161,11 @@ def test_a_sweep_of_an_empty_disk_is_fine(place: Place) -> None:
 
 def test_too_little_room_says_what_is_needed_and_what_is_free() -> None:
     store = ReleaseStore(Disk(SimDisk(capacity_bytes=20_000_000)), Path("/state"))
-    store.require_free(10_000_000)
+    with store.reserve("a" * 64, 10_000_000):
+        pass
 
     with pytest.raises(StorageError, match=r"needs 15.0 MB and a margin of 8.4 MB; 20.0 MB are free") as caught:
-        store.require_free(15_000_000)
+        store.reserve("a" * 64, 15_000_000).__enter__()
 
     assert caught.value.reason is Reason.DISK_FULL
     assert caught.value.hint

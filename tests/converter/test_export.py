@@ -1,0 +1,128 @@
+"""Blobs for a web server: laid out by a command, named in the signed document, fetched by a device over HTTPS alone."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from converter.broker import Broker
+from converter.commands.release import export as export_command
+from converter.commands.release import push as push_command
+from converter.commands.release import seed as seed_command
+from converter.publish.keys import Keys
+from edge_agent.clock import SystemClock
+from edge_agent.disk import open_disk
+from edge_agent.errors import EdgeError, InputError
+from edge_agent.link.pace import Pace
+from edge_agent.link.transports import Transports
+from edge_agent.release.document import Target, check_sources
+from edge_agent.release.trust import verify
+from edge_agent.update.fetch import fetch_release
+from edge_agent.update.store import ReleaseStore
+from tests.converter.test_push import TOPICS, _quick, artifact, document_on, keys, run  # noqa: F401  # fixtures
+from tests.link.test_https import serving
+from tests.sim.broker import Mosquitto
+from tests.sim.releases import SimTransport
+
+
+def tell(command: click.Command, *arguments: object) -> Result:
+    return CliRunner().invoke(command, [*map(str, arguments)])
+
+
+def target_on(broker: Mosquitto, signers: Keys) -> Target:
+    document = document_on(broker)
+    assert document is not None
+    now_s = datetime.now(UTC).timestamp()
+    return verify(signers.root, None, document, model="birds", channel="stable", now_s=now_s, floor_s=0).target
+
+
+def test_what_is_exported_and_named_is_what_a_device_fetches_without_the_broker(
+    tmp_path: Path,
+    mosquitto: Mosquitto,
+    keys: Keys,  # noqa: F811
+) -> None:
+    what = artifact(tmp_path, "1")
+    exported = tell(export_command, what.path, tmp_path / "web", "--json")
+    assert exported.exit_code == 0, exported.output
+    (tmp_path / "tls").mkdir()
+    with serving(tmp_path / "tls") as server:
+        server.hold_directory(tmp_path / "web")
+        pushed = run(push_command, mosquitto.url, what.path, "--keys", tmp_path / "keys", "--source", server.base)
+        assert pushed.exit_code == 0, pushed.output
+        target = target_on(mosquitto, keys)
+        assert target.sources == (server.base,)
+
+        store = ReleaseStore(open_disk(tmp_path / "state"), tmp_path / "state")
+        clock = SystemClock()
+        transports = Transports(SimTransport(), Pace(clock), clock, ca_file=server.ca)
+        report = fetch_release(
+            target, store, transports.of(target), cancelled=lambda: False, trouble=lambda reason, detail: None
+        )
+    assert report is not None
+    assert report.reused_bytes == 0
+    assert store.is_sound(what.digest)
+
+
+def test_exporting_again_writes_nothing_and_another_version_only_what_is_new(tmp_path: Path) -> None:
+    first = json.loads(tell(export_command, artifact(tmp_path, "1").path, tmp_path / "web", "--json").stdout)
+    again = json.loads(tell(export_command, artifact(tmp_path, "1").path, tmp_path / "web", "--json").stdout)
+    second = json.loads(tell(export_command, artifact(tmp_path, "2").path, tmp_path / "web", "--json").stdout)
+
+    assert first["files_written"] == first["files"] > 2
+    assert again["files_written"] == again["bytes_written"] == 0
+    assert second["files_written"] == 2  # manifest and index
+
+
+def test_a_source_that_is_new_is_published_for_a_release_that_is_there(
+    tmp_path: Path,
+    mosquitto: Mosquitto,
+    keys: Keys,  # noqa: F811
+) -> None:
+    common = (artifact(tmp_path, "1").path, "--keys", tmp_path / "keys", "--json")
+    run(push_command, mosquitto.url, *common)
+    named = json.loads(run(push_command, mosquitto.url, *common, "--source", "https://x/blobs").stdout)
+    again = json.loads(run(push_command, mosquitto.url, *common, "--source", "https://x/blobs").stdout)
+
+    assert (named["published"], again["published"]) == (True, False)
+    assert target_on(mosquitto, keys).sources == ("https://x/blobs",)
+
+
+def test_a_broker_is_seeded_from_an_exported_directory(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    tell(export_command, artifact(tmp_path, "1").path, tmp_path / "web")
+    sent = run(seed_command, mosquitto.url, tmp_path / "web", "--json")
+
+    files = sorted(path.name for path in (tmp_path / "web").iterdir())
+    assert json.loads(sent.stdout)["chunks_sent"] == len(files)
+    with Broker(mosquitto.settings, TOPICS) as client:
+        assert client.read_chunks(files, grace_s=1.0) == []
+
+
+def test_a_directory_with_spoilt_blobs_or_none_seeds_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    (tmp_path / "web").mkdir()
+    empty = run(seed_command, mosquitto.url, tmp_path / "web")
+    assert isinstance(empty.exception, InputError)
+    (tmp_path / "web" / ("0" * 64)).write_bytes(b"other")
+    spoilt = run(seed_command, mosquitto.url, tmp_path / "web")
+    assert isinstance(spoilt.exception, EdgeError)
+    assert "0" * 64 in str(spoilt.exception)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/y", "https:///y", "https://user:word@x/y", "https://x/y?z", "https://x/y#z", "https://x:0/y",
+        "https://x:99999/", "https://x y", "https://x/\n", "ftp://x", "", "https://x/\u0430", "https://" + "x" * 600,
+    ],
+)  # fmt: skip
+def test_a_source_that_is_no_https_directory_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="must be https://HOST"):
+        check_sources([url])
+    assert run(push_command, "mqtt://x", "birds.edge", "--source", url).exit_code == 2
+
+
+def test_too_many_sources_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most 8"):
+        check_sources(["https://x/y"] * 9)
