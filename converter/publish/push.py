@@ -152,7 +152,7 @@ def push(
         if newest is not None:  # somebody has published while the chunks travelled
             there = read_published(newest, keys, target.model, channel, replace_foreign=replace_foreign)
             succession.check(target, rollout, there)
-        same = there is not None and _is_given(there.target, target)
+        same = there is not None and succession.is_given(target, there.target)
         if there is not None and same and not there.is_due(now):
             return _pushed(there.target, there.number, sent, published=False)
         now = there.now(now) if there is not None else now
@@ -275,12 +275,6 @@ def _kept(pending: PendingRelease, pend: Pend | None) -> str:
     if pend is None:
         raise PublishError("other people must sign this too", hint="'edgectl push' makes a file that goes round")
     return pend(pending)
-
-
-def _is_given(there: Target, ours: Target) -> bool:
-    """Whether the channel gives this release already, to the same devices and in the same way."""
-    given = {name: getattr(there, name) for name in ("rollout", "downgrade", "lifts", "previous", "created")}
-    return replace(ours, **given) == there
 
 
 def _pushed(target: Target, number: int, sent: Sent, *, published: bool) -> Pushed:

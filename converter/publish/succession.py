@@ -48,9 +48,19 @@ def check(target: Target, rollout: Rollout | None, there: Published | None) -> N
 def follow(target: Target, rollout: Rollout | None, there: Published | None, now: datetime) -> Target:
     """`target` as it is to be signed: what the channel gives already keeps all that was said of it."""
     if there is not None and there.target.digest == target.digest:
-        return replace(there.target, created=moment(now))
+        return as_ordered(replace(target, created=moment(now)), there.target)
     given = replace(rollout or Rollout(), since=moment(now))
     return replace(target, rollout=given, previous=previous_of(there, target.digest))
+
+
+def as_ordered(target: Target, given: Target) -> Target:
+    """`target`, with all that was ordered of the same release in `given`."""
+    return replace(target, rollout=given.rollout, downgrade=given.downgrade, lifts=given.lifts, previous=given.previous)
+
+
+def is_given(target: Target, given: Target) -> bool:
+    """Whether the channel gives this release already, to the same devices and in the same way."""
+    return as_ordered(replace(target, created=given.created), given) == given
 
 
 def previous_of(there: Published | None, digest: str) -> tuple[Target, ...]:

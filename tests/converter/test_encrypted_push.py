@@ -10,7 +10,6 @@ from converter.broker import Broker
 from converter.commands.release import push as push_command
 from converter.commands.release import seed as seed_command
 from converter.publish.keys import Keys
-from converter.publish.push import PublishError
 from converter.publish.recipients import read_recipients
 from converter.publish.seals import kept_seal, seal_for
 from converter.publish.succession import PublishError
