@@ -206,6 +206,16 @@ def test_redirects_within_https_are_followed(server: Server) -> None:
     assert collect(server.source()) == CHUNKS
 
 
+def test_a_redirect_to_plain_http_is_not_followed_though_it_would_lead_to_the_chunk(server: Server) -> None:
+    server.hold(CHUNKS)
+    server.hold(CHUNKS, "/elsewhere")
+    server.answer(FIRST, _to(server.web.url(f"/elsewhere/{FIRST}", "http")))
+
+    taken, error = failing(server.source())
+    assert FIRST not in taken
+    assert "which is not https" in str(error)
+
+
 def test_a_server_with_nothing_is_given_up_after_a_few_requests(server: Server) -> None:
     many = tuple(f"{number:064x}" for number in range(200))
     with pytest.raises(FetchError, match="404"):

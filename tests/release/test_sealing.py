@@ -110,6 +110,8 @@ def test_a_keyring_does_not_tell_who_its_recipients_are() -> None:
     entries = [{keyring[at : at + 56] for at in range(54, len(keyring), 56)} for keyring in (first, second)]
     assert len(entries[0]) == len(PUBLIC)
     assert not entries[0] & entries[1]
+    ordered = [first[at : at + 56] for at in range(54, len(first), 56)]
+    assert ordered == sorted(ordered)  # not as they were named
 
 
 def test_a_recipient_that_is_named_twice_is_one() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.disk import Disk
 from edge_agent.errors import ArtifactError, FetchError, Reason
-from edge_agent.release.chunks import cut, digest_of_chunk, inflate
+from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, inflate, pack
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.release.sealing import Purpose, make_key, make_keyring, public_of, seal, unseal
 from edge_agent.update.fetch import FetchReport, fetch_release
@@ -48,6 +48,7 @@ def test_a_recipient_gets_the_very_release_that_was_signed() -> None:
 
     assert getter.store.is_sound(PLAIN.digest)
     assert sorted(getter.transport.carried) == sorted(FIRST.blobs)
+    assert getter.store.disk.names("staging") == []
     sealed_index = FIRST.blobs[FIRST.target.index_chunks[0]]
     index = inflate(unseal(bytes(32), Purpose.INDEX, sealed_index), "index")
     chunks_bytes = sum(len(PLAIN.blobs[digest]) for digest in PLAIN.chunk_digests)
@@ -162,6 +163,14 @@ def keyring_of(release: SimRelease) -> str:
     return release.target.keyring[0]
 
 
+def _with_an_index_that_names_no_blobs() -> SimRelease:
+    """Sealed, but as of a release that is not."""
+    index = format_index(build_index(PLAIN.members))
+    blob = seal(bytes(32), Purpose.INDEX, pack(index))
+    release = altered(FIRST, FIRST.target.index_chunks[0], blob)
+    return replace(release, target=replace(release.target, index=digest_of_chunk(index)))
+
+
 REFUSED: dict[str, SimRelease] = {
     "a keyring with another content key": altered(
         FIRST, keyring_of(FIRST), make_keyring(make_key(), PLAIN.digest, [public_of(MINE)])
@@ -172,6 +181,7 @@ REFUSED: dict[str, SimRelease] = {
     "a chunk as the index": altered(FIRST, FIRST.target.index_chunks[0], seal(bytes(32), Purpose.CHUNK, b"x")),
     "an index in the clear": altered(FIRST, FIRST.target.index_chunks[0], b"{}"),
     "another index than was signed": replace(FIRST, target=replace(FIRST.target, index="0" * 64)),
+    "an index that names no blobs": _with_an_index_that_names_no_blobs(),
     "a keyring that is too large": replace(FIRST, target=replace(FIRST.target, keyring=FIRST.target.keyring * 41)),
     "a plain index with a keyring": replace(PLAIN, target=replace(PLAIN.target, keyring=FIRST.target.keyring)),
 }
