@@ -332,6 +332,14 @@ def test_a_pending_release_that_lets_other_keys_sign_is_refused(anna: KeyDirecto
         sign_release(wider, ben.keys(), NOW)
 
 
+@pytest.mark.parametrize("chain", [["{}"], ["x", "{}"]])
+def test_a_pending_root_that_is_none_is_an_error_of_ours_when_it_is_only_shown(
+    tmp_path: Path, anna: KeyDirectory, chain: list[str]
+) -> None:
+    (tmp_path / "file").write_text(json.dumps({"kind": "root", "roots": chain}))
+    failure("sign", tmp_path / "file", "--keys", anna.name, "--dry-run")
+
+
 # --- reading what is published, and signing it again ------------------------------------------------------------------
 
 
