@@ -215,14 +215,14 @@ def pend(pending: "PendingRelease", path: Path | None) -> str:
 
 
 def _sign_root(file: Path, pending: "PendingRoot", keys_dir: Path, *, dry_run: bool, as_json: bool) -> None:
-    from converter.publish import changes, roots
+    from converter.publish import changes
     from converter.publish.keys import KeyDirectory, write_file
     from converter.publish.pending import PendingRoot, format_pending
 
     directory = KeyDirectory.at(keys_dir)
     if dry_run:
-        for line in roots.differences(pending.chain[-2], pending.chain[-1]):
-            click.echo(line)
+        lines = changes.show(directory, pending)
+        click.echo(json.dumps({"changes": lines}) if as_json else "\n".join(lines))
         return
     change = changes.sign(directory, pending)
     done = change.pending or PendingRoot(tuple(root.decode() for root in directory.chain()))

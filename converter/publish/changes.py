@@ -73,6 +73,13 @@ def set_threshold(keys: KeyDirectory, job: Job, threshold: int, now: datetime) -
     return _change(keys, lambda root: roots.set_threshold(root, job, threshold), now)
 
 
+def show(keys: KeyDirectory, pending: PendingRoot) -> list[str]:
+    """What a new root changes of the one that counts here, a line each."""
+    mine = keys.chain()[-1]
+    _version(pending.chain[-1])  # raises where it is none
+    return roots.differences(mine, pending.chain[-1])
+
+
 def sign(keys: KeyDirectory, pending: PendingRoot) -> Change:
     """Add this laptop's signatures to a new root, and take it over if that is enough."""
     mine = _before(keys, pending)

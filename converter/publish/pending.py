@@ -93,6 +93,7 @@ def sign_release(pending: PendingRelease, keys: Keys, now: datetime) -> PendingR
     lacking = pending.lacking(keys)
     if lacking is None:
         return pending
+    _ = pending.target  # raises: what says nothing that can be used gets no signature, whoever asks
     mine = {signer.public_key.keyid for signer in (keys.targets if lacking.job == "targets" else keys.online)}
     if not mine & set(lacking.keyids):
         raise InputError(

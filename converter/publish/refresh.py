@@ -16,7 +16,7 @@ from converter.publish.keys import Keys
 from converter.publish.pending import PendingRelease, document_of, pend_document
 from converter.publish.push import Pend, await_documents
 from converter.publish.succession import PublishError
-from edge_agent.errors import TrustError
+from edge_agent.errors import InputError, TrustError
 from edge_agent.link.topics import Topics
 
 State = Literal["fresh", "signed", "pending", "revoked", "refused"]
@@ -139,7 +139,7 @@ def _refreshed(
         pending = pend_document(keys, document, number)
         if pending is not None:
             return Refreshed(model, channel, "pending", f"lacks signatures: {pend(pending)}", *said), None
-    except TrustError as error:
+    except (TrustError, InputError) as error:  # the other channels are not to wait for this one
         return Refreshed(model, channel, "refused", str(error)), None
     except ValueError as error:
         return Refreshed(model, channel, "refused", f"the document cannot be used: {error}"), None

@@ -25,6 +25,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
+from tuf.api.metadata import Metadata, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -168,9 +169,10 @@ def _check_class(target: Target, device_class: str | None) -> None:
 
 def _check_number(directory: Path, files: Mapping[str, str]) -> None:
     """TUF passes over a timestamp with the number of the trusted one; a release must not be lost in silence."""
-    trusted = (directory / "timestamp.json").read_text(encoding="utf-8")
-    if trusted != files["timestamp.json"]:
-        number = json.loads(trusted)["signed"]["version"]
+    trusted = Metadata[Timestamp].from_bytes((directory / "timestamp.json").read_bytes())
+    # What is signed, not the text: who sets it out otherwise must not be able to make the real one look like another.
+    if trusted.signed_bytes != Metadata[Timestamp].from_bytes(files["timestamp.json"].encode()).signed_bytes:
+        number = trusted.signed.version
         raise TrustError(f"this device trusts another document numbered {number} already", reason=Reason.REPLAYED)
 
 

@@ -13,6 +13,7 @@ from converter.cli import cli
 from converter.publish import changes
 from converter.publish import push as push_module
 from converter.publish.keys import KeyDirectory, Keys, make_keys, make_signer, read_public
+from converter.publish.pending import PendingRelease
 from converter.publish.push import Pushed, push
 from converter.publish.refresh import Refreshed, refresh
 from converter.publish.roots import Job
@@ -169,6 +170,26 @@ def test_documents_of_others_and_garbage_are_told_and_left(
     reports = sign_again(mosquitto, anna.keys(), now=NOW + timedelta(days=60))
     assert states(reports) == {("m", "stable"): "refused", ("m", "beta"): "signed", ("m", "garbage"): "refused"}
     assert on(mosquitto, "garbage") == b"\xff"
+
+
+def test_a_channel_that_must_wait_for_others_to_sign_does_not_hold_up_the_rest(
+    tmp_path: Path, mosquitto: Mosquitto, anna: KeyDirectory
+) -> None:
+    for channel in ("beta", "stable"):
+        publish(mosquitto, artifact(tmp_path, "1"), anna.keys(), channel)
+    _, public = make_signer(tmp_path / "ben", "targets")
+    changes.add(anna, "targets", read_public(public), NOW)
+    changes.rotate(anna, "targets", NOW)  # what was signed counts no more
+    changes.set_threshold(anna, "targets", 2, NOW)
+
+    def pend(pending: PendingRelease) -> str:
+        if pending.target.channel == "beta":
+            raise InputError("the file is there already", hint="remove it")
+        return "file"
+
+    reports = refresh(anna.keys(), lambda: Broker(mosquitto.settings, TOPICS), [], now=NOW, pend=pend)
+    assert states(reports) == {("m", "beta"): "refused", ("m", "stable"): "pending"}
+    assert "file" in reports[1].detail
 
 
 def test_the_command_tells_each_channel(tmp_path: Path, mosquitto: Mosquitto, anna: KeyDirectory) -> None:

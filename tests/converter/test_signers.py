@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tuf.api.metadata import Delegations, Metadata, Targets
 
 from converter.cli import cli
 from converter.publish import changes, roots
@@ -319,6 +320,24 @@ def test_a_pending_file_that_says_nothing_is_an_error_of_ours(
     before = files(anna)
     failure("sign", tmp_path / "file", "--keys", anna.name)
     assert files(anna) == before
+
+
+def test_a_pending_release_that_lets_other_keys_sign_is_refused(anna: KeyDirectory, ben: KeyDirectory) -> None:
+    pending = pend_document(anna.keys(), document(anna.keys(), "1", 7), 7)
+    assert pending is not None
+    targets = Metadata[Targets].from_bytes(pending.files["7.targets.json"].encode())
+    targets.signed.delegations = Delegations({}, {})
+    wider = PendingRelease(7, {"7.targets.json": targets.to_bytes().decode()})
+    with pytest.raises(InputError, match="let other keys sign"):
+        sign_release(wider, ben.keys(), NOW)
+
+
+@pytest.mark.parametrize("chain", [["{}"], ["x", "{}"]])
+def test_a_pending_root_that_is_none_is_an_error_of_ours_when_it_is_only_shown(
+    tmp_path: Path, anna: KeyDirectory, chain: list[str]
+) -> None:
+    (tmp_path / "file").write_text(json.dumps({"kind": "root", "roots": chain}))
+    failure("sign", tmp_path / "file", "--keys", anna.name, "--dry-run")
 
 
 # --- reading what is published, and signing it again ------------------------------------------------------------------
