@@ -37,6 +37,7 @@ class Reason(StrEnum):
     # Waiting, not refused:
     CORRUPT_CHUNK = "corrupt_chunk"
     MISSING_CHUNK = "missing_chunk"
+    BAD_PATCH = "bad_patch"  # a patch could not be used; the whole chunks are fetched instead
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
     SOURCE = "source"  # the camera, folder or sensor gives nothing

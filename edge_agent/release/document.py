@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
 from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
+from edge_agent.release.patch import Patch
 
 MAX_DOCUMENT_BYTES = 60_000
 _PUSH_AGAIN = "push again; if something else writes to this topic, keep it away with the broker's access list"
@@ -25,6 +26,7 @@ class Custom:
     index: str  # sha-256 of the index blob
     index_chunks: tuple[str, ...]  # an index larger than one chunk is cut like a member
     created: str  # RFC 3339, UTC; the newest one seen is the device's clock floor
+    patches: tuple[Patch, ...] = ()  # shorter ways to a member, for devices that hold what they start from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

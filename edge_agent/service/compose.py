@@ -34,12 +34,14 @@ from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
-from edge_agent.update.fetch import ChunkTransport, fetch_release
+from edge_agent.update.fetch import fetch_release
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
+from edge_agent.update.patcher import patch_in_child
 from edge_agent.update.probe import Circumstances, probe
 from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
+from edge_agent.update.transport import ChunkTransport
 from edge_agent.update.updater import Updater
 
 _LOG = logging.getLogger(__name__)
@@ -174,7 +176,7 @@ def _open_updaters(
         parts = UpdaterParts(
             journal=Journal(store.disk, name.pipeline, name.stage),
             store=store,
-            fetch=partial(fetch_release, store=store, transport=transport),
+            fetch=partial(fetch_release, store=store, transport=transport, patcher=patch_in_child),
             probe=partial(
                 probe,
                 told=Circumstances(config.pipeline[name.pipeline].threads, _cores_of_each(config), stage.delegate),

@@ -1,38 +1,23 @@
 """Getting a release: what the device has not got comes over a transport, everything else from its own disk.
 
+Where a patch is shorter, it comes instead of the chunks it replaces (`patching`).
+
 Verified here: the index against its signed digest, each chunk against the index, the whole artifact against its signed
 digest and size. How chunks travel is left to the transport (`link`); where they lie, to `store` and `staging`; whether
 to try again, to `updater`.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_INDEX_BYTES, Index, parse_index
 from edge_agent.release.document import Target
+from edge_agent.update.patcher import Patcher
+from edge_agent.update.patching import Patching
 from edge_agent.update.staging import Staging
 from edge_agent.update.store import ReleaseStore
-
-Cancelled = Callable[[], bool]
-Trouble = Callable[[Reason, str], None]
-
-
-class ChunkTransport(Protocol):
-    def collect(
-        self, digests: Sequence[str], take: Callable[[str, bytes], None], *, cancelled: Cancelled, trouble: Trouble
-    ) -> None:
-        """Call `take(digest, plaintext)` once for each digest, verified, in any order, on the caller's thread.
-
-        Blocks until all are taken or `cancelled()`; while chunks are missing or corrupt it says so to `trouble` and
-        keeps trying. An error out of `take` ends it.
-
-        Raises:
-            FetchError: it cannot go on now.
-        """
-        ...
+from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +26,21 @@ class FetchReport:
 
     fetched_bytes: int  # plaintext bytes that came over the transport, with the index
     reused_bytes: int  # bytes of the members that the device already had
+    patched_bytes: int = 0  # bytes of the members that patches made of what the device had
 
 
 def fetch_release(
-    target: Target, store: ReleaseStore, transport: ChunkTransport, *, cancelled: Cancelled, trouble: Trouble
+    target: Target,
+    store: ReleaseStore,
+    transport: ChunkTransport,
+    *,
+    cancelled: Cancelled,
+    trouble: Trouble,
+    patcher: Patcher | None = None,
 ) -> FetchReport | None:
     """Make the store hold the release, sound and durable. None when cancelled; what has come so far stays.
+
+    Without a `patcher`, patches are not looked at.
 
     Raises:
         RejectionError: these bytes will never be the release that was signed.
@@ -64,6 +58,10 @@ def fetch_release(
         index, index_bytes = read
         staging = Staging(store, target.digest, index)
         staging.copy_held()
+        lacking_bytes, patch_bytes = staging.missing_bytes, 0
+        if patcher is not None and target.patches:
+            patching = Patching(target, index, staging, store, trouble=trouble)
+            patch_bytes = patching.run(transport, patcher, cancelled)
         missing_bytes = staging.missing_bytes
         try:
             transport.collect(staging.missing, staging.put, cancelled=cancelled, trouble=trouble)
@@ -74,7 +72,9 @@ def fetch_release(
                 return None
             raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
         _adopt(target, store, staging)
-        return FetchReport(index_bytes + missing_bytes, index.size_bytes - missing_bytes)
+        return FetchReport(
+            index_bytes + patch_bytes + missing_bytes, index.size_bytes - lacking_bytes, lacking_bytes - missing_bytes
+        )
 
 
 def _read_index(

@@ -8,11 +8,12 @@ from typing import Protocol
 from edge_agent.clock import Clock
 from edge_agent.release.document import Target
 from edge_agent.release.manifest import Manifest
-from edge_agent.update.fetch import Cancelled, FetchReport, Trouble
+from edge_agent.update.fetch import FetchReport
 from edge_agent.update.journal import Journal
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.status import Status
 from edge_agent.update.store import ReleaseStore
+from edge_agent.update.transport import Cancelled, Trouble
 from edge_agent.update.watch import Server
 
 
