@@ -4,7 +4,7 @@ import click
 
 from converter.commands.fleet import devices, watch
 from converter.commands.model import convert, inspect
-from converter.commands.release import keys, push, seed
+from converter.commands.release import gc, keys, push, seed
 from converter.errors import QualityGateError, RecipeError
 from edge_agent import __version__
 from edge_agent.console import EXIT_ASKED_WRONGLY, EXIT_QUALITY_GATE, run
@@ -20,7 +20,7 @@ def cli() -> None:
     """
 
 
-for command in (convert, inspect, keys, push, seed, devices, watch):
+for command in (convert, inspect, keys, push, seed, gc, devices, watch):
     cli.add_command(command)
 
 

@@ -1,26 +1,31 @@
 """Publishing an artifact: the chunks the broker lacks, proof that they arrived, then the signed document.
 
 The order is the safety: devices hear of a release only once every byte of it has been read back. What signs is left
-to `repository`; talking to the broker, to `converter.broker`.
+to `repository`; patches to `patches`, what was ever pushed to `catalog`; talking to the broker, to `converter.broker`.
 """
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from converter.broker import Broker
 from converter.publish import repository
+from converter.publish.bases import fleet_bases
+from converter.publish.catalog import Catalog, Listed, change_catalog, listed
 from converter.publish.keys import Keys
+from converter.publish.needs import answering
+from converter.publish.patches import Base, Patches, PatchesUnavailableError, PatchMade, make_patches
 from converter.publish.repository import Published
 from edge_agent.clock import SystemClock
-from edge_agent.errors import EdgeError, TrustError
+from edge_agent.errors import EdgeError, LinkError, TrustError
 from edge_agent.release.archive import Artifact
 from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
 from edge_agent.release.document import Target
 
 RIVAL_S = 1.0  # how long after publishing we look for somebody who publishes at the same time
 _RETURN_S = 15.0
+_CLEARED_S = 0.3
 _RECHECKED = 40  # suspects that are asked for a second time, with more patience
 
 Progress = Callable[[int, int], None]  # bytes acknowledged, bytes to send
@@ -51,6 +56,10 @@ class Pushed:
     document: int  # its number on the channel
     published: bool  # False: the channel had this release already, and keeps its document
     sent: Sent
+    patches: tuple[PatchMade, ...] = ()
+    notes: tuple[str, ...] = ()  # what was left undone, and is no error
+    needs_answered: int = 0  # chunks that devices missed meanwhile
+    healed: int = 0  # chunks that a collection had cleared meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +70,20 @@ class Parcel:
     chunks: dict[str, bytes]  # digest → payload
 
 
-def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
+@dataclass(frozen=True, slots=True)
+class PatchFrom:
+    """What patches are made against: what the fleet has, unless `fleet` is False, and these artifacts."""
+
+    fleet: bool = True
+    artifacts: tuple[Artifact, ...] = ()
+
+
+NO_PATCHES = PatchFrom(fleet=False)
+
+
+def wrap(artifact: Artifact, channel: str, now: datetime, patches: Patches | None = None) -> Parcel:
     """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier."""
+    patches = patches or Patches()
     index = format_index(build_index(artifact.members))
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
     index_chunks = {digest_of_chunk(chunk): chunk for chunk in cut(index)}
@@ -75,8 +96,10 @@ def wrap(artifact: Artifact, channel: str, now: datetime) -> Parcel:
         index=digest_of_chunk(index),
         index_chunks=tuple(digest_of_chunk(chunk) for chunk in cut(index)),
         created=now.astimezone(UTC).isoformat(timespec="seconds"),
+        patches=patches.patches,
     )
-    return Parcel(target, {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()})
+    chunks = {digest: pack(chunk) for digest, chunk in {**plaintexts, **index_chunks}.items()}
+    return Parcel(target, {**chunks, **patches.chunks})
 
 
 def push(
@@ -87,6 +110,7 @@ def push(
     *,
     progress: Progress,
     replace_foreign: bool = False,
+    patch_from: PatchFrom = NO_PATCHES,
     now: datetime | None = None,
 ) -> Pushed:
     """Publish `artifact` on `channel`. Interrupted, it is simply done again: nothing is sent twice.
@@ -105,18 +129,67 @@ def push(
         topic = reader.topics.release(target.model, target.channel)
         payload = reader.retained([topic]).get(topic)
         there = _published(payload, keys, target, replace_foreign=replace_foreign)
+        catalog, notes = _enter(connect, listed(target, now, published=False))
+        if there is not None and there.target.digest == target.digest:
+            patches = Patches(there.target.patches)  # their bytes are on the broker, and nowhere else
+        else:
+            patches = _patches(patch_from, artifact, channel, there, connect)
+        parcel = wrap(artifact, channel, now, patches)
+        target = parcel.target
+        answers = parts.enter_context(answering(connect, parcel.chunks))
         sent = send_chunks(parcel.chunks, writer, reader, progress)
         newest = reader.newest(topic)
         if newest is not None:  # somebody has published while the chunks travelled
             there = _published(newest, keys, target, replace_foreign=replace_foreign)
         same = there is not None and there.target.digest == target.digest
         if there is not None and same and not there.is_due(now):
+            _enter(connect, listed(there.target, now, published=True))
             return _pushed(target, there.number, sent, published=False)
         number = repository.next_number(there, now)
         document = repository.sign_document(keys, target, number, now)
         writer.publish_retained(topic, document)
         _await_document(reader, topic, document)
-        return _pushed(target, number, sent, published=not same)
+        after, _ = _enter(connect, listed(target, now, published=True))
+        healed = _send_cleared(parcel, writer, reader) if after.was_collected_since(catalog) else 0
+        pushed = _pushed(target, number, sent, published=not same)
+    return replace(
+        pushed, patches=patches.made, notes=(*notes, *patches.skipped), needs_answered=answers.sent, healed=healed
+    )
+
+
+def _enter(connect: Callable[[], Broker], entry: Listed) -> tuple[Catalog, list[str]]:
+    """List the release, before it is looked at what of it is there; returns the catalog as it was."""
+    try:
+        return change_catalog(connect, lambda catalog: catalog.enter(entry)), []
+    except LinkError as error:
+        return Catalog(), [f"the release is not in the catalog, so 'edgectl gc' does not know of it: {error}"]
+
+
+def _patches(
+    what: PatchFrom, artifact: Artifact, channel: str, there: Published | None, connect: Callable[[], Broker]
+) -> Patches:
+    """The patches that are made, and why others are not. No patch is no reason not to push."""
+    notes: list[str] = []
+    bases = [Base(other.path.name, 0, other.members) for other in what.artifacts]
+    if what.fleet:
+        try:
+            known = [there.target] if there is not None else []
+            found, notes = fleet_bases(connect, artifact.manifest.name, channel, known)
+            bases += found
+        except LinkError as error:
+            notes = [f"no patches: what the fleet has cannot be read: {error}"]
+    try:
+        patches = make_patches(artifact.members, bases)
+    except PatchesUnavailableError as error:
+        return Patches(skipped=(*notes, f"{error}; {error.hint}"))
+    return replace(patches, skipped=(*notes, *patches.skipped))
+
+
+def _send_cleared(parcel: Parcel, writer: Broker, reader: Broker) -> int:
+    """Send again what a collection has cleared after we had found it; returns how many chunks."""
+    lost = reader.read_chunks(list(parcel.chunks), grace_s=_CLEARED_S)
+    writer.publish_chunks([(digest, parcel.chunks[digest]) for digest in lost], lambda _: None)
+    return len(lost)
 
 
 def send_chunks(chunks: dict[str, bytes], writer: Broker, reader: Broker, progress: Progress) -> Sent:
