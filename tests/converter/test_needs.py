@@ -132,4 +132,4 @@ def test_seed_watch_answers_until_it_is_interrupted(tmp_path: Path, mosquitto: M
         listening.join(30)
 
     assert sorted(taken) == wanted
-    assert process.returncode == 1
+    assert process.returncode == 130  # as of any program that Ctrl-C ended
