@@ -16,6 +16,7 @@ from edge_agent.errors import LinkError
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.collector import Collector, Take
 from edge_agent.link.events import Connected, Disconnected, LinkEvent, Receipt, Received
+from edge_agent.link.messages import MAX_PACKET_BYTES
 from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
 
@@ -39,7 +40,7 @@ class Broker:
         self._collector: Collector | None = None
         self._connack: Connected | None = None
         self._clock = SystemClock()
-        self._link = Link(settings, self._route, client_id=self._participant)
+        self._link = Link(settings, self._route, client_id=self._participant, most_bytes=MAX_PACKET_BYTES)
 
     def __enter__(self) -> Self:
         self._link.__enter__()

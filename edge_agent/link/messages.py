@@ -17,6 +17,7 @@ from edge_agent.release.manifest import DIGEST
 SCHEMA = 1
 ONLINE, OFFLINE = b"online", b"offline"
 MAX_PAYLOAD_BYTES = 60_000  # every hosted broker takes it
+MAX_PACKET_BYTES = 65_536  # such a payload, or a chunk that does not compress, with its topic
 MAX_NEED = 50  # digests in one `need`
 _PLAIN_BYTES = 1_000  # above this, zlib pays
 _MAX_INFLATED_BYTES = 2_000_000

@@ -73,6 +73,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"prefix, `{config.prefix}`", f"keepalive {config.keepalive_s} s", f"at most {config.fetch_window} chunks",
         f"at most {MAX_FILTERS} topics", f"{download.BARRIER_AFTER_S} s after", f"{CHUNK_BYTES:,} bytes from",
         f"{download.GRACE_S:.0f} s after the nonce", f"comes for {download.STALL_S:.0f} s",
-        f"at most {messages.MAX_NEED}", f"larger than\n{messages.MAX_PAYLOAD_BYTES:,} bytes",
+        f"at most {messages.MAX_PACKET_BYTES:,} bytes", f"at most {messages.MAX_NEED}",
+        f"larger than\n{messages.MAX_PAYLOAD_BYTES:,} bytes",
     }  # fmt: skip
     assert {words for words in said if words not in PAGE} == set()
