@@ -60,6 +60,14 @@ def test_the_figures_in_the_readme_are_those_that_make_bench_printed() -> None:
         assert re.search(rf"\|[^|\n]*`{name}`[^|\n]*\| *{figures['ratio']} *\|", README), f"{name}: {figures['ratio']}"
 
 
+def test_the_bytes_of_updates_are_those_that_make_bench_printed() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))["bytes"]["kilobytes"]
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    columns = ("ours", "chunks", "bsdiff", "zstd_patch", "cdc64k", "zlib", "file")
+    for row in figures.values():
+        assert "| " + " | ".join(str(row[column]) for column in columns) + " |" in text
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for document in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         text = document.read_text(encoding="utf-8")
