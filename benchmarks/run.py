@@ -95,6 +95,16 @@ BENCHMARKS = (
         ),
         needs_shared_data=False,
     ),
+    Benchmark(
+        "bytes",
+        (
+            Claim("bytes of a patched model, of bsdiff", at_most=1.05),
+            Claim("bytes of a model without a patch, of zlib as a whole", "whole_ratio", at_most=1.02),
+            Claim("kilobytes of a whole update beyond bsdiff or zlib of the file", "overhead_kb", at_most=5.0),
+            Claim("bytes of an update with patches, of the same without", "never_more", at_most=1.0),
+        ),
+        needs_shared_data=False,
+    ),
 )
 
 

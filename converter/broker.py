@@ -14,8 +14,9 @@ from typing import Self
 from edge_agent.clock import SystemClock
 from edge_agent.errors import LinkError
 from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.collector import Collector
+from edge_agent.link.collector import Collector, Take
 from edge_agent.link.events import Connected, Disconnected, LinkEvent, Receipt, Received
+from edge_agent.link.messages import MAX_PACKET_BYTES
 from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
 
@@ -39,7 +40,7 @@ class Broker:
         self._collector: Collector | None = None
         self._connack: Connected | None = None
         self._clock = SystemClock()
-        self._link = Link(settings, self._route, client_id=self._participant)
+        self._link = Link(settings, self._route, client_id=self._participant, most_bytes=MAX_PACKET_BYTES)
 
     def __enter__(self) -> Self:
         self._link.__enter__()
@@ -118,6 +119,15 @@ class Broker:
 
     def read_chunks(self, digests: Sequence[str], *, grace_s: float) -> list[str]:
         """Read all these chunks once. Returns those that are not there, or not what their name says."""
+        return self._collect(digests, lambda *_: None, grace_s)
+
+    def fetch_chunks(self, digests: Sequence[str], *, grace_s: float = 0.3) -> dict[str, bytes]:
+        """The plaintexts of these chunks, without those that are not there."""
+        found: dict[str, bytes] = {}
+        self._collect(list(dict.fromkeys(digests)), found.__setitem__, grace_s)
+        return found
+
+    def _collect(self, digests: Sequence[str], take: Take, grace_s: float) -> list[str]:
         if not digests:
             return []
         collector = Collector(
@@ -125,7 +135,7 @@ class Broker:
         )
         self._collector = collector
         try:
-            left = collector.run(lambda *_: None, cancelled=self._lost, trouble=lambda *_: None)
+            left = collector.run(take, cancelled=self._lost, trouble=lambda *_: None)
         finally:
             self._collector = None
         if self._lost():

@@ -6,7 +6,7 @@ from converter.commands.fleet import devices, watch
 from converter.commands.keys import keys, sign
 from converter.commands.model import convert, inspect
 from converter.commands.orders import release
-from converter.commands.release import export, push, refresh, seed
+from converter.commands.release import export, gc, push, refresh, seed
 from converter.commands.rollout import rollout
 from converter.commands.simulate import simulate
 from converter.errors import QualityGateError, RecipeError, RolloutStoppedError
@@ -25,7 +25,7 @@ def cli() -> None:
 
 
 for command in (
-    convert, inspect, keys, sign, push, export, refresh, seed, release, rollout, devices, watch, simulate,
+    convert, inspect, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch, simulate,
 ):  # fmt: skip
     cli.add_command(command)
 

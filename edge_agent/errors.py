@@ -40,6 +40,7 @@ class Reason(StrEnum):
     # Waiting, not refused:
     CORRUPT_CHUNK = "corrupt_chunk"
     MISSING_CHUNK = "missing_chunk"
+    BAD_PATCH = "bad_patch"  # a patch could not be used; the whole chunks are fetched instead
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
     POSTPONED = "postponed"  # quiet hours, or it is not this device's turn yet

@@ -44,6 +44,7 @@ ONLY_IN = {
     "gpiod": ("edge_agent/inference/triggers/gpio.py",),
     "cryptography": ("converter/publish/keys.py", "edge_agent/release/sealing.py"),
     "flatbuffers": ("converter/tflite_schema.py",),
+    "bsdiff4": ("converter/publish/patches.py",),
     "click": (
         "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",
     ),

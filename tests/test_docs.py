@@ -79,6 +79,14 @@ def test_every_task_and_every_head_says_whose_definition_it_follows() -> None:
         assert re.search(r"arXiv|[\w-]+/[\w./-]+\.(cc|h|py|pbtxt)|MLSDA", said), f"{name}.py cites no source"
 
 
+def test_the_bytes_of_updates_are_those_that_make_bench_printed() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))["bytes"]["kilobytes"]
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    columns = ("ours", "chunks", "bsdiff", "zstd_patch", "cdc64k", "zlib", "file")
+    for row in figures.values():
+        assert "| " + " | ".join(str(row[column]) for column in columns) + " |" in text
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for document in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         text = document.read_text(encoding="utf-8")

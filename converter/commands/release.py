@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,16 +17,19 @@ from converter.commands.broker import broker_options
 from converter.commands.keys import pend
 from converter.commands.ordering import tell_reach
 from edge_agent import schema
-from edge_agent.errors import InputError
+from edge_agent.clock import SystemClock
+from edge_agent.errors import InputError, LinkError
 from edge_agent.release.archive import Artifact, read_artifact
 from edge_agent.release.document import check_sources
 from edge_agent.release.manifest import IDENTIFIER
 from edge_agent.release.rollout import EVERYBODY, Rollout
 
 if TYPE_CHECKING:
+    from converter.publish.patches import PatchMade
     from converter.publish.push import Pushed, Sent
     from converter.publish.seals import ReleaseSeal
 
+_RETRY_S = 2.0
 _ARTIFACT = click.argument("file", type=click.Path(path_type=Path))
 _ENCRYPT_TO = click.option(
     "--encrypt-to",
@@ -52,6 +56,14 @@ _ENCRYPT_TO = click.option(
     help="An https:// directory with what 'edgectl export' made, which devices ask before the broker.",
 )
 @click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
+@click.option("--no-patches", is_flag=True, help="Make no patches against the releases that the fleet has.")
+@click.option(
+    "--patch-from",
+    "patch_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Make patches against this artifact too; may be given several times.",
+)
 @click.option(
     "--device-class", default="", metavar="CLASS", help="Only devices of this class take it ([device] class)."
 )
@@ -74,12 +86,17 @@ def push(  # noqa: PLR0917  # click hands options over by name
     unencrypted: bool,  # noqa: FBT001
     sources: tuple[str, ...],
     replace_foreign: bool,  # noqa: FBT001
+    no_patches: bool,  # noqa: FBT001
+    patch_files: tuple[Path, ...],
     device_class: str,
     pending_path: Path | None,
     as_json: bool,  # noqa: FBT001
     connect: Callable[[], Broker],
 ) -> None:
-    """Sign FILE (an .edge artifact) and publish it on a channel. What the broker holds already is not sent again."""
+    """Sign FILE (an .edge artifact) and publish it on a channel. What the broker holds already is not sent again.
+
+    For what devices on this channel report to have, patches are published too where they are much smaller.
+    """
     _check_identifiers({"--device-class": device_class or "any"})
     rollout = _rollout(percent, canary_device, canary_label)
     if file is None:
@@ -89,9 +106,11 @@ def push(  # noqa: PLR0917  # click hands options over by name
     artifact = read_artifact_file(file)
     from converter.publish.keys import read_keys
     from converter.publish.orders import Publisher
+    from converter.publish.push import PatchFrom
     from converter.publish.push import push as publish
 
     signers = read_keys(keys_dir)
+    patch_from = PatchFrom(fleet=not no_patches, artifacts=tuple(map(read_artifact_file, patch_files)))
     seal = None if unencrypted else _seal(artifact, keys_dir, recipients)
     with show_progress(artifact.path) as progress:
         pushed = publish(
@@ -107,7 +126,10 @@ def push(  # noqa: PLR0917  # click hands options over by name
             sources=sources,
             seal=seal,
             unencrypted=unencrypted,
+            patch_from=patch_from,
         )
+    for note in pushed.notes:
+        click.echo(note, err=True)
     click.echo(json.dumps(schema.dump(pushed)) if as_json else _describe(pushed))
     if pushed.rollout.percent < EVERYBODY and pushed.pending is None:
         tell_reach(Publisher(pushed.model, channel, signers, connect))
@@ -203,27 +225,84 @@ def export(file: Path, directory: Path, keys_dir: Path, recipients: Path | None,
 
 
 @click.command()
-@_ARTIFACT
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--watch", is_flag=True, help="Stay, and answer devices that miss chunks of these, until Ctrl-C.")
 @keys_option
 @JSON
 @broker_options
-def seed(file: Path, keys_dir: Path, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001  # by name
-    """Send again whatever chunks of FILE the broker has lost. Signs nothing; of an encrypted release it needs --keys.
+def seed(
+    files: tuple[Path, ...],
+    watch: bool,  # noqa: FBT001
+    keys_dir: Path,
+    as_json: bool,  # noqa: FBT001
+    connect: Callable[[], Broker],
+) -> None:
+    """Send again whatever chunks of each FILE the broker has lost. Signs nothing; of encrypted ones it needs --keys.
 
-    FILE may also be a directory that 'edgectl export' made, which needs none.
+    A FILE may also be a directory that 'edgectl export' made, which needs none.
     """
+    from converter.publish.push import send_chunks
+
+    everything = {file: _chunks_of(file, keys_dir) for file in files}
+    with connect() as writer, connect() as reader:
+        writer.check_can_publish()
+        for file, chunks in everything.items():
+            with show_progress(file) as progress:
+                sent = send_chunks(chunks, writer, reader, progress)
+            click.echo(json.dumps(schema.dump(sent)) if as_json else _describe_sent(sent))
+    if watch:
+        _answer_for_ever({digest: load for chunks in everything.values() for digest, load in chunks.items()}, connect)
+
+
+def _chunks_of(file: Path, keys_dir: Path) -> dict[str, bytes]:
     from converter.publish.export import read_exported
-    from converter.publish.push import send_chunks, wrap
+    from converter.publish.push import wrap
 
     if file.is_dir():
-        chunks = read_exported(file)
-    else:
-        artifact = read_artifact_file(file)
-        chunks = wrap(artifact, "seed", datetime.now(UTC), seal=_seal(artifact, keys_dir, None)).chunks
-    with connect() as writer, connect() as reader, show_progress(file) as progress:
-        writer.check_can_publish()
-        sent = send_chunks(chunks, writer, reader, progress)
-    click.echo(json.dumps(schema.dump(sent)) if as_json else _describe_sent(sent))
+        return read_exported(file)
+    artifact = read_artifact_file(file)
+    return wrap(artifact, "seed", datetime.now(UTC), seal=_seal(artifact, keys_dir, None)).chunks
+
+
+def _answer_for_ever(chunks: dict[str, bytes], connect: Callable[[], Broker]) -> None:
+    from converter.publish.needs import Answers
+
+    answers, never = Answers(chunks), Event()
+    click.echo("waiting for devices that miss chunks (Ctrl-C ends it)", err=True)
+    while True:
+        try:
+            with connect() as broker:
+                answers.run(broker, never, lambda device, count: click.echo(f"sent {device} {count} chunks", err=True))
+        except LinkError as error:
+            click.echo(f"{error}; trying again", err=True)
+            SystemClock().wait(never, _RETRY_S)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be cleared.")
+@click.option(
+    "--trust-catalog",
+    is_flag=True,
+    help="Where the broker shows no retained messages for wildcards: believe the catalog about the channels.",
+)
+@JSON
+@broker_options
+def gc(dry_run: bool, trust_catalog: bool, as_json: bool, connect: Callable[[], Broker]) -> None:  # noqa: FBT001
+    """Clear the chunks that no release on the broker, and none before it on its channel, refers to any more."""
+    from converter.publish.collect import collect
+
+    collected = collect(connect, dry_run=dry_run, trust_catalog=trust_catalog)
+    for note in collected.notes:
+        click.echo(note, err=True)
+    if as_json:
+        click.echo(json.dumps(schema.dump(collected)))
+        return
+    for name in collected.kept:
+        click.echo(f"kept {name}")
+    would = "would clear" if dry_run else "cleared"
+    for name in collected.cleared:
+        click.echo(f"{would} {name}")
+    click.echo(f"{would} {collected.chunks} chunks")
 
 
 def _check_identifiers(options: Mapping[str, str]) -> None:
@@ -269,6 +348,16 @@ def _seal(artifact: Artifact, keys_dir: Path, recipients: Path | None) -> "Relea
 
 
 def _describe(pushed: "Pushed") -> str:
+    return "\n".join((_describe_release(pushed), *map(_describe_patch, pushed.patches)))
+
+
+def _describe_patch(patch: "PatchMade") -> str:
+    whom = f", which {patch.devices} devices have" if patch.devices else ""
+    saving = f"a patch of {patch.bytes:,} bytes instead of {patch.instead_of_bytes:,}"
+    return f"{saving}: {patch.member} from {patch.base}{whom}"
+
+
+def _describe_release(pushed: "Pushed") -> str:
     from converter.publish.succession import describe as describe_rollout
 
     name = f"{pushed.model} {pushed.version}"

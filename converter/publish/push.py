@@ -1,23 +1,28 @@
 """Publishing an artifact: the chunks the broker lacks, proof that they arrived, then the signed document.
 
 The order is the safety: devices hear of a release only once every byte of it has been read back. What signs is left
-to `repository`; talking to the broker, to `converter.broker`.
+to `repository`; patches to `patches`, what was ever pushed to `catalog`; talking to the broker, to `converter.broker`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from converter.broker import Broker
 from converter.publish import repository, succession
+from converter.publish.bases import fleet_bases
+from converter.publish.catalog import Catalog, Listed, change_catalog, listed
 from converter.publish.keys import Keys
+from converter.publish.needs import answering
+from converter.publish.patches import Base, Patches, PatchesUnavailableError, PatchMade, make_patches
 from converter.publish.pending import PendingRelease, pend_document
 from converter.publish.repository import NewerRootError, Published
 from converter.publish.seals import ReleaseSeal
 from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
-from edge_agent.errors import TrustError
+from edge_agent.errors import LinkError, TrustError
 from edge_agent.release.archive import Artifact
 from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
 from edge_agent.release.document import Target
@@ -27,6 +32,7 @@ from edge_agent.release.sealing import seal as encrypt
 
 RIVAL_S = 1.0  # how long after publishing we look for somebody who publishes at the same time
 _RETURN_S = 15.0
+_CLEARED_S = 0.3
 _RECHECKED = 40  # suspects that are asked for a second time, with more patience
 
 Progress = Callable[[int, int], None]  # bytes acknowledged, bytes to send
@@ -56,6 +62,10 @@ class Pushed:
     sent: Sent
     rollout: Rollout
     pending: str | None = None  # where the document waits for signatures of others; it is not published then
+    patches: tuple[PatchMade, ...] = ()
+    notes: tuple[str, ...] = ()  # what was left undone, and is no error
+    needs_answered: int = 0  # chunks that devices missed meanwhile
+    healed: int = 0  # chunks that a collection had cleared meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,17 @@ class Parcel:
     chunks: dict[str, bytes]  # digest → payload
 
 
+@dataclass(frozen=True, slots=True)
+class PatchFrom:
+    """What patches are made against: what the fleet has, unless `fleet` is False, and these artifacts."""
+
+    fleet: bool = True
+    artifacts: tuple[Artifact, ...] = ()
+
+
+NO_PATCHES = PatchFrom(fleet=False)
+
+
 def wrap(
     artifact: Artifact,
     channel: str,
@@ -74,11 +95,13 @@ def wrap(
     device_class: str = "",
     sources: Sequence[str] = (),
     seal: ReleaseSeal | None = None,
+    patches: Patches | None = None,
 ) -> Parcel:
     """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier.
 
-    With a `seal`, what travels for each chunk is encrypted.
+    With a `seal`, what travels for each chunk is encrypted; patches, which would tell what changes, are then left out.
     """
+    patches = patches if patches is not None and seal is None else Patches()
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
     sealed = {digest: _seal_chunk(seal, Purpose.CHUNK, chunk) for digest, chunk in plaintexts.items()}
     blobs = {digest: digest_of_chunk(blob) for digest, blob in sealed.items()} if seal is not None else {}
@@ -97,8 +120,10 @@ def wrap(
         device_class=device_class,
         sources=tuple(sources),
         keyring=tuple(map(digest_of_chunk, keyring)),
+        patches=patches.patches,
     )
-    return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)})
+    chunks = {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)}
+    return Parcel(target, {**chunks, **patches.chunks})
 
 
 def _seal_chunk(seal: ReleaseSeal | None, purpose: Purpose, chunk: bytes) -> bytes:
@@ -119,6 +144,7 @@ def push(
     sources: Sequence[str] = (),
     seal: ReleaseSeal | None = None,
     unencrypted: bool = False,
+    patch_from: PatchFrom = NO_PATCHES,
     now: datetime | None = None,
 ) -> Pushed:
     """Publish `artifact` on `channel`, for everybody or for a `rollout`. Interrupted, it is simply done again.
@@ -133,8 +159,8 @@ def push(
             cannot follow what the channel gives: it is older, or it is the same one with another rollout.
     """
     now = now or datetime.now(UTC)
-    parcel = wrap(artifact, channel, now, device_class=device_class, sources=sources, seal=seal)
-    target = parcel.target
+    cut_up = partial(wrap, artifact, channel, now, device_class=device_class, sources=sources, seal=seal)
+    target = cut_up().target
     with ExitStack() as parts:
         writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
         writer.check_can_publish()
@@ -147,6 +173,16 @@ def push(
                 hint="say for whom with --encrypt-to, or that it may be read by all with --unencrypted",
             )
         succession.check(target, rollout, there)
+        catalog, notes = _enter(connect, listed(target, now, published=False))
+        if seal is not None:
+            patches = Patches()
+        elif there is not None and there.target.digest == target.digest:
+            patches = Patches(there.target.patches)  # their bytes are on the broker, and nowhere else
+        else:
+            patches = _patches(patch_from, artifact, channel, there, connect)
+        parcel = cut_up(patches=patches)
+        target = parcel.target
+        answers = parts.enter_context(answering(connect, parcel.chunks))
         sent = send_chunks(parcel.chunks, writer, reader, progress)
         newest = reader.newest(topic)
         if newest is not None:  # somebody has published while the chunks travelled
@@ -154,13 +190,58 @@ def push(
             succession.check(target, rollout, there)
         same = there is not None and succession.is_given(target, there.target)
         if there is not None and same and not there.is_due(now):
+            _enter(connect, listed(there.target, now, published=True))
             return _pushed(there.target, there.number, sent, published=False)
         now = there.now(now) if there is not None else now
         number = repository.next_number(there, now)
         signed = succession.follow(target, rollout, there, now)
         kept = announce(writer, reader, keys, signed, number, now, pend)
+        after, _ = _enter(connect, listed(signed, now, published=kept is None))
+        healed = _send_cleared(parcel, writer, reader) if after.was_collected_since(catalog) else 0
         pushed = _pushed(signed, number, sent, published=kept is None and not same)
-        return replace(pushed, pending=kept)
+    return replace(
+        pushed,
+        pending=kept,
+        patches=patches.made,
+        notes=(*notes, *patches.skipped),
+        needs_answered=answers.sent,
+        healed=healed,
+    )
+
+
+def _enter(connect: Callable[[], Broker], entry: Listed) -> tuple[Catalog, list[str]]:
+    """List the release, before it is looked at what of it is there; returns the catalog as it was."""
+    try:
+        return change_catalog(connect, lambda catalog: catalog.enter(entry)), []
+    except LinkError as error:
+        return Catalog(), [f"the release is not in the catalog, so 'edgectl gc' does not know of it: {error}"]
+
+
+def _patches(
+    what: PatchFrom, artifact: Artifact, channel: str, there: Published | None, connect: Callable[[], Broker]
+) -> Patches:
+    """The patches that are made, and why others are not. No patch is no reason not to push."""
+    notes: list[str] = []
+    bases = [Base(other.path.name, 0, other.members) for other in what.artifacts]
+    if what.fleet:
+        try:
+            known = [there.target] if there is not None else []
+            found, notes = fleet_bases(connect, artifact.manifest.name, channel, known)
+            bases += found
+        except LinkError as error:
+            notes = [f"no patches: what the fleet has cannot be read: {error}"]
+    try:
+        patches = make_patches(artifact.members, bases)
+    except PatchesUnavailableError as error:
+        return Patches(skipped=(*notes, f"{error}; {error.hint}"))
+    return replace(patches, skipped=(*notes, *patches.skipped))
+
+
+def _send_cleared(parcel: Parcel, writer: Broker, reader: Broker) -> int:
+    """Send again what a collection has cleared after we had found it; returns how many chunks."""
+    lost = reader.read_chunks(list(parcel.chunks), grace_s=_CLEARED_S)
+    writer.publish_chunks([(digest, parcel.chunks[digest]) for digest in lost], lambda _: None)
+    return len(lost)
 
 
 def read_published(

@@ -68,7 +68,7 @@ def previous_of(there: Published | None, digest: str) -> tuple[Target, ...]:
     if there is None:
         return ()
     targets = (there.target, *there.target.previous)
-    kept = [replace(each, previous=(), lifts=Lifts()) for each in targets if each.digest != digest]
+    kept = [replace(each, previous=(), lifts=Lifts(), patches=()) for each in targets if each.digest != digest]
     return tuple(kept[:MAX_PREVIOUS])
 
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_agent.link import broker
 from edge_agent.link.broker import BrokerSettings
@@ -19,6 +21,7 @@ from edge_agent.link.events import Connected, LinkEvent, Receipt, Received, Will
 
 Protocol = Literal["5", "3.1.1"]
 _CLOSE_S = 1.0
+_DROPPED_TOGETHER = 16_384
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only; lasts for the next ACKs, not for ever
 _VERSIONS: dict[Protocol, MQTTProtocolVersion] = {
     "5": MQTTProtocolVersion.MQTTv5,
@@ -49,6 +52,7 @@ class Connection:
         *,
         inbox: Callable[[LinkEvent], None],
         tell: Callable[[Word], None],
+        most_bytes: int | None = None,
     ) -> None:
         self.number = number
         self._settings = settings
@@ -59,7 +63,9 @@ class Connection:
         self._pending: dict[int, Receipt | tuple[str | None, ...]] = {}
         self._ended = False
         self._protocol: Protocol = protocol
-        self._client = paho.Client(
+        self._most_bytes = most_bytes
+        self._client = _BoundedClient(
+            most_bytes,
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=_VERSIONS[protocol],
@@ -94,10 +100,20 @@ class Connection:
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         try:
-            self._client.connect(settings.host, settings.port, settings.keepalive_s)
+            self._client.connect(
+                settings.host, settings.port, settings.keepalive_s, properties=self._connect_properties()
+            )
         except (OSError, ValueError) as error:
             raise broker.unreachable(settings, error) from error
         self._client.loop_start()
+
+    def _connect_properties(self) -> Properties | None:
+        """At MQTT 5 a broker that is told so does not even send what is larger."""
+        if self._protocol != "5" or self._most_bytes is None:
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
+        properties.MaximumPacketSize = self._most_bytes
+        return properties
 
     def close(self) -> None:
         """End it in order; a broker that no longer reads is cut off."""
@@ -179,6 +195,37 @@ class Connection:
 
     def _on_unsubscribe(self, client: paho.Client, _user: Any, _number: int, _reasons: Any, _properties: Any) -> None:
         _acknowledge_at_once(client)
+
+
+class _BoundedClient(paho.Client):
+    """Keeps no more than so many bytes of a packet, whatever comes: the rest of a larger one is read and dropped.
+
+    MQTT's own limit is 256 MB, which paho would gather in memory. What is handed on of such a message is its beginning,
+    which is larger than any reader of ours takes. paho has no public place for this; a test holds it to the ones used.
+    """
+
+    def __init__(self, most_bytes: int | None, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._most_bytes = most_bytes
+
+    def _is_too_large(self) -> bool:
+        return self._most_bytes is not None and self._in_packet["remaining_length"] > self._most_bytes
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        return super()._sock_recv(min(bufsize, _DROPPED_TOGETHER) if self._is_too_large() else bufsize)
+
+    def _packet_read(self) -> MQTTErrorCode:
+        code = super()._packet_read()  # returns after at most a hundred receives
+        self._drop_surplus()
+        return code
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        self._drop_surplus()
+        return super()._packet_handle()
+
+    def _drop_surplus(self) -> None:
+        if self._is_too_large():
+            del self._in_packet["packet"][self._most_bytes :]
 
 
 def _acknowledge_at_once(client: paho.Client) -> None:

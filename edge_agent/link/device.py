@@ -13,7 +13,7 @@ from typing import Self
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.collector import Collector, Take, Tell
 from edge_agent.link.events import Connected, Disconnected, Failed, LinkEvent, Receipt, Received, Will
-from edge_agent.link.messages import OFFLINE, ONLINE
+from edge_agent.link.messages import MAX_PACKET_BYTES, OFFLINE, ONLINE
 from edge_agent.link.mqtt import Link
 from edge_agent.link.pace import Pace
 from edge_agent.link.standing import Standing
@@ -80,6 +80,7 @@ class DeviceLink:
             client_id=f"edge-{device_id}",
             will=Will(self._availability, OFFLINE),
             backoff_s=backoff_s,
+            most_bytes=MAX_PACKET_BYTES,
         )
         standing = [topics.echo(device_id), self._ack, *self._followed]
         self._standing = Standing(self._link, standing, lambda refused: inbox(SubscriptionRefused(refused)))

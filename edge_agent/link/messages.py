@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 from edge_agent import schema
 from edge_agent.errors import EdgeError
+from edge_agent.release.manifest import DIGEST
 
 SCHEMA = 1
 ONLINE, OFFLINE = b"online", b"offline"
 MAX_PAYLOAD_BYTES = 60_000  # every hosted broker takes it
+MAX_PACKET_BYTES = 65_536  # such a payload, or a chunk that does not compress, with its topic
 MAX_NEED = 50  # digests in one `need`
 _PLAIN_BYTES = 1_000  # above this, zlib pays
 _MAX_INFLATED_BYTES = 2_000_000
@@ -174,6 +176,11 @@ class EventReport:
 
 
 @dataclass(frozen=True, slots=True)
+class _Need:
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Acknowledgement:
     streams: Mapping[str, int]
 
@@ -230,6 +237,18 @@ def parse_ack(payload: bytes) -> Mapping[str, int]:
 
 def format_need(digests: tuple[str, ...]) -> bytes:
     return encode({"schema": SCHEMA, "digests": list(digests[:MAX_NEED])}, plain_bytes=MAX_PAYLOAD_BYTES)
+
+
+def parse_need(payload: bytes) -> tuple[str, ...]:
+    """The digests that a device misses.
+
+    Raises:
+        MessageError: not a `need`, or more digests than one may hold.
+    """
+    need = _parse(_Need, payload)
+    if len(need.digests) > MAX_NEED or not all(DIGEST.fullmatch(digest) for digest in need.digests):
+        raise MessageError(f"a need of {len(need.digests)} digests; at most {MAX_NEED} sha-256 digests are read")
+    return need.digests
 
 
 def encode(tree: object, *, plain_bytes: int = _PLAIN_BYTES) -> bytes:

@@ -30,7 +30,8 @@ _UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
 class Link:
     """A connection that is kept up from `__enter__` to `__exit__`. Every method may be called from any thread.
 
-    `inbox` is called on the network thread with every event: it must only put it somewhere.
+    `inbox` is called on the network thread with every event: it must only put it somewhere. Of a packet larger than
+    `most_bytes` only the beginning is kept in memory and handed on; a broker that speaks MQTT 5 does not send it.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Link:
         client_id: str,
         will: Will | None = None,
         backoff_s: tuple[float, float] = (1.0, 60.0),
+        most_bytes: int | None = None,
     ) -> None:
         self.settings = settings
         self._inbox = inbox
         self._client_id = client_id
         self._will = will
         self._backoff_s = backoff_s
+        self._most_bytes = most_bytes
         self._clock = SystemClock()
         self._spoken: Protocol = "5"  # what the broker answered to last; tried first the next time
         self._stopping = Event()
@@ -186,7 +189,13 @@ class Link:
                 break
             self._count += 1
             connection = Connection(
-                self._count, self.settings, self._client_id, protocol, inbox=self._inbox, tell=self._words.put
+                self._count,
+                self.settings,
+                self._client_id,
+                protocol,
+                inbox=self._inbox,
+                tell=self._words.put,
+                most_bytes=self._most_bytes,
             )
             try:
                 connection.open(self._will)

@@ -19,6 +19,10 @@ class Topics:
         """Retained chunk, by the sha-256 of its plaintext."""
         return f"{self.prefix}/blob/{digest}"
 
+    def catalog(self) -> str:
+        """Retained: which releases were ever pushed, for whoever collects what none refers to any more."""
+        return f"{self.prefix}/catalog"
+
     def availability(self, device: str) -> str:
         return f"{self.prefix}/device/{device}/availability"
 

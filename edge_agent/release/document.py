@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from edge_agent import schema
 from edge_agent.errors import Reason, TrustError
 from edge_agent.release.manifest import DIGEST, IDENTIFIER, VERSION
+from edge_agent.release.patch import Patch
 from edge_agent.release.rollout import Rollout
 
 MAX_SOURCES = 8
@@ -48,6 +49,7 @@ class Custom:
     device_class: str = ""  # the only class of devices it is for; empty: for any
     sources: tuple[str, ...] = ()  # https:// directories that hold the same blobs, asked before the broker
     keyring: tuple[str, ...] = ()  # chunks of the keyring; without any the release is not encrypted
+    patches: tuple[Patch, ...] = ()  # shorter ways to a member, for devices that hold what they start from
     rollout: Rollout = field(default_factory=Rollout)
     downgrade: bool = False  # an order to take this release also where a newer version serves
     lifts: Lifts = field(default_factory=Lifts)

@@ -43,6 +43,7 @@ from edge_agent.update.fetch import FetchReport, fetch_release
 from edge_agent.update.hold import Hold
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
+from edge_agent.update.patcher import patch_in_child
 from edge_agent.update.probe import Circumstances, probe
 from edge_agent.update.sealed import Secret
 from edge_agent.update.status import Status, Versions
@@ -221,7 +222,10 @@ def _fetch(
     cancelled: Cancelled,
     trouble: Trouble,
 ) -> FetchReport | None:
-    return fetch_release(target, store, transports.of(target), cancelled=cancelled, trouble=trouble, secret=secret)
+    transport = transports.of(target)
+    return fetch_release(
+        target, store, transport, cancelled=cancelled, trouble=trouble, secret=secret, patcher=patch_in_child
+    )
 
 
 def _read_secret(config: Config) -> bytes:

@@ -117,7 +117,9 @@ def _event(kind: str, digest: str | None, status: Status, **more: object) -> dic
     version = status.versions.get(digest) if digest else None
     tree: dict[str, object] = {"kind": kind, "digest": digest, "version": version, **more}
     if kind == "staged" and status.fetched is not None:
-        tree["detail"] = f"{status.fetched.fetched_bytes} bytes fetched, {status.fetched.reused_bytes} re-used"
+        fetched = status.fetched
+        patched = f", {fetched.patched_bytes} patched" if fetched.patched_bytes else ""
+        tree["detail"] = f"{fetched.fetched_bytes} bytes fetched, {fetched.reused_bytes} re-used{patched}"
     if kind == "trial" and status.probe is not None:
         tree["detail"] = _proof(status.probe)
     return {key: value for key, value in tree.items() if value is not None}

@@ -1,5 +1,7 @@
 """Getting a release: what the device has not got comes over a transport, everything else from its own disk.
 
+Where a patch is shorter, it comes instead of the chunks it replaces (`patching`).
+
 Verified here: the index against its signed digest, each chunk against the index, the whole artifact against its signed
 digest and size. How chunks travel is left to the transport (`link`); where they lie, to `store` and `staging`; whether
 to try again, to `updater`.
@@ -12,6 +14,8 @@ from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_INDEX_BYTES, Index, parse_index
 from edge_agent.release.document import Target
 from edge_agent.release.sealing import MAX_KEYRING_BYTES
+from edge_agent.update.patcher import Patcher
+from edge_agent.update.patching import Patching
 from edge_agent.update.sealed import Secret, no_secret, open_seal
 from edge_agent.update.space import Reservation
 from edge_agent.update.staging import Staging
@@ -25,6 +29,7 @@ class FetchReport:
 
     fetched_bytes: int  # plaintext bytes that came over the transport, with index and keyring
     reused_bytes: int  # bytes of the members that the device already had
+    patched_bytes: int = 0  # bytes of the members that patches made of what the device had
 
 
 def fetch_release(
@@ -35,10 +40,12 @@ def fetch_release(
     cancelled: Cancelled,
     trouble: Trouble,
     secret: Secret = no_secret,
+    patcher: Patcher | None = None,
 ) -> FetchReport | None:
     """Make the store hold the release, sound and durable. None when cancelled; what has come so far stays.
 
     `secret` gives the device's key, and is asked only for a release that is encrypted.
+    Without a `patcher`, patches are not looked at.
 
     Raises:
         RejectionError: these bytes will never be the release that was signed.
@@ -52,7 +59,16 @@ def fetch_release(
             return FetchReport(0, target.size_bytes)
         try:
             with store.reserve(target.digest, target.size_bytes + _bytes_of_index(target)) as room:
-                return _fetch(target, store, transport, room, secret, cancelled=cancelled, trouble=trouble)
+                return _fetch(
+                    target,
+                    store,
+                    transport,
+                    room=room,
+                    secret=secret,
+                    patcher=patcher,
+                    cancelled=cancelled,
+                    trouble=trouble,
+                )
         except StorageError:
             store.give_way(target.digest)
             raise
@@ -62,9 +78,10 @@ def _fetch(
     target: Target,
     store: ReleaseStore,
     transport: ChunkTransport,
+    *,
     room: Reservation,
     secret: Secret,
-    *,
+    patcher: Patcher | None,
     cancelled: Cancelled,
     trouble: Trouble,
 ) -> FetchReport | None:
@@ -80,6 +97,10 @@ def _fetch(
     list_bytes += seal.fetched_bytes if seal else 0
     staging = Staging(store, target.digest, index, room)
     staging.copy_held()
+    lacking_bytes, patch_bytes = staging.missing_bytes, 0
+    if patcher is not None and target.patches and not target.keyring:  # what is encrypted has none
+        patching = Patching(target, index, staging, store, trouble=trouble)
+        patch_bytes = patching.run(transport, patcher, cancelled)
     missing_bytes = staging.missing_bytes
     try:
         source = seal.of_chunks(transport, index) if seal else transport
@@ -91,7 +112,8 @@ def _fetch(
             return None
         raise FetchError(f"{len(staging.missing)} chunks did not arrive", reason=Reason.MISSING_CHUNK)
     _adopt(target, store, staging)
-    return FetchReport(list_bytes + missing_bytes, index.size_bytes - missing_bytes)
+    fetched_bytes = list_bytes + patch_bytes + missing_bytes
+    return FetchReport(fetched_bytes, index.size_bytes - lacking_bytes, lacking_bytes - missing_bytes)
 
 
 def _bytes_of_index(target: Target) -> int:

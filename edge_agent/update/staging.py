@@ -7,7 +7,7 @@ release on this disk holds is copied from there. Getting the rest is left to `fe
 
 from collections.abc import Iterator
 
-from edge_agent.errors import StorageError
+from edge_agent.errors import ArtifactError, Reason, StorageError
 from edge_agent.release.chunks import CHUNK_BYTES, Chunk, Index, digest_of_chunk
 from edge_agent.update.space import Reservation
 from edge_agent.update.store import ReleaseStore
@@ -18,16 +18,18 @@ _WRITTEN_TOGETHER = 16  # chunks: about 1 MB, a tenth of the system calls
 class Staging:
     """The members of one release on their way. Opening it finds, by hashing, which chunks are already in place.
 
+    With a `suffix` it is something else that is fetched for the release: nothing that others copy chunks from.
+
     Raises:
         StorageError: the disk fails, or has no room for what is missing.
     """
 
-    def __init__(self, store: ReleaseStore, digest: str, index: Index, room: Reservation) -> None:
+    def __init__(self, store: ReleaseStore, digest: str, index: Index, room: Reservation, *, suffix: str = "") -> None:
         self._store = store
         self._disk = store.disk
         self._index = index
         self._room = room
-        self._name = store.begin(digest)
+        self._name = store.begin(digest + suffix)
         self._missing: dict[str, list[Chunk]] = {}  # by digest: one chunk may belong in several places
         self._held: list[Chunk] = []  # neighbors, not written yet
         self._held_bytes: list[bytes] = []
@@ -40,6 +42,11 @@ class Staging:
         self.flush()
 
     @property
+    def name(self) -> str:
+        """The directory on the disk; its files are named as the members of the index."""
+        return self._name
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Digests of the chunks that are in none of their places yet, in the order of the artifact."""
         return tuple(self._missing)
@@ -49,13 +56,26 @@ class Staging:
         """Plaintext bytes of the missing chunks, each counted once."""
         return sum(chunks[0].size_bytes for chunks in self._missing.values())
 
+    def missing_bytes_of(self, member: str) -> int:
+        """The same, of the chunks whose first place is in `member`."""
+        return sum(chunks[0].size_bytes for chunks in self._missing.values() if chunks[0].member == member)
+
     def put(self, digest: str, plaintext: bytes) -> None:
         """Write a chunk to all the places it belongs to. One that is not missing (any more) is ignored.
 
         Its bytes are not hashed here: who brings them has (`ChunkTransport`), and `adopt` hashes the whole. Neighbors
         are written together; `flush` writes what is held back.
+
+        Raises:
+            ArtifactError: the index has a place for it that it does not fit.
         """
-        for chunk in self._missing.pop(digest, ()):
+        places = self._missing.pop(digest, ())
+        if any(chunk.size_bytes != len(plaintext) for chunk in places) and digest_of_chunk(plaintext) == digest:
+            raise ArtifactError(  # else it would be written over its neighbors, or leave a hole
+                f"the index gives chunk {digest[:12]} a place of another size than its {len(plaintext)} bytes",
+                reason=Reason.INTEGRITY,
+            )
+        for chunk in places:
             if self._held and chunk.member == self._held[-1].member and chunk.offset == self._held_end:
                 self._held.append(chunk)
             else:

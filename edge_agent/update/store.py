@@ -65,6 +65,27 @@ class ReleaseStore:
         except StorageError as error:
             raise ArtifactError(str(error), reason=Reason.ROTTEN) from error
 
+    def find_member(self, member: str, sha256: str, most_bytes: int) -> str | None:
+        """The file of an installed release that is this member, byte for byte; None where there is none."""
+        for digest in self.disk.names(_RELEASES):
+            name = f"{_RELEASES}/{digest}/{member}"
+            try:
+                listed = self.manifest(digest).files.get(member)
+                if listed is None or listed.sha256 != sha256 or (self.disk.size(name) or 0) > most_bytes:
+                    continue
+                found = hashlib.sha256()
+                for block in self.blocks(name):
+                    found.update(block)
+            except (ArtifactError, StorageError):
+                continue  # swept meanwhile, or rotten
+            if found.hexdigest() == sha256:
+                return name
+        return None
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """A file on the disk, block by block."""
+        return iter(self._blocks(name)())
+
     def settle(self, digest: str) -> None:
         """Make the name of an installed release durable before a record names it."""
         self.disk.settle(f"{_RELEASES}/{digest}")
@@ -147,16 +168,18 @@ class ReleaseStore:
         if self.holds(digest):
             self.discard(digest)  # rotten, or nobody would have staged it again
         self.disk.adopt_directory(staging, f"{_RELEASES}/{digest}")
-        self._drop_lists(digest)
+        self._remove_aids(digest)
 
     def drop_staging(self, digest: str) -> None:
         """Give up what has been put together of a release."""
         self.disk.remove(f"{_STAGING}/{digest}")
-        self._drop_lists(digest)
+        self._remove_aids(digest)
 
-    def _drop_lists(self, digest: str) -> None:
+    def _remove_aids(self, digest: str) -> None:
+        """What lies beside a staging: the index, the keyring, and patches."""
         self.disk.remove(self.index_name(digest))
         self.disk.remove(self.keyring_name(digest))
+        self.disk.remove(f"{_STAGING}/{digest}.patch")
 
     def give_way(self, digest: str) -> None:
         """On a full disk, give up what has come of a release: records, outbox and the rest of the machine need the
@@ -200,6 +223,8 @@ class ReleaseStore:
                             raise ArtifactError(
                                 f"{path} holds {entry.filename!r}, which no artifact does", reason=Reason.INTEGRITY
                             )
+                        if entry.compress_type != zipfile.ZIP_STORED:
+                            raise zipfile.BadZipFile("its members are compressed")  # noqa: TRY301 - and might be a bomb
                         with archive.open(entry) as file:
                             blocks = iter(lambda: file.read(_BLOCK_BYTES), b"")
                             self._write(f"{staging}/{entry.filename}", blocks, room)

@@ -26,7 +26,7 @@ def test_every_topic_is_in_the_table_and_no_other() -> None:
     topics = Topics()
     made = {
         topics.release("<model>", "<channel>"), topics.blob("<sha256>"), topics.result("<id>", "<pipeline>"),
-        topics.trigger("<id>", "<name>"),
+        topics.trigger("<id>", "<name>"), topics.catalog(),
         *(make("<id>") for make in (
             topics.availability, topics.reported, topics.telemetry, topics.event, topics.echo, topics.need, topics.ack
         )),
@@ -48,7 +48,7 @@ def test_every_reason_to_hold_is_listed() -> None:
 
 def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
     examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    custom, need, reported, telemetry, event, _, _, _, ack = examples
+    custom, need, _, reported, telemetry, event, _, _, _, ack = examples
     assert set(custom) == {field.name for field in fields(Custom)}
     assert set(custom["rollout"]) == {field.name for field in fields(Rollout)}
     assert set(custom["lifts"]) == {field.name for field in fields(Lifts)}
@@ -61,7 +61,7 @@ def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
 
 
 def test_the_examples_of_results_are_what_the_code_makes_of_them() -> None:
-    flat, several, fired = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)][5:8]
+    flat, several, fired = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)][6:9]
     inner = {"label": "tit", "index": 3, "score": 0.8}
     version_of = {"<sha256>": "1.2.0"}.get
     one = staged({"main": answer(found("bird"), task="detection", digest="<sha256>")})
@@ -87,6 +87,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"at most {MAX_PAYLOAD_BYTES:,} bytes", f"{https.TIMEOUT_S:.0f} s without a byte",
         f"{https.CHUNK_S:.0f} s for a chunk", f"alone for {transports.REST_S:.0f} s",
         f"brought nothing for {transports.PATIENCE_S:.0f} s", f"(at most {MAX_SOURCES})",
-        f"at most {messages.MAX_NEED}", f"larger than\n{messages.MAX_PAYLOAD_BYTES:,} bytes",
+        f"at most {messages.MAX_PACKET_BYTES:,} bytes", f"at most {messages.MAX_NEED}",
+        f"larger than\n{messages.MAX_PAYLOAD_BYTES:,} bytes",
     }  # fmt: skip
     assert {words for words in said if words not in PAGE} == set()

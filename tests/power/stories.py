@@ -1,17 +1,20 @@
 """The stories that are cut: everything an updater does to the disk."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from edge_agent.release.document import Lifts
+from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.release.rollout import Rollout
 from edge_agent.release.sealing import public_of
 from edge_agent.update.machine import Trial
+from edge_agent.update.patcher import PatchJob
 from tests.power.exploration import Story
 from tests.sim.device import SimDevice
 from tests.sim.disk import Survival
-from tests.sim.releases import SimRelease, SimTransport, make_release, noise, seal_release
+from tests.sim.releases import SimRelease, SimTransport, make_release, noise, patch_here, seal_release, with_patches
 
 FIRST = make_release("1")
 OLDER = make_release("0")
@@ -20,9 +23,14 @@ SECOND = make_release("2", noise(60_000, "1") + noise(60_000, "2") * 2 + noise(9
 SECRET = bytes(range(32))
 SEALED = seal_release(SECOND, public_of(SECRET))
 _SICKNESSES = {"rejection": "unproven", "roll_back": "erring", "crash_loop": "crashing_later"}
+# FIRST with every chunk of its model changed a little, so that a patch is all that is fetched of it.
+PATCHED = with_patches(
+    make_release("3", bytes(byte ^ (at % 5000 == 0) for at, byte in enumerate(FIRST.members[MODEL_FILE]))), FIRST
+)
 NAMES = (
     "first_install", "update", "rejection", "roll_back", "crash_loop", "operator", "resume", "initial",
     "halt", "revert", "retry", "sealed",
+    "patch", "patch_resumed", "patch_fails",
 )  # fmt: skip
 
 
@@ -35,6 +43,9 @@ def story(name: str, folder: Path) -> Story:
         return Story(lambda: _fresh(path), _run_unasked, first, only_first)
     if name in _SICKNESSES:
         return Story(lambda: _sick(_SICKNESSES[name]), _run_to_second, first, only_first, rejected=frozenset({second}))
+    if name in _PATCHING:
+        ends_with = frozenset({first, PATCHED.digest})
+        return Story(_PATCHING[name], lambda device: device.run(PATCHED.target), PATCHED.digest, ends_with)
     return {
         "first_install": Story(_fresh, _run_to_first, first, only_first),
         "update": Story(_with_older, _run_to_second, second, both),
@@ -147,6 +158,42 @@ def _broken_off() -> SimDevice:
     assert not isinstance(device.record.phase, Trial)
     assert device.record.candidate == SECOND.digest
     return device
+
+
+def _patching() -> SimDevice:
+    device = _on_disk_of(_run_through(OLDER, FIRST))
+    device.transport.add(PATCHED)
+    return device
+
+
+def _patch_failing() -> SimDevice:
+    """Its patcher gives one chunk and then something else, so that some comes as chunks."""
+
+    def lying(job: PatchJob) -> Iterator[bytes]:
+        yield next(patch_here(job))
+        yield b"something else"
+
+    device = _patching()
+    device.patcher = lying
+    return device
+
+
+@cache
+def _patch_broken_off() -> SimDevice:
+    device = _patching().boot()
+    device.transport.breaks_after = 2  # the index and a chunk of the patch
+    device.run(PATCHED.target)
+    assert any(".patch/" in name for name in device.files())
+    return device
+
+
+def _half_patched() -> SimDevice:
+    device = _patching()
+    device.disk = _patch_broken_off().disk.after_power_cut(Survival.EVERYTHING)
+    return device
+
+
+_PATCHING = {"patch": _patching, "patch_resumed": _half_patched, "patch_fails": _patch_failing}
 
 
 def _half_fetched() -> SimDevice:

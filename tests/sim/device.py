@@ -14,6 +14,7 @@ from edge_agent.update.fetch import fetch_release
 from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
 from edge_agent.update.parts import Parts
+from edge_agent.update.patcher import Patcher
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.sealed import no_secret
 from edge_agent.update.status import Status
@@ -21,7 +22,7 @@ from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
 from tests.sim.clock import FakeClock
 from tests.sim.disk import SimDisk, Survival
-from tests.sim.releases import SimTransport
+from tests.sim.releases import SimTransport, patch_here
 from tests.sim.serving import SimServer
 
 DEVICE = Device("porch-pi", ("porch",))
@@ -68,6 +69,7 @@ class SimDevice:
         self.unproven: set[str] = set()  # releases that fail their probe, for `unproven_reason`
         self.unproven_reason = Reason.GOLDEN_MISMATCH
         self.sick: dict[str, set[str]] = {}  # names of SimServer's lists → digests
+        self.patcher: Patcher = patch_here
         self.desired: Target | None = None
         self.unable_probes = 0  # probes that cannot even be tried
         self.probes = 0
@@ -90,7 +92,9 @@ class SimDevice:
         parts = Parts(
             journal=self.journal,
             store=self.store,
-            fetch=partial(fetch_release, store=self.store, transport=self.transport, secret=self.secret),
+            fetch=partial(
+                fetch_release, store=self.store, transport=self.transport, secret=self.secret, patcher=self.patcher
+            ),
             probe=self._probe,
             server=self.server,
             clock=self.clock,

@@ -1,15 +1,16 @@
 """Releases to update to, small and made on the spot. Their models are noise: nothing here loads them."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+from converter.publish.patches import Base, make_patches
 from edge_agent.errors import FetchError, Reason
 from edge_agent.release import sealing
 from edge_agent.release.archive import format_archive
-from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
+from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack, unpack
 from edge_agent.release.document import Target
 from edge_agent.release.inputs import TensorInput
 from edge_agent.release.manifest import (
@@ -21,7 +22,9 @@ from edge_agent.release.manifest import (
     Manifest,
     format_manifest,
 )
+from edge_agent.release.patch import apply_patch
 from edge_agent.release.sealing import Purpose
+from edge_agent.update.patcher import PatchJob
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -109,6 +112,19 @@ def seal_release(
     target = replace(release.target, **fields)  # type: ignore[arg-type]  # chosen by name
     blobs = {digest_of_chunk(blob): blob for blob in (*sealed.values(), *index_blobs, *keyring)}
     return SimRelease(release.members, release.artifact, target, blobs)
+
+
+def with_patches(release: SimRelease, *bases: SimRelease) -> SimRelease:
+    """The release as it is published for devices that have one of `bases`."""
+    made = make_patches(release.members, [Base("a base", 1, base.members) for base in bases])
+    blobs = {digest: unpack(payload, digest) for digest, payload in made.chunks.items()}
+    target = replace(release.target, patches=made.patches)
+    return replace(release, target=target, blobs={**release.blobs, **blobs})
+
+
+def patch_here(job: PatchJob) -> Iterator[bytes]:
+    """A `Patcher` without a child process."""
+    yield from cut(apply_patch(b"".join(job.base), b"".join(job.patch), job.result_bytes))
 
 
 class SimTransport:

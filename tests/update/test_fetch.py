@@ -70,6 +70,38 @@ def test_only_what_no_release_on_the_disk_holds_is_fetched_and_nothing_twice() -
     assert report.reused_bytes == 120_000 + 60_000 + len(b"crow\nowl\n")  # the twin of the new chunk counts as had
 
 
+def test_models_of_other_names_share_what_they_have_in_common() -> None:
+    """Every release on the disk gives its chunks, and each member is cut from its own first byte."""
+    labels = noise(100_000, "labels")
+    backbone = noise(180_000, "backbone")
+    finder = make_release("1", backbone, name="bird-finder", labels=labels)
+    namer = make_release("7.2.10", noise(130_000, "namer"), name="bird-namer-with-a-long-name", labels=labels)
+    copied = make_release("2", backbone, name="squirrel-finder", labels=b"squirrel\n")
+    getter = Getter(finder, namer, copied)
+    getter.get(finder.target)
+
+    getter.get(namer.target)
+    assert not set(getter.transport.carried) & finder.chunk_digests
+    report = getter.get(copied.target)
+    assert not set(getter.transport.carried) & finder.chunk_digests
+    assert report is not None
+    assert report.reused_bytes == len(backbone)
+    assert all(getter.store.is_sound(release.digest) for release in (finder, namer, copied))
+
+
+def test_a_release_of_nothing_but_known_members_costs_its_index_and_manifest() -> None:
+    labels = b"crow\nowl\n"
+    one, other = make_release("1", noise(90_000, "a"), labels=labels), make_release("2", noise(90_000, "b"))
+    both = make_release("3", one.members[MODEL_FILE], labels=labels)
+    getter = Getter(one, other, both)
+    getter.get(one.target)
+    getter.get(other.target)
+    getter.get(both.target)
+
+    assert set(getter.transport.carried) - set(both.target.index_chunks) == both.chunk_digests - one.chunk_digests
+    assert len(both.chunk_digests - one.chunk_digests) == 1
+
+
 def test_what_is_held_needs_no_transport() -> None:
     getter = Getter(FIRST)
     getter.get(FIRST.target)
