@@ -10,6 +10,7 @@ has published: killed anywhere, it is simply done again.
 import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from edge_agent.errors import ArtifactError, EdgeError, TrustError
 from edge_agent.link.topics import MAX_FILTERS
 from edge_agent.release.chunks import pack, parse_index
 from edge_agent.release.document import Target, parse_document, target_of
+from edge_agent.release.rollout import EVERYBODY
 
 _BATCH = 16
 _ATTEMPTS = 5
@@ -127,11 +129,13 @@ def _survey(reader: Broker, now: datetime, *, trust_catalog: bool) -> _Survey:
 def sort_releases(documents: list[Listed], catalog: Catalog, now: datetime) -> tuple[list[Listed], list[Listed]]:
     """What is kept and what is garbage. Pure.
 
-    Kept is what a document says, the newest other release that was published on each channel, and what is being pushed.
+    Kept is what a document says, with the release before it where the document tells of one; else the newest other
+    release that was published on the channel; and what is being pushed.
     """
     on_broker = {(entry.channel_of, entry.digest) for entry in documents}
     kept, garbage = list(documents), []
-    has_previous: set[tuple[str, str]] = set()
+    channels = Counter(channel for channel, _ in on_broker)
+    has_previous = {channel for channel, releases in channels.items() if releases > 1}  # its document says which
     for entry in sorted(catalog.releases, key=lambda entry: entry.published, reverse=True):
         if (entry.channel_of, entry.digest) in on_broker:
             kept.append(entry)  # it may list patches of an earlier document
@@ -182,7 +186,26 @@ def _targets(reader: Broker, topic: str, payload: bytes, now: datetime) -> Itera
             hint="push that channel again, or clear the topic with an empty retained message",
         ) from error
     for target in found:
-        yield listed(target, now, published=True)
+        for needed in (target, *_earlier_needed(target)):
+            if needed.keyring:
+                raise CollectError(
+                    f"{needed.model} {needed.version} on {needed.channel} is encrypted: which chunks it needs is known "
+                    "to its recipients only",
+                    hint="give encrypted releases a broker, or a --prefix, of their own; collect on the others",
+                )
+            yield listed(needed, now, published=True)
+
+
+def _earlier_needed(target: Target) -> Iterator[Target]:
+    """The release before, and, of a release that is not for all, what others follow: up to the first one that is."""
+    for earlier in target.previous:
+        yield earlier
+        if _is_for_all(target) or _is_for_all(earlier):
+            return
+
+
+def _is_for_all(target: Target) -> bool:
+    return target.rollout.percent == EVERYBODY and target.rollout.state != "halted"
 
 
 def _targets_said(payload: bytes) -> Iterator[Target]:

@@ -28,7 +28,7 @@ def check(target: Target, rollout: Rollout | None, there: Published | None) -> N
     Raises:
         PublishError: it is older than that, or the same release with another rollout.
     """
-    if there is None:
+    if there is None or there.revoked:  # a thief's word binds nobody
         return
     given, model, channel = there.target, target.model, target.channel
     if given.digest != target.digest and is_older(target.version, given.version):
@@ -46,7 +46,12 @@ def check(target: Target, rollout: Rollout | None, there: Published | None) -> N
 
 
 def follow(target: Target, rollout: Rollout | None, there: Published | None, now: datetime) -> Target:
-    """`target` as it is to be signed: what the channel gives already keeps all that was said of it."""
+    """`target` as it is to be signed: what the channel gives already keeps all that was said of it.
+
+    What a key has signed that was taken out of use since is not gone on from: devices that took it are ordered back.
+    """
+    if there is not None and there.revoked:
+        return replace(target, rollout=replace(rollout or Rollout(), since=moment(now)), downgrade=True)
     if there is not None and there.target.digest == target.digest:
         return as_ordered(replace(target, created=moment(now)), there.target)
     given = replace(rollout or Rollout(), since=moment(now))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
@@ -20,6 +21,7 @@ from converter.publish import collect as collect_module
 from converter.publish.catalog import PUSH_LASTS, Catalog, CollectionMark, Listed, format_catalog, listed, parse_catalog
 from converter.publish.collect import Collected, CollectError, collect, sort_releases
 from converter.publish.keys import Keys, make_keys, read_keys
+from converter.publish.orders import Publisher
 from converter.publish.push import PatchFrom, Pushed, wrap
 from edge_agent.disk import open_disk
 from edge_agent.link.device import DeviceEvent, DeviceLink
@@ -135,7 +137,9 @@ def test_patches_are_kept_and_cleared_with_their_release(tmp_path: Path, mosquit
 
 def test_a_release_that_was_gone_back_to_is_the_current_one(tmp_path: Path, mosquitto: Mosquitto, keys: Keys) -> None:
     first, second, third = versions(tmp_path, "1", "2", "3")
-    push_all(mosquitto, keys, first, second, third, first)
+    push_all(mosquitto, keys, first, second, third)
+    connect = partial(Broker, mosquitto.settings, TOPICS)
+    Publisher("birds", "stable", keys, connect).revert(datetime.now(UTC), to="1")
 
     assert run(mosquitto).kept == ("birds 1 on stable", "birds 3 on stable")
     assert absent(mosquitto, chunks_of(first) | chunks_of(third)) == set()
