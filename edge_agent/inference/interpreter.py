@@ -5,7 +5,6 @@ its failing to load means, is left to `tflite`.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -156,8 +155,7 @@ class TfliteEngine:
         """A batch that only looks open (a reshape within the graph says 1) is found out by trying; then one by one."""
         self.dynamic_batch = False
         self._batch = self._own_batch
-        with suppress(*MODEL_ERRORS):  # then the next frame fails, and says so
-            graph.resize([tensor.shape for tensor in self.inputs])
+        graph.resize([tensor.shape for tensor in self.inputs])
 
     def _settle_outputs(self, graph: Graph) -> None:
         """Run once where an output's size is not known before: every shape is to be true from the start."""

@@ -80,8 +80,8 @@ class Pipeline:
         self._captured: Slots[_Item] = Slots(waiting, _is_order)
         # Before each stage.
         self._between: list[Slots[_Item]] = [
-            Slots(1 if self._live else _WAITING_FRAMES, _is_order)
-            for _ in self._stages  # live: what waits grows old
+            Slots(1 if self._live and position == 0 else _WAITING_FRAMES, _is_order)
+            for position in range(len(self._stages))
         ]
         self._longest_invoke_s = longest_invoke_s
         self._tallies = {stage.name: Tally(stage.name) for stage in self._stages}

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import select
 import signal
 import subprocess
 import tempfile
@@ -17,7 +16,6 @@ _LOG = logging.getLogger(__name__)
 _TAIL_BYTES = 2000  # of what it printed, kept for the log
 _DRAIN_S = 1.0  # for the rest of its output, which something it has left behind may hold open
 _CLOSE_S = 2.0
-_POLL_S = 0.2
 Tell = Callable[[str | None, str | None], None]  # problem and hint; None: it works
 
 
@@ -104,24 +102,17 @@ class _Tail:
         assert process.stdout is not None, "it was started with a pipe"
         self._descriptor = os.dup(process.stdout.fileno())  # of our own: the thread may outlive the process
         self._kept = b""
-        self._over = False
         self._thread = Thread(target=self._read, name="trigger-output", daemon=True)
         self._thread.start()
 
     def take(self) -> str:
-        """Ends the reading: a program left behind with its output must not cost a thread for each firing."""
         self._thread.join(_DRAIN_S)
-        self._over = True
         return self._kept.decode("utf-8", "replace").strip()
 
     def _read(self) -> None:
         try:
-            while not self._over:
-                if select.select([self._descriptor], [], [], _POLL_S)[0]:
-                    read = os.read(self._descriptor, 65_536)
-                    if not read:
-                        return
-                    self._kept = (self._kept + read)[-_TAIL_BYTES:]
+            while read := os.read(self._descriptor, 65_536):
+                self._kept = (self._kept + read)[-_TAIL_BYTES:]
         finally:
             os.close(self._descriptor)
 

@@ -2,12 +2,9 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -192,21 +189,6 @@ def test_a_program_that_takes_too_long_is_killed_with_what_it_has_started(
     assert told.problems == ["/bin/sh ran for longer than 0.5 s and was killed"]
     for pid in file.read_text().split():
         until(lambda pid=pid: not is_running(int(pid)))  # type: ignore[misc]  # a default binds the loop's value
-
-
-def test_what_a_program_leaves_behind_costs_no_thread(tmp_path: Path, told: Told, commands: list[Command]) -> None:
-    left = tmp_path / "left"
-    commands.append(Command(script(f"sleep 600 & echo $! > {left}"), 60.0, told))
-    for count in (1, 2):
-        commands[0].run(b"")
-        until(partial(_has_told, told, count))
-    until(lambda: not [thread for thread in enumerate_threads() if thread.name == "trigger-output"])
-    assert told.problems == []
-    os.kill(int(left.read_text()), signal.SIGKILL)
-
-
-def _has_told(told: Told, count: int) -> bool:
-    return len(told.all) == count
 
 
 def test_one_runs_at_a_time(tmp_path: Path, told: Told, commands: list[Command]) -> None:
