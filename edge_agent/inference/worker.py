@@ -72,13 +72,12 @@ def run(connection: socket.socket) -> None:
     clock = SystemClock()
     voice = _Voice(connection, clock)
     orders: SimpleQueue[Order] = SimpleQueue()
-    snapshots: SimpleQueue[Snapshot] = SimpleQueue()
     mailbox = Mailbox(clock)
-    Thread(target=_listen, args=(connection, orders, snapshots, mailbox), name="listen", daemon=True).start()
+    Thread(target=_listen, args=(connection, orders, mailbox), name="listen", daemon=True).start()
     start = orders.get()
     if not isinstance(start, Start):
         return
-    _Worker(start, voice, clock, mailbox).run(orders, snapshots)
+    _Worker(start, voice, clock, mailbox).run(orders)
 
 
 class _Worker:
@@ -100,19 +99,9 @@ class _Worker:
         voice.busy = lambda: self._pipeline.busy
         self._feeding: dict[str, Model] = {}  # what is served; closed by the pipeline, but its manifest stays
 
-    def run(self, orders: "SimpleQueue[Order]", snapshots: "SimpleQueue[Snapshot]") -> None:
-        Thread(target=self._take_snapshots, args=(snapshots,), name="snapshots", daemon=True).start()
+    def run(self, orders: "SimpleQueue[Order]") -> None:
         with self._showing or nullcontext():
             self._run(orders)
-
-    def _take_snapshots(self, orders: "SimpleQueue[Snapshot]") -> None:
-        """Not behind the loading of a release: a picture is not kept for so long."""
-        while True:
-            order = orders.get()
-            if self._showing is not None:
-                self._showing.snapshot(order)
-            else:
-                self._voice.say(SnapshotWritten(order.seq, order.path, "this worker keeps no pictures"))
 
     def _run(self, orders: "SimpleQueue[Order]") -> None:
         self._pipeline.start()
@@ -123,6 +112,10 @@ class _Worker:
             match order:
                 case Load():
                     self._load(order.stage, Path(order.path), order.digest)
+                case Snapshot() if self._showing is not None:
+                    self._showing.snapshot(order)
+                case Snapshot():
+                    self._voice.say(SnapshotWritten(order.seq, order.path, "this worker keeps no pictures"))
                 case Unload():
                     self._feeding.pop(order.stage, None)
                     self._pipeline.switch(order.stage, None)
@@ -201,17 +194,12 @@ class _Voice:
                 os._exit(0)  # the supervisor is gone
 
 
-def _listen(
-    connection: socket.socket, orders: "SimpleQueue[Order]", snapshots: "SimpleQueue[Snapshot]", mailbox: Mailbox
-) -> None:
+def _listen(connection: socket.socket, orders: "SimpleQueue[Order]", mailbox: Mailbox) -> None:
     with suppress(OSError), connection.makefile("rb") as lines:
         for line in lines:
             order = parse_order(line)
             if isinstance(order, Feed | FeedTrouble):
                 mailbox.feed(order)  # not behind the loading of a release
-                continue
-            if isinstance(order, Snapshot):
-                snapshots.put(order)
                 continue
             orders.put(order)
             if isinstance(order, Stop):

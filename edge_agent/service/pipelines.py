@@ -4,7 +4,7 @@ Belongs to the main loop. Which release a worker serves is left to `update`; wha
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edge_agent.clock import Clock
@@ -57,7 +57,6 @@ class _Pipeline:
     roots: frozenset[str] = frozenset()  # the stages that see whole frames
     ended: bool = False
     told: set[str] = field(default_factory=set)  # troubles of the source that go on and on, and have been told
-    sinks_told: dict[int, int] = field(default_factory=dict)  # sinks with a problem that was told → dropped by then
     failed: dict[tuple[bool, str], "_Failed"] = field(default_factory=dict)  # by: of the model or not, and its digest
 
 
@@ -180,24 +179,8 @@ class Pipelines:
         return {**event, "detail": f"{failure.detail} (and {failed.more} more since the last one told)"}
 
     def take_events(self) -> list[Event]:
-        """What triggers and sinks have to tell by themselves: a command that failed, a file that cannot be written."""
-        events = [event for pipeline in self._all.values() for event in pipeline.triggers.events()]
-        return [
-            *events,
-            *(event for name, pipeline in self._all.items() for event in self._sinks_events(name, pipeline)),
-        ]
-
-    def _sinks_events(self, name: str, pipeline: _Pipeline) -> Iterator[Event]:
-        """A problem of a sink once when it is new, and again when it is over."""
-        for number, sink in enumerate(pipeline.sinks):
-            problem, told = sink.problem, pipeline.sinks_told.get(number)
-            if problem is not None and told is None:
-                pipeline.sinks_told[number] = sink.dropped
-                yield {"kind": "sink_trouble", "pipeline": name, "detail": problem}
-            elif problem is None and told is not None:
-                del pipeline.sinks_told[number]
-                lost = sink.dropped - told
-                yield {"kind": "sink_works", "pipeline": name, "detail": f"results go out again; {lost} more were lost"}
+        """What triggers have to tell by themselves: a command that failed, say."""
+        return [event for pipeline in self._all.values() for event in pipeline.triggers.events()]
 
     def take_figures(self, pss_bytes: Mapping[str, int | None]) -> dict[str, PipelineReport]:
         """What has happened since the last time, for telemetry; the p95 of that time is kept for `reported`."""
@@ -207,7 +190,7 @@ class Pipelines:
             pipeline.p95_ms = round(total, 2) if total is not None else pipeline.p95_ms
             pipeline.totals = Histogram()
             for sink in pipeline.sinks:
-                if sink.problem and sink.dropped:
+                if sink.problem:
                     _LOG.warning("%s: %d results lost so far: %s", name, sink.dropped, sink.problem)
         return {
             name: PipelineReport(

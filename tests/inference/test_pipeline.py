@@ -17,8 +17,7 @@ from edge_agent.config.pipeline import Crops
 from edge_agent.config.row_sources import CsvSource
 from edge_agent.config.sources import FolderSource, SourceConfig, WavSource
 from edge_agent.errors import SourceError
-from edge_agent.inference.capture import Captured
-from edge_agent.inference.frame import Frame, Sound, Unusable, Wanted
+from edge_agent.inference.frame import Frame, Sound, Unusable
 from edge_agent.inference.ipc import (
     Figures,
     FrameFailed,
@@ -30,7 +29,7 @@ from edge_agent.inference.ipc import (
     StageStart,
     Word,
 )
-from edge_agent.inference.job import Served, Switch
+from edge_agent.inference.job import Served
 from edge_agent.inference.model import Model
 from edge_agent.inference.pipeline import Pipeline
 from edge_agent.inference.seen import Seen
@@ -517,88 +516,6 @@ def test_a_model_with_state_forgets_though_the_window_behind_the_gap_is_unusable
         heard.until(SourceEnded)
     assert heard.totals()[3] == 1
     assert answered == [0, 1, 1]
-
-
-def test_a_model_with_state_forgets_though_the_window_behind_the_gap_was_dropped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A live window makes room for a newer one; what it was to say about the gap is said by that one."""
-    forgotten: list[int] = []
-    answered: list[int] = []
-    entered, go_on = Semaphore(0), Semaphore(0)
-
-    def answer(_: object) -> list[Array]:
-        answered.append(len(forgotten))
-        entered.release()
-        assert go_on.acquire(timeout=WAIT_S)
-        return [np.eye(3, dtype=np.float32)[0][None]]
-
-    rows = [sample(number, float(number), channels=("x",)) for number in range(8)]
-    rows[2] = replace(rows[2], after_gap=True)
-    gate = Semaphore(2)
-    stateful = model(answer, SignalInput(channels=("x",), window=2, stride=2), (1, 2, 1))
-    monkeypatch.setattr(type(stateful), "reset_state", lambda _: forgotten.append(1))
-    source = SimSource(rows, gate)
-    with running(source, CsvSource("csv", Path("/nowhere"), rate_hz=1000.0)) as (pipeline, heard):
-        pipeline.switch("main", Served("one", stateful))
-        assert entered.acquire(timeout=WAIT_S)  # the first window is in the model while all others come
-        gate.release(8)
-        while heard.totals()[2] < 2:  # of three more, only the newest is kept
-            heard.until(Figures)
-        go_on.release(8)
-        heard.until(SourceEnded)
-    assert heard.totals()[2] == 2
-    assert answered == [0, 1]
-
-
-def test_rows_for_another_stage_too_are_used_across_a_switch_or_their_window_begins_anew() -> None:
-    """What was read ahead for the release before holds all columns of the new one, or is left out."""
-    spec = SignalInput(channels=("x",), window=2, stride=2)
-    served = Served("one", model(says(0), spec, (1, 2, 1)))
-    wide = Wanted(("x", "y"), None)
-    rows = [sample(number, float(number), channels=("x", "y")) for number in range(3)]
-
-    assert served.feed(Captured(rows[0], 0.0), Wanted(("x",), None)) == []
-    (ready,) = served.feed(Captured(rows[1], 0.0), wide)
-    assert not ready.began_anew
-
-    strange = sample(2, 2.0, channels=("y",))
-    assert served.feed(Captured(rows[2], 0.0), wide) == []
-    assert served.feed(Captured(strange, 0.0), Wanted(("x",), None)) == []  # its window is given up with it
-    assert served.feed(Captured(sample(3, 3.0, channels=("x",)), 0.0), Wanted(("x",), None)) == []
-    (ready,) = served.feed(Captured(sample(4, 4.0, channels=("x",)), 0.0), Wanted(("x",), None))
-    assert ready.began_anew
-    assert float(ready.prepare().inputs[0].ravel()[0]) == 3.0
-
-
-def test_a_pipeline_that_stops_beside_an_unload_still_wakes_its_source() -> None:
-    """Taking the last release away lets the source rest; a stop that comes in that moment must wake it all the same."""
-    source = SimSource([str(number) for number in range(5)])
-    heard = Heard()
-    pipeline = Pipeline(FOLDER, lambda: source, ONE_STAGE, heard.say, SystemClock(), cores=CORES[0])
-
-    class StoppedMeanwhile(Event):
-        """The stop comes between the look and the clearing."""
-
-        def clear(self) -> None:
-            super().clear()
-            pipeline._stopped.set()
-
-    pipeline._wanted = StoppedMeanwhile()
-    pipeline._answering["main"] = Served("first", model(says(0)))
-    pipeline._take_on(Switch("main", None))
-    assert pipeline._wanted.is_set()
-
-
-def test_what_came_in_before_a_trouble_is_told_before_it() -> None:
-    """Figures told after it would be a sign that the trouble is over."""
-    heard = Heard()
-    pipeline = Pipeline(FOLDER, lambda: SimSource([]), ONE_STAGE, heard.say, SystemClock(), cores=CORES[0])
-    pipeline._tallies["main"].entered()
-    pipeline.trouble(SourceError("the camera is gone"))
-    first, second = heard.until(Figures, count=1)[0], heard.until(SourceTrouble, count=1)[0]
-    assert (first.frames_in, second.detail) == (1, "the camera is gone")
-    assert heard.all.index(first) < heard.all.index(second)
 
 
 # --- several stages -------------------------------------------------------------------------------------------

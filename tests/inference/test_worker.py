@@ -23,8 +23,6 @@ from edge_agent.inference.ipc import (
     Order,
     Result,
     Serving,
-    Snapshot,
-    SnapshotWritten,
     SourceEnded,
     SourceTrouble,
     StageStart,
@@ -334,20 +332,3 @@ def test_memory_is_that_of_the_process_asked_for() -> None:
     assert mine is not None
     assert mine > 5_000_000
     assert read_pss_bytes(2**22 + 1) is None
-
-
-def test_a_snapshot_is_taken_while_a_release_is_being_loaded(worker: Worker, tmp_path: Path) -> None:
-    pictures = write_pictures(tmp_path / "pictures", 3)
-    source = FolderSource("folder", pictures)
-    stage = StageStart(str(digits_release(tmp_path / "release")), A)
-    start = Start("birds", source, {"main": stage}, keeps_pictures=True)
-    worker.process = WorkerProcess(start, worker.words.say, worker.exits.append)
-    worker.words.until(SourceEnded)
-    never_loaded = digits_release(tmp_path / "stalling")
-    (never_loaded / "labels.txt").unlink()
-    os.mkfifo(never_loaded / "labels.txt")
-    worker.send(Load("main", str(never_loaded), B))
-    worker.send(Snapshot(2, str(tmp_path / "it.jpg")))
-    assert worker.words.until(SnapshotWritten) == SnapshotWritten(2, str(tmp_path / "it.jpg"))
-    assert (tmp_path / "it.jpg").read_bytes().startswith(b"\xff\xd8")
-    assert worker.words.of(LoadFailed) == []

@@ -140,22 +140,6 @@ def test_a_sink_that_cannot_write_is_told_in_the_log_and_stops_nothing(
     assert "birds: 1 results lost so far" in caplog.text
 
 
-def test_a_sink_that_cannot_write_is_an_event_at_once_and_one_more_when_it_can_again(bench: Bench) -> None:
-    assert bench.pipelines.take_events() == []
-    bench.path.mkdir()
-    bench.hear(result("crow"))
-    (event,) = bench.pipelines.take_events()
-    assert (event["kind"], event["pipeline"]) == ("sink_trouble", "birds")
-    assert str(bench.path) in str(event["detail"])
-    bench.hear(result("crow"))
-    assert bench.pipelines.take_events() == []
-    bench.path.rmdir()
-    bench.clock.advance(60)
-    bench.hear(result("crow"))
-    (event,) = bench.pipelines.take_events()
-    assert (event["kind"], event["detail"]) == ("sink_works", "results go out again; 1 more were lost")
-
-
 # --- events ----------------------------------------------------------------------------------------------------
 
 
