@@ -43,6 +43,7 @@ from edge_agent.update.trial import Failed, TrialWatch
 from tests.sim.artifact import entry
 from tests.sim.engine import FakeEngine
 from tests.sim.source import Item, SimSource, picture, sample
+from tests.sim.waiting import until
 
 ONE_STAGE = {"main": StageStart()}
 FOLDER = FolderSource("folder", Path("/nowhere"))
@@ -564,6 +565,18 @@ def test_each_stage_forgets_though_its_window_behind_the_gap_is_left_out_for_one
         heard.until(SourceEnded)
     assert of_rows.seen == [0.0, "forget", 5.0]
     assert of_pairs.seen == ["forget", 4.0]
+
+
+def test_a_pipeline_is_not_busy_once_an_order_behind_its_last_frame_is_told() -> None:
+    busy = BusyModel()
+    with running(SimSource(["a"])) as (pipeline, heard):
+        pipeline.switch("main", Served("one", model(busy)))
+        assert busy.entered.acquire(timeout=WAIT_S)
+        assert pipeline.busy
+        until(lambda: len(pipeline._between[0]) > 0)  # the end of the source waits behind the frame
+        busy.go_on.release()
+        heard.until(SourceEnded)
+        assert not pipeline.busy
 
 
 class StillClock(SystemClock):
