@@ -17,6 +17,7 @@ from edge_agent.transform.tensor import Array, Quantization, TensorSpec
 # What interpreters raise over a model (seen when fuzzing; UnicodeDecodeError is a ValueError).
 MODEL_ERRORS = (ValueError, RuntimeError, MemoryError, OSError, TypeError, OverflowError, IndexError)
 _DELEGATE_OPERATOR = "DELEGATE"
+_UNSETTLED = -1  # the batch of a graph that is laid out for none
 
 Details = list[tuple[str, Mapping[str, Any]]]  # the name a tensor goes by, and what the interpreter says of it
 
@@ -113,12 +114,13 @@ class TfliteEngine:
         batch = self._batch_of(inputs)
         try:
             if batch != self._batch:
+                self._batch = _UNSETTLED
                 graph.resize([(batch, *tensor.shape[1:]) for tensor in self.inputs])
                 self._batch = batch  # until another one comes
             return graph.run(inputs)
         except MODEL_ERRORS as error:
             if batch != self._own_batch:
-                self._close_batch(graph)
+                self._close_batch()
             several = f" {batch} inputs at once" if batch != self._own_batch else ""
             raise ModelError(
                 f"the model failed while running{several}: {first_line(error)}", reason=Reason.LOAD_FAILED
@@ -151,11 +153,10 @@ class TfliteEngine:
                 )
         return int(batch)
 
-    def _close_batch(self, graph: Graph) -> None:
+    def _close_batch(self) -> None:
         """A batch that only looks open (a reshape within the graph says 1) is found out by trying; then one by one."""
         self.dynamic_batch = False
-        self._batch = self._own_batch
-        graph.resize([tensor.shape for tensor in self.inputs])
+        self._batch = _UNSETTLED  # laying it out again may fail, too: that is part of the next invoke
 
     def _settle_outputs(self, graph: Graph) -> None:
         """Run once where an output's size is not known before: every shape is to be true from the start."""

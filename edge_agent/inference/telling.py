@@ -29,7 +29,7 @@ class PictureKeeper(Protocol):
 
 
 class Telling:
-    """`resting` is called before each frame is told: then all that is known of is nearly done.
+    """`resting` is called before each frame or order is told: then all that is known of is nearly done.
 
     `released` is called when a model has been closed.
     """
@@ -90,8 +90,8 @@ class Telling:
         self._outdated.put(None)
 
     def _tell(self, item: Job | Switch | Ended) -> None:
+        self._resting()  # before it is told: what is told last is not held for what comes next
         if isinstance(item, Job):
-            self._resting()  # before it is told: what is told last is not held for what comes next
             self._answered += self._tell_frame(item)
             return
         if isinstance(item, Switch):

@@ -72,12 +72,13 @@ def run(connection: socket.socket) -> None:
     clock = SystemClock()
     voice = _Voice(connection, clock)
     orders: SimpleQueue[Order] = SimpleQueue()
+    snapshots: SimpleQueue[Snapshot | None] = SimpleQueue()
     mailbox = Mailbox(clock)
-    Thread(target=_listen, args=(connection, orders, mailbox), name="listen", daemon=True).start()
+    Thread(target=_listen, args=(connection, orders, snapshots, mailbox), name="listen", daemon=True).start()
     start = orders.get()
     if not isinstance(start, Start):
         return
-    _Worker(start, voice, clock, mailbox).run(orders)
+    _Worker(start, voice, clock, mailbox).run(orders, snapshots)
 
 
 class _Worker:
@@ -99,9 +100,13 @@ class _Worker:
         voice.busy = lambda: self._pipeline.busy
         self._feeding: dict[str, Model] = {}  # what is served; closed by the pipeline, but its manifest stays
 
-    def run(self, orders: "SimpleQueue[Order]") -> None:
+    def run(self, orders: "SimpleQueue[Order]", snapshots: "SimpleQueue[Snapshot | None]") -> None:
+        drawing = Thread(target=self._draw, args=(snapshots,), name="snapshots", daemon=True)
         with self._showing or nullcontext():
+            drawing.start()
             self._run(orders)
+            snapshots.put(None)
+            drawing.join()  # what was ordered before Stop is written
 
     def _run(self, orders: "SimpleQueue[Order]") -> None:
         self._pipeline.start()
@@ -112,14 +117,18 @@ class _Worker:
             match order:
                 case Load():
                     self._load(order.stage, Path(order.path), order.digest)
-                case Snapshot() if self._showing is not None:
-                    self._showing.snapshot(order)
-                case Snapshot():
-                    self._voice.say(SnapshotWritten(order.seq, order.path, "this worker keeps no pictures"))
                 case Unload():
                     self._feeding.pop(order.stage, None)
                     self._pipeline.switch(order.stage, None)
         self._pipeline.stop()
+
+    def _draw(self, snapshots: "SimpleQueue[Snapshot | None]") -> None:
+        """The body of a thread: a picture is not kept for as long as the loading of a release may take."""
+        while (order := snapshots.get()) is not None:
+            if self._showing is not None:
+                self._showing.snapshot(order)
+            else:
+                self._voice.say(SnapshotWritten(order.seq, order.path, "this worker keeps no pictures"))
 
     def _load(self, stage: str, directory: Path, digest: str) -> None:
         """Load and warm up a release beside the one that is running; says so where it cannot be."""
@@ -194,12 +203,20 @@ class _Voice:
                 os._exit(0)  # the supervisor is gone
 
 
-def _listen(connection: socket.socket, orders: "SimpleQueue[Order]", mailbox: Mailbox) -> None:
+def _listen(
+    connection: socket.socket,
+    orders: "SimpleQueue[Order]",
+    snapshots: "SimpleQueue[Snapshot | None]",
+    mailbox: Mailbox,
+) -> None:
     with suppress(OSError), connection.makefile("rb") as lines:
         for line in lines:
             order = parse_order(line)
             if isinstance(order, Feed | FeedTrouble):
                 mailbox.feed(order)  # not behind the loading of a release
+                continue
+            if isinstance(order, Snapshot):
+                snapshots.put(order)  # nor this
                 continue
             orders.put(order)
             if isinstance(order, Stop):

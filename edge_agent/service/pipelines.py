@@ -25,6 +25,7 @@ from edge_agent.inference.ipc import (
 )
 from edge_agent.inference.sinks.opening import open_sinks
 from edge_agent.inference.sinks.sink import Sink
+from edge_agent.inference.sinks.trouble import SinkTrouble
 from edge_agent.inference.stage_server import WorkerExited
 from edge_agent.inference.triggers.triggers import Ports, Triggers
 from edge_agent.service.boxless import BoxlessCrops
@@ -48,6 +49,7 @@ class Heard:
 class _Pipeline:
     figures: dict[str, Sum]  # by stage
     sinks: list[Sink]
+    sink_troubles: list[SinkTrouble]
     triggers: Triggers
     boxless: BoxlessCrops
     totals: Histogram = field(default_factory=Histogram)  # a frame's whole way, since the last telemetry
@@ -82,16 +84,17 @@ class Pipelines:
     ) -> None:
         self._clock = clock
         self.library: str | None = None  # the interpreter in use, once a worker has said it
-        self._all = {
-            name: _Pipeline(
+        self._all = {}
+        for name, config in configs.items():
+            sinks = open_sinks(name, config, clock, publish=publish, version_of=version_of)
+            self._all[name] = _Pipeline(
                 {stage: Sum(clock.monotonic_s()) for stage in config.order},
-                open_sinks(name, config, clock, publish=publish, version_of=version_of),
+                sinks,
+                [SinkTrouble(sink, clock) for sink in sinks],
                 Triggers(name, config, ports(name), clock),
                 BoxlessCrops(config.stage, version_of),
                 roots=frozenset(stage for stage, each in config.stage.items() if each.crops_of is None),
             )
-            for name, config in configs.items()
-        }
 
     @property
     def all_ended(self) -> bool:
@@ -179,8 +182,14 @@ class Pipelines:
         return {**event, "detail": f"{failure.detail} (and {failed.more} more since the last one told)"}
 
     def take_events(self) -> list[Event]:
-        """What triggers have to tell by themselves: a command that failed, say."""
-        return [event for pipeline in self._all.values() for event in pipeline.triggers.events()]
+        """What triggers and sinks have to tell by themselves: a command that failed, a file that cannot be written."""
+        events = [event for pipeline in self._all.values() for event in pipeline.triggers.events()]
+        for name, pipeline in self._all.items():
+            for trouble in pipeline.sink_troubles:
+                detail = trouble.news()
+                if detail is not None:
+                    events.append({"kind": "sink_failed", "pipeline": name, "detail": detail})
+        return events
 
     def take_figures(self, pss_bytes: Mapping[str, int | None]) -> dict[str, PipelineReport]:
         """What has happened since the last time, for telemetry; the p95 of that time is kept for `reported`."""
@@ -189,9 +198,9 @@ class Pipelines:
             total = pipeline.totals.quantile_ms(0.95)
             pipeline.p95_ms = round(total, 2) if total is not None else pipeline.p95_ms
             pipeline.totals = Histogram()
-            for sink in pipeline.sinks:
-                if sink.problem:
-                    _LOG.warning("%s: %d results lost so far: %s", name, sink.dropped, sink.problem)
+            for trouble in pipeline.sink_troubles:
+                if detail := trouble.now():
+                    _LOG.warning("%s: %s", name, detail)
         return {
             name: PipelineReport(
                 {stage: figures.take(now_s) for stage, figures in pipeline.figures.items()}, pss_bytes.get(name)
@@ -200,10 +209,13 @@ class Pipelines:
         }
 
     def close(self) -> None:
-        for pipeline in self._all.values():
+        for name, pipeline in self._all.items():
             pipeline.triggers.close()
             for sink in pipeline.sinks:
                 sink.close()
+            for trouble in pipeline.sink_troubles:
+                if detail := trouble.news():  # of the last results; those of a short run are all of them
+                    _LOG.warning("%s: %s", name, detail)
 
 
 def _event_of(heard: Heard) -> Event | None:

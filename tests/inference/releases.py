@@ -1,5 +1,6 @@
 """Releases that the tests of the worker run, the project's own example models, and what they are fed with."""
 
+import os
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -23,6 +24,14 @@ LINES = SignalInput(channels=tuple(f"diode_{number}" for number in range(8)), wi
 def digits_release(directory: Path, *, model: str = "digits_v1.tflite", **more: Any) -> Path:
     """Pictures of digits, 32 x 32 gray."""
     return _release(directory, model, GRAY, "classification", **more)
+
+
+def stalling_release(directory: Path) -> Path:
+    """One whose loading never ends: a labels file that nobody writes to."""
+    digits_release(directory)
+    (directory / "labels.txt").unlink()
+    os.mkfifo(directory / "labels.txt")
+    return directory
 
 
 def linescan_release(directory: Path, *, source: InputSpec = LINES, **more: Any) -> Path:

@@ -17,7 +17,8 @@ from edge_agent.config.pipeline import Crops
 from edge_agent.config.row_sources import CsvSource
 from edge_agent.config.sources import FolderSource, SourceConfig, WavSource
 from edge_agent.errors import SourceError
-from edge_agent.inference.frame import Frame, Sound, Unusable
+from edge_agent.inference.capture import Captured
+from edge_agent.inference.frame import Frame, Sound, Unusable, Wanted
 from edge_agent.inference.ipc import (
     Figures,
     FrameFailed,
@@ -43,6 +44,7 @@ from edge_agent.update.trial import Failed, TrialWatch
 from tests.sim.artifact import entry
 from tests.sim.engine import FakeEngine
 from tests.sim.source import Item, SimSource, picture, sample
+from tests.sim.waiting import until
 
 ONE_STAGE = {"main": StageStart()}
 FOLDER = FolderSource("folder", Path("/nowhere"))
@@ -446,6 +448,22 @@ def test_rows_of_plain_numbers_are_answered_one_by_one() -> None:
     assert [result.answers["main"].results[0]["value"] for result in heard.of(Result)] == [0.5, 3.0]
 
 
+def test_rows_that_were_read_for_other_columns_are_used_by_the_models_whose_columns_they_hold() -> None:
+    x, z = (Served(name, rows_model(says(0), SignalInput(channels=(name,), window=2, stride=2))) for name in ("x", "z"))
+    wanted = Wanted(("x", "y", "z"))
+
+    def feed(served: Served, number: int, *channels: str) -> list[tuple[str, bool]]:
+        row = sample(number, *[float(number)] * len(channels), channels=channels)
+        return [(ready.name, ready.began_anew) for ready in served.feed(Captured(row, 0.0), wanted)]
+
+    for served in (x, z):
+        assert feed(served, 0, "x", "y", "z") == []
+    assert feed(x, 1, "x", "y") == [("1", False)]  # no gap in what this model sees
+    assert feed(z, 1, "x", "y") == []
+    assert feed(z, 2, "x", "y", "z") == []  # a window of rows 0 and 2 would span a hole
+    assert feed(z, 3, "x", "y", "z") == [("3", True)]
+
+
 def test_a_source_in_trouble_is_told_and_a_release_can_be_switched_meanwhile() -> None:
     source = SimSource([SourceError("the folder is empty", hint="fill it")])
     config = FolderSource("folder", Path("/nowhere"), repeat=True)
@@ -496,6 +514,20 @@ def test_a_pipeline_stops_while_its_source_waits_for_a_camera_over_the_network()
         gate.release()
 
 
+class Remembering:
+    """A model of windows that remembers: what it has seen, by the first value of each window, and when it forgot."""
+
+    def __init__(self, spec: SignalInput, answer: Answer) -> None:
+        self.seen: list[float | str] = []
+        self._answer = answer
+        self.model = rows_model(self._invoke, spec)
+        self.model.reset_state = lambda: self.seen.append("forget")  # type: ignore[method-assign]  # heard by the test
+
+    def _invoke(self, inputs: Sequence[Array]) -> Sequence[Array] | None:
+        self.seen.append(float(inputs[0].flat[0]))
+        return self._answer(inputs)
+
+
 def test_a_model_with_state_forgets_though_the_window_behind_the_gap_is_unusable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -516,6 +548,111 @@ def test_a_model_with_state_forgets_though_the_window_behind_the_gap_is_unusable
         heard.until(SourceEnded)
     assert heard.totals()[3] == 1
     assert answered == [0, 1, 1]
+
+
+def wait_for_dropped(heard: Heard, stage: str, count: int) -> None:
+    """Until so many windows of a stage have been left out."""
+    while sum(each.dropped for each in heard.of(Figures) if each.stage == stage) < count:
+        heard.until(Figures)
+
+
+LIVE_ROWS = CsvSource("csv", Path("/nowhere"), rate_hz=5000.0)
+
+
+def test_a_model_with_state_forgets_though_the_window_behind_the_gap_is_left_out() -> None:
+    busy, gate = BusyModel(), Semaphore(0)
+    script = [sample(number, float(number), channels=("x",)) for number in range(6)]
+    script[2] = replace(script[2], after_gap=True)
+    with running(SimSource(script, gate), LIVE_ROWS) as (pipeline, heard):
+        stateful = Remembering(SignalInput(channels=("x",), window=2, stride=2), busy)
+        pipeline.switch("main", Served("one", stateful.model))
+        gate.release(2)
+        assert busy.entered.acquire(timeout=WAIT_S)
+        gate.release(4)  # two windows, of which the second takes the place of the first
+        wait_for_dropped(heard, "main", 1)
+        busy.go_on.release(2)
+        heard.until(SourceEnded)
+    assert stateful.seen == [0.0, "forget", 4.0]
+
+
+def test_each_stage_forgets_though_its_window_behind_the_gap_is_left_out_for_one_of_another_stage() -> None:
+    busy, gate = BusyModel(), Semaphore(0)
+    script = [sample(number, float(number), channels=("x",)) for number in range(6)]
+    script[2] = replace(script[2], after_gap=True)
+    stages = {"rows": StageStart(), "pairs": StageStart()}
+    with running_stages(SimSource(script, gate), stages, LIVE_ROWS) as (pipeline, heard):
+        of_rows = Remembering(SignalInput(channels=("x",), window=1, stride=1), busy)
+        of_pairs = Remembering(SignalInput(channels=("x",), window=2, stride=2), says(0))
+        pipeline.switch("rows", Served("r", of_rows.model))
+        pipeline.switch("pairs", Served("p", of_pairs.model))
+        heard.until(Serving, count=2)
+        gate.release(1)
+        assert busy.entered.acquire(timeout=WAIT_S)
+        gate.release(5)  # the pair 2, 3 behind the gap is left out for the row 4, which completes none
+        wait_for_dropped(heard, "rows", 4)
+        busy.go_on.release(2)
+        heard.until(SourceEnded)
+    assert of_rows.seen == [0.0, "forget", 5.0]
+    assert of_pairs.seen == ["forget", 4.0]
+
+
+def test_a_pipeline_is_not_busy_once_an_order_behind_its_last_frame_is_told() -> None:
+    busy = BusyModel()
+    with running(SimSource(["a"])) as (pipeline, heard):
+        pipeline.switch("main", Served("one", model(busy)))
+        assert busy.entered.acquire(timeout=WAIT_S)
+        assert pipeline.busy
+        until(lambda: len(pipeline._between[0]) > 0)  # the end of the source waits behind the frame
+        busy.go_on.release()
+        heard.until(SourceEnded)
+        assert not pipeline.busy
+
+
+class StillClock(SystemClock):
+    """Nothing happens because time has passed."""
+
+    def wait(self, event: Event, timeout_s: float) -> bool:
+        return event.wait()
+
+
+def test_what_came_in_before_a_trouble_is_told_before_it() -> None:
+    gate = Semaphore(0)
+    source = SimSource(["a", "b", SourceError("unplugged")], gate)
+    heard = Heard()
+    pipeline = Pipeline(FOLDER, lambda: source, ONE_STAGE, heard.say, StillClock(), cores=CORES[0])
+    pipeline.start()
+    pipeline.switch("main", Served("one", model(says(0))))
+    heard.until(Serving)
+    gate.release(3)
+    heard.until(SourceTrouble)
+    assert heard.totals()[0] == 2
+    pipeline.stop()
+
+
+def test_a_pipeline_that_is_stopped_while_it_loses_its_only_release_stops_capturing() -> None:
+    class Stopping(Event):
+        """The pipeline stops just before this is cleared."""
+
+        def clear(self) -> None:
+            pipeline._stopped.set()
+            self.set()
+            super().clear()
+
+    gate, heard = Semaphore(0), Heard()
+    source = SimSource(["a", "b", "c"], gate)
+    pipeline = Pipeline(FOLDER, lambda: source, ONE_STAGE, heard.say, SystemClock(), cores=CORES[0])
+    pipeline._wanted = Stopping()
+    capturing = pipeline._threads[0]
+    pipeline.start()
+    pipeline.switch("main", Served("one", model(says(0))))
+    gate.release()
+    heard.until(Result)
+    pipeline.switch("main", None)
+    heard.until(Serving)
+    gate.release()  # what it has been waiting for; then it looks whether it may go on
+    capturing.join(WAIT_S)
+    assert not capturing.is_alive()
+    pipeline.stop()
 
 
 # --- several stages -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from edge_agent.errors import ModelError, Reason, WorkerCrashedError
 from edge_agent.inference.ipc import Figures, LoadFailed, Result, Serving, SourceEnded, Word
 from edge_agent.inference.server import PipelineServer, ServerTimes
 from edge_agent.inference.stage_server import StageServer, WorkerExited
-from tests.inference.releases import WAIT_S, Words, digits_release, write_pictures
+from tests.inference.releases import WAIT_S, Words, digits_release, stalling_release, write_pictures
 from tests.sim.clock import FakeClock
 from tests.sim.worker import FakeWorkers
 
@@ -35,14 +35,6 @@ def serving(
     words = Words()
     with PipelineServer("birds", config, words.say, times=times) as server:
         yield server, server.stages["main"], words
-
-
-def stalling_release(directory: Path) -> Path:
-    """One whose loading never ends: a labels file that nobody writes to."""
-    digits_release(directory)
-    (directory / "labels.txt").unlink()
-    os.mkfifo(directory / "labels.txt")
-    return directory
 
 
 def kill(server: PipelineServer, how: signal.Signals = signal.SIGKILL) -> None:

@@ -23,6 +23,8 @@ from edge_agent.inference.ipc import (
     Order,
     Result,
     Serving,
+    Snapshot,
+    SnapshotWritten,
     SourceEnded,
     SourceTrouble,
     StageStart,
@@ -37,6 +39,7 @@ from tests.inference.releases import (
     Words,
     digits_release,
     linescan_release,
+    stalling_release,
     write_lines,
     write_picture,
     write_pictures,
@@ -54,8 +57,11 @@ class Worker:
     exits: list[int] = field(default_factory=list)
     process: WorkerProcess | None = None
 
-    def start(self, source: SourceConfig, release: Path | None = None, digest: str = A) -> "Worker":
-        start = Start("birds", source, {"main": StageStart(str(release), digest) if release else StageStart()})
+    def start(
+        self, source: SourceConfig, release: Path | None = None, digest: str = A, *, keeps_pictures: bool = False
+    ) -> "Worker":
+        stage = StageStart(str(release), digest) if release else StageStart()
+        start = Start("birds", source, {"main": stage}, keeps_pictures=keeps_pictures)
         self.process = WorkerProcess(start, self.words.say, self.exits.append)
         return self
 
@@ -94,6 +100,37 @@ def test_a_folder_is_answered_picture_by_picture(worker: Worker, tmp_path: Path)
     assert serving.digest == A
     assert serving.library is not None
     assert worker.exits == [0]
+
+
+def test_a_snapshot_does_not_wait_for_a_release_that_loads(worker: Worker, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 3)
+    worker.start(FolderSource("folder", pictures), digits_release(tmp_path / A), keeps_pictures=True)
+    worker.words.until(SourceEnded)
+    stalling = stalling_release(tmp_path / B)
+    worker.send(Load("main", str(stalling), B))
+    with (stalling / "labels.txt").open("wb"):  # opens once the worker reads it
+        path = tmp_path / "visitor.jpg"
+        worker.send(Snapshot(2, str(path)))
+        assert worker.words.until(SnapshotWritten) == SnapshotWritten(2, str(path))
+        assert path.read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_snapshot_that_was_ordered_before_the_end_is_written(worker: Worker, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 3)
+    worker.start(FolderSource("folder", pictures), digits_release(tmp_path / A), keeps_pictures=True)
+    worker.words.until(SourceEnded)
+    paths = [tmp_path / f"{number}.jpg" for number in range(10)]
+    for path in paths:
+        worker.send(Snapshot(3, str(path)))
+    worker.stop()
+    while worker.words.until(SnapshotWritten).path != str(paths[-1]):
+        pass
+    assert all(path.exists() for path in paths)
+
+
+def test_a_worker_that_keeps_no_pictures_says_so(worker: Worker, tmp_path: Path) -> None:
+    worker.start(FolderSource("folder", tmp_path)).send(Snapshot(1, "/nowhere/1.jpg"))
+    assert worker.words.until(SnapshotWritten).problem == "this worker keeps no pictures"
 
 
 def test_rows_are_answered_window_by_window(worker: Worker, tmp_path: Path) -> None:

@@ -129,15 +129,46 @@ def test_what_a_sink_holds_back_goes_out_when_the_agent_ends(bench: Bench) -> No
     assert bench.published == [("birds", "crow"), ("birds", "owl")]
 
 
-def test_a_sink_that_cannot_write_is_told_in_the_log_and_stops_nothing(
+def test_a_sink_that_cannot_write_is_told_at_once_and_stops_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.path.mkdir()
+    assert bench.pipelines.take_events() == []
+    bench.hear(result("crow"))
+
+    detail = f"{bench.path}: Is a directory; 1 result lost so far"
+    assert bench.pipelines.take_events() == [{"kind": "sink_failed", "pipeline": "birds", "detail": detail}]
+    assert bench.published == [("birds", "crow")]
+
+    bench.hear(result("crow"))
+    assert bench.pipelines.take_events() == []  # it goes on
+    bench.pipelines.take_figures({})
+    assert f"birds: {bench.path}: Is a directory; 2 results lost so far" in caplog.text
+
+
+def test_a_sink_that_goes_on_failing_is_told_again_after_ten_minutes_and_not_once_it_works(bench: Bench) -> None:
+    def told() -> list[object]:
+        bench.hear(result("crow"))
+        return [event["detail"] for event in bench.pipelines.take_events()]
+
+    bench.path.mkdir()
+    assert len(told()) == 1
+    bench.clock.advance(599.0)
+    assert told() == []
+    bench.clock.advance(1.0)
+    assert told() == [f"{bench.path}: Is a directory; 3 results lost so far"]
+    bench.path.rmdir()
+    bench.clock.advance(600.0)
+    assert told() == []
+
+
+def test_what_the_end_of_the_agent_finds_a_sink_in_is_in_the_log(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.path.mkdir()
     bench.hear(result("crow"))
-    bench.pipelines.take_figures({})
-
-    assert bench.published == [("birds", "crow")]
-    assert "birds: 1 results lost so far" in caplog.text
+    bench.pipelines.close()
+    assert f"birds: {bench.path}: Is a directory; 1 result lost so far" in caplog.text
 
 
 # --- events ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -100,21 +101,26 @@ class _Tail:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None, "it was started with a pipe"
-        self._descriptor = os.dup(process.stdout.fileno())  # of our own: the thread may outlive the process
+        self._descriptor = process.stdout.fileno()
+        self._enough, self._say_enough = os.pipe()  # the first can be read once the second is closed
         self._kept = b""
         self._thread = Thread(target=self._read, name="trigger-output", daemon=True)
         self._thread.start()
 
     def take(self) -> str:
+        """The end of it, once the process has ended. What something it has left behind prints later is nobody's."""
         self._thread.join(_DRAIN_S)
+        os.close(self._say_enough)
+        self._thread.join()
+        os.close(self._enough)
         return self._kept.decode("utf-8", "replace").strip()
 
     def _read(self) -> None:
-        try:
-            while read := os.read(self._descriptor, 65_536):
-                self._kept = (self._kept + read)[-_TAIL_BYTES:]
-        finally:
-            os.close(self._descriptor)
+        readable = select.poll()  # unlike `select`, of any number of open files
+        readable.register(self._descriptor, select.POLLIN)
+        readable.register(self._enough, select.POLLIN)
+        while self._enough not in dict(readable.poll()) and (read := os.read(self._descriptor, 65_536)):
+            self._kept = (self._kept + read)[-_TAIL_BYTES:]
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -201,6 +203,24 @@ def test_one_runs_at_a_time(tmp_path: Path, told: Told, commands: list[Command])
     go.write_text("go\n")
     until(lambda: (None, None) in told.all)
     assert (tmp_path / "log").read_text() == "ran\n"
+
+
+def test_what_a_program_leaves_behind_costs_neither_thread_nor_open_file(
+    tmp_path: Path, told: Told, commands: list[Command]
+) -> None:
+    pid = tmp_path / "pid"
+    commands.append(Command(script("echo hello", f"sleep 600 & echo $! > {pid}"), 20.0, told))
+    files = len(os.listdir("/proc/self/fd"))
+    commands[0].run(b"{}")
+    until(lambda: told.all)
+    assert told.all == [(None, None)]
+    left_behind = int(pid.read_text())
+    try:
+        assert is_running(left_behind)
+        until(lambda: not [thread for thread in enumerate_threads() if thread.name.startswith("trigger-")])
+        assert len(os.listdir("/proc/self/fd")) <= files
+    finally:
+        os.kill(left_behind, signal.SIGKILL)
 
 
 def test_closing_ends_what_runs(tmp_path: Path, told: Told) -> None:
