@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import schema
-from edge_agent.config.checks import check_broker_url, check_identifier
+from edge_agent.config.checks import check_broker_url, check_identifier, check_share
 from edge_agent.config.pipeline import ONLY_STAGE, PipelineConfig, StageConfig
 from edge_agent.config.together import problems_together
 from edge_agent.errors import ConfigError
@@ -78,6 +78,22 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateConfig:
+    """How candidates are tried on this device."""
+
+    shadow_share: float = 0.0  # of the frames, on which a candidate runs beside the current release; 0: on none
+    shadow_frames: int = 100
+    shadow_longest_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        check_share(shadow_share=self.shadow_share)
+        if self.shadow_frames < 1:
+            raise ValueError("shadow_frames must be at least 1")
+        if self.shadow_longest_s <= 0:
+            raise ValueError("shadow_longest_s must be more than 0")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All of `agent.toml`."""
 
@@ -87,6 +103,7 @@ class Config:
     trust: TrustConfig | None = None
     storage: StorageConfig = field(default_factory=StorageConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
 
     def __post_init__(self) -> None:
         if not self.pipeline:

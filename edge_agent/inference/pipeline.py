@@ -61,6 +61,7 @@ class Pipeline:
         pictures: PictureKeeper | None = None,
         cores: int | None = None,
         released: Callable[[], None] = lambda: None,
+        answered: Callable[[str, Turn], None] = lambda _stage, _turn: None,
         longest_invoke_s: float = _LONGEST_INVOKE_S,
     ) -> None:
         self._config = config
@@ -85,7 +86,9 @@ class Pipeline:
         ]
         self._longest_invoke_s = longest_invoke_s
         self._tallies = {stage.name: Tally(stage.name) for stage in self._stages}
-        self._telling = Telling(self._tallies, say, clock, pictures=pictures, resting=self._rest, released=released)
+        self._telling = Telling(
+            self._tallies, say, clock, pictures=pictures, resting=self._rest, released=released, answered=answered
+        )
         self._numbers = itertools.count(1)
         self._failures_told = 0
         self._answering: dict[str, Served] = {}  # what the preparing thread prepares for

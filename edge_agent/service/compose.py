@@ -38,6 +38,7 @@ from edge_agent.update.fetch import ChunkTransport, fetch_release
 from edge_agent.update.journal import Journal
 from edge_agent.update.parts import Parts as UpdaterParts
 from edge_agent.update.probe import Circumstances, probe
+from edge_agent.update.shadow import ShadowPlan, read_available_bytes
 from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
@@ -189,12 +190,20 @@ def _open_updaters(
                 stop=stop,
             ),
             server=workers[name.pipeline].stages[name.stage],
+            shadow=_shadow_plan(config),
             clock=SystemClock(),
             keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),
             report=partial(_report, inbox, name),
         )
         updaters[name] = Updater(parts, initial=stage.initial)
     return updaters
+
+
+def _shadow_plan(config: Config) -> ShadowPlan | None:
+    told = config.update
+    if not told.shadow_share:
+        return None
+    return ShadowPlan(told.shadow_share, told.shadow_frames, told.shadow_longest_s, read_available_bytes)
 
 
 def _report(inbox: Inbox, name: StageName, status: Status) -> None:

@@ -1,7 +1,7 @@
 """What an updater works with: its ports, handed over by the composition root."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from edge_agent.release.manifest import Manifest
 from edge_agent.update.fetch import Cancelled, FetchReport, Trouble
 from edge_agent.update.journal import Journal
 from edge_agent.update.probe import ProbeReport
+from edge_agent.update.shadow import ShadowPlan
 from edge_agent.update.status import Status
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.watch import Server
@@ -31,4 +32,5 @@ class Parts:
     server: Server
     clock: Clock
     keep: Callable[[], Collection[str]]  # what any stage of this device still needs: `Updater.digests` of all of them
+    shadow: ShadowPlan | None = field(default=None, kw_only=True)  # None: candidates go on trial without one
     report: Callable[[Status], None]  # called after every change, on the updater's thread; must not raise

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from edge_agent.update.machine import Trial
+from edge_agent.update.shadow import ShadowPlan
 from tests.power.exploration import Story
 from tests.sim.device import SimDevice
 from tests.sim.disk import Survival
@@ -14,7 +15,18 @@ OLDER = make_release("0")
 # Shares its first chunk with FIRST and has another twice.
 SECOND = make_release("2", noise(60_000, "1") + noise(60_000, "2") * 2 + noise(9_000, "3"))
 _SICKNESSES = {"rejection": "unproven", "roll_back": "erring", "crash_loop": "crashing_later"}
-NAMES = ("first_install", "update", "rejection", "roll_back", "crash_loop", "operator", "resume", "initial")
+NAMES = (
+    "first_install",
+    "update",
+    "rejection",
+    "roll_back",
+    "crash_loop",
+    "operator",
+    "resume",
+    "initial",
+    "shadow",
+    "disagreement",
+)
 
 
 def story(name: str, folder: Path) -> Story:
@@ -30,6 +42,10 @@ def story(name: str, folder: Path) -> Story:
         "first_install": Story(_fresh, _run_to_first, first, only_first),
         "update": Story(_with_older, _run_to_second, second, both),
         "resume": Story(_half_fetched, _run_to_second, second, both),
+        "shadow": Story(_with_shadow, _run_to_second, second, both),
+        "disagreement": Story(
+            lambda: _with_shadow("disagreeing"), _run_to_second, first, only_first, rejected=frozenset({second})
+        ),
         "operator": Story(_with_both, _roll_back, first, only_first, rejected=frozenset({second})),
     }[name]
 
@@ -87,6 +103,12 @@ def _sick(kind: str) -> SimDevice:
         device.unproven.add(SECOND.digest)
     else:
         device.sick[kind] = {SECOND.digest}
+    return device
+
+
+def _with_shadow(kind: str | None = None) -> SimDevice:
+    device = _with_older() if kind is None else _sick(kind)
+    device.shadow = ShadowPlan(0.5, 100, 60.0, lambda: None)
     return device
 
 

@@ -14,6 +14,7 @@ from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
 from edge_agent.update.parts import Parts
 from edge_agent.update.probe import ProbeReport
+from edge_agent.update.shadow import ShadowPlan
 from edge_agent.update.status import Status
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
@@ -57,6 +58,7 @@ class SimDevice:
         self.unproven: set[str] = set()  # releases that fail their probe, for `unproven_reason`
         self.unproven_reason = Reason.GOLDEN_MISMATCH
         self.sick: dict[str, set[str]] = {}  # names of SimServer's lists → digests
+        self.shadow: ShadowPlan | None = None
         self.desired: Target | None = None
         self.unable_probes = 0  # probes that cannot even be tried
         self.reports: list[Status] = []
@@ -81,6 +83,7 @@ class SimDevice:
             server=self.server,
             clock=self.clock,
             keep=lambda: self.updater.digests,
+            shadow=self.shadow,
             report=self._report,
         )
         self.updater = Updater(parts, initial=self.initial)
