@@ -181,7 +181,7 @@ _STEPS = {
     "Wait": "nothing, until something else is desired.",
     "Begin": "make the desired release the candidate.",
     "Fetch": "get and verify what of it the device does not have yet.",
-    "Activate": "prove it in a child process, then let it serve on trial.",
+    "Activate": "prove it in a child process, run it in shadow where the device does that, then let it serve on trial.",
     "Judge": "serve it and watch its live frames, until it is committed or rejected.",
     "GiveUp": "reject it: it has crashed too often.",
     "Withdraw": "drop the candidate; `current` serves.",

@@ -65,6 +65,26 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """Run this release beside the one that answers a stage, and compare what both say of a share of the frames."""
+
+    stage: str
+    path: str
+    digest: str
+    share: float  # of the frames, at most: one is left out while the one before is still compared
+    frames: int  # to compare
+    kind: Literal["shadow"] = "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class EndShadow:
+    """It need not be compared any more."""
+
+    stage: str
+    kind: Literal["end_shadow"] = "end_shadow"
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Write the picture of this result, with what was found drawn in, as a JPEG file."""
 
@@ -98,7 +118,7 @@ class Stop:
     kind: Literal["stop"] = "stop"
 
 
-Order = Start | Load | Unload | Snapshot | Feed | FeedTrouble | Stop
+Order = Start | Load | Unload | Shadow | EndShadow | Snapshot | Feed | FeedTrouble | Stop
 
 # --- worker → supervisor ------------------------------------------------------------------------------------
 
@@ -207,6 +227,20 @@ class SourceEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadowed:
+    """How a Shadow stands: after each frame that has been compared, and when it is over."""
+
+    stage: str
+    digest: str
+    compared: int
+    agreed: int  # of these, both gave the same first answer
+    over: bool = False
+    reason: Reason | None = None  # why it will not do: it has crashed, say
+    problem: str | None = None  # why it is over before its time; without a reason it is nobody's fault
+    kind: Literal["shadowed"] = "shadowed"
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotWritten:
     """What came of a Snapshot; `problem` None: the file is there."""
 
@@ -226,7 +260,18 @@ class Notice:
     kind: Literal["notice"] = "notice"
 
 
-Word = Serving | LoadFailed | Result | FrameFailed | Figures | SourceTrouble | SourceEnded | SnapshotWritten | Notice
+Word = (
+    Serving
+    | LoadFailed
+    | Result
+    | FrameFailed
+    | Figures
+    | SourceTrouble
+    | SourceEnded
+    | Shadowed
+    | SnapshotWritten
+    | Notice
+)
 
 
 def format_line(message: Order | Word) -> bytes:

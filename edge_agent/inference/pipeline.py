@@ -22,7 +22,7 @@ from edge_agent.errors import SourceError
 from edge_agent.inference.capture import Captured, capture
 from edge_agent.inference.frame import Unusable, Wanted
 from edge_agent.inference.ipc import StageStart
-from edge_agent.inference.job import Ended, Job, Served, Switch
+from edge_agent.inference.job import Ended, Job, Served, Switch, Turn
 from edge_agent.inference.preparing import Preparing
 from edge_agent.inference.slots import ClosedError, Slots
 from edge_agent.inference.sources.source import Source
@@ -63,6 +63,7 @@ class Pipeline:
         pictures: PictureKeeper | None = None,
         cores: int | None = None,
         released: Callable[[], None] = lambda: None,
+        answered: Callable[[str, Turn], None] = lambda _stage, _turn: None,
         longest_invoke_s: float = _LONGEST_INVOKE_S,
     ) -> None:
         self._config = config
@@ -93,7 +94,9 @@ class Pipeline:
             windows=self._windows,
             keeps_frames=pictures is not None or len(roots) < len(self._stages),
         )
-        self._telling = Telling(self._tallies, say, clock, pictures=pictures, resting=self._rest, released=released)
+        self._telling = Telling(
+            self._tallies, say, clock, pictures=pictures, resting=self._rest, released=released, answered=answered
+        )
         self._numbers = itertools.count(1)
         self._idle = Event()  # the last frame has been answered and no other waits
         self._idle.set()

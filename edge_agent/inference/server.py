@@ -21,6 +21,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.config.pipeline import PipelineConfig
 from edge_agent.errors import ModelError, WorkerCrashedError
 from edge_agent.inference.ipc import (
+    EndShadow,
     Feed,
     FeedTrouble,
     Figures,
@@ -30,6 +31,8 @@ from edge_agent.inference.ipc import (
     Order,
     Result,
     Serving,
+    Shadow,
+    Shadowed,
     Stop,
     Unload,
     Word,
@@ -191,6 +194,21 @@ class PipelineServer:
             return self._stages[name].recent.seen()
 
     @contextmanager
+    def shadow(self, order: Shadow) -> "Iterator[TrialWords]":
+        """See `StageServer.shadow`."""
+        stage = self._stages[order.stage]
+        with self._changed:
+            stage.heard.clear()
+            worker = self._worker
+        if worker is None:
+            raise WorkerCrashedError("the worker is not running")
+        worker.send(order)
+        try:
+            yield TrialWords(partial(self._next_heard, stage))
+        finally:
+            worker.send(EndShadow(order.stage))
+
+    @contextmanager
     def trial(self, name: str) -> "Iterator[TrialWords]":
         """See `StageServer.trial`."""
         stage = self._stages[name]
@@ -283,7 +301,7 @@ class PipelineServer:
             if life != self._life:
                 return
             for name, stage in self._stages.items():
-                if not isinstance(word, Serving | LoadFailed | Figures | FrameFailed) or word.stage == name:
+                if not isinstance(word, Serving | LoadFailed | Figures | FrameFailed | Shadowed) or word.stage == name:
                     stage.heard.append(word)
             if isinstance(word, Figures) and word.stage in self._stages:
                 self._stages[word.stage].recent.hear(word)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_agent.errors import describe_exit
-from edge_agent.inference.ipc import Word
+from edge_agent.inference.ipc import Shadow, Word
 from edge_agent.inference.seen import Seen
 
 
@@ -47,6 +47,7 @@ class Server(Protocol):
     def serve(self, name: str, digest: str | None, directory: Path | None) -> None: ...
     def is_lost(self, name: str) -> bool: ...
     def seen(self, name: str) -> Seen: ...
+    def shadow(self, order: Shadow) -> AbstractContextManager[TrialWords]: ...
     def trial(self, name: str) -> AbstractContextManager[TrialWords]: ...
 
 
@@ -77,6 +78,14 @@ class StageServer:
     def seen(self) -> Seen:
         """What the release that serves has done lately."""
         return self._server.seen(self._name)
+
+    def shadow(self, digest: str, directory: Path, *, share: float, frames: int) -> AbstractContextManager[TrialWords]:
+        """Run another release beside the one that serves, and hear how they compare (`ipc.Shadowed`).
+
+        Raises:
+            WorkerCrashedError: there is no worker.
+        """
+        return self._server.shadow(Shadow(self._name, str(directory), digest, share, frames))
 
     def trial(self) -> AbstractContextManager[TrialWords]:
         """Hear what the worker says since `serve`. Within, a worker that dies stays dead and the words raise."""

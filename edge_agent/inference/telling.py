@@ -31,7 +31,7 @@ class PictureKeeper(Protocol):
 class Telling:
     """`resting` is called before each frame or order is told: then all that is known of is nearly done.
 
-    `released` is called when a model has been closed.
+    `released` is called when a model has been closed, `answered` with each stage's turn at a frame; it must not wait.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Telling:
         pictures: PictureKeeper | None,
         resting: Callable[[], None],
         released: Callable[[], None],
+        answered: Callable[[str, Turn], None],
     ) -> None:
         self._tallies = tallies
         self._say = say
@@ -50,6 +51,7 @@ class Telling:
         self._pictures = pictures
         self._resting = resting
         self._released = released
+        self._answered_by = answered
         self._done: deque[Job | Switch | Ended] = deque()  # and not told yet
         self._telling = Lock()
         self._answered = 0
@@ -106,6 +108,8 @@ class Telling:
     def _tell_frame(self, job: Job) -> bool:
         """Say what became of it, and whether it was answered."""
         answered = False
+        for stage, turn in job.turns.items():
+            self._answered_by(stage, turn)
         for word in tell(job, self._tallies, self._clock):
             if isinstance(word, Result):
                 answered = True

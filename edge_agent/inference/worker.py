@@ -25,6 +25,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import ConfigError, ModelError, Reason, RejectionError, SourceError
 from edge_agent.inference.fitness import check_input, other_rate
 from edge_agent.inference.ipc import (
+    EndShadow,
     Feed,
     FeedTrouble,
     Load,
@@ -32,6 +33,8 @@ from edge_agent.inference.ipc import (
     Notice,
     Order,
     Result,
+    Shadow,
+    Shadowed,
     Snapshot,
     SnapshotWritten,
     SourceTrouble,
@@ -42,7 +45,7 @@ from edge_agent.inference.ipc import (
     format_line,
     parse_order,
 )
-from edge_agent.inference.job import Served
+from edge_agent.inference.job import Served, Turn
 from edge_agent.inference.model import Model, open_release
 from edge_agent.inference.pipeline import Pipeline
 from edge_agent.inference.sources.mailbox import Mailbox
@@ -51,6 +54,7 @@ from edge_agent.release.inputs import ImageInput
 
 _IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
 if TYPE_CHECKING:
+    from edge_agent.inference.shadow import Shadow as ShadowRun
     from edge_agent.inference.showing import Showing
 
 _HELD_S = 0.02  # results are sent together for at most so long
@@ -88,6 +92,7 @@ class _Worker:
         self._start = start
         self._voice = voice
         self._showing = _showing(start, voice, clock)
+        self._shadows: dict[str, ShadowRun] = {}  # by stage
         self._pipeline = Pipeline(
             start.source,
             cache(partial(new_source, start.source, clock, mailbox)),  # one that is opened again goes on
@@ -96,6 +101,7 @@ class _Worker:
             clock,
             pictures=self._showing,
             released=_give_memory_back,
+            answered=self._offer,
         )
         voice.busy = lambda: self._pipeline.busy
         self._feeding: dict[str, Model] = {}  # what is served; closed by the pipeline, but its manifest stays
@@ -117,9 +123,15 @@ class _Worker:
             match order:
                 case Load():
                     self._load(order.stage, Path(order.path), order.digest)
+                case Shadow():
+                    self._begin_shadow(order)
+                case EndShadow():
+                    self._end_shadow(order.stage)
                 case Unload():
                     self._feeding.pop(order.stage, None)
                     self._pipeline.switch(order.stage, None)
+        for name in [*self._shadows]:
+            self._end_shadow(name)
         self._pipeline.stop()
 
     def _draw(self, snapshots: "SimpleQueue[Snapshot | None]") -> None:
@@ -129,6 +141,26 @@ class _Worker:
                 self._showing.snapshot(order)
             else:
                 self._voice.say(SnapshotWritten(order.seq, order.path, "this worker keeps no pictures"))
+
+    def _begin_shadow(self, order: Shadow) -> None:
+        from edge_agent.inference.shadow import Shadow as Run  # seldom needed
+
+        self._end_shadow(order.stage)
+        try:
+            self._shadows[order.stage] = Run(order, self._voice.say)
+        except OSError as error:
+            problem = f"it cannot be started: {error.strerror or error}"
+            self._voice.say(Shadowed(order.stage, order.digest, 0, 0, over=True, problem=problem))
+
+    def _end_shadow(self, stage: str) -> None:
+        run = self._shadows.pop(stage, None)
+        if run is not None:
+            run.close()
+
+    def _offer(self, stage: str, turn: Turn) -> None:
+        run = self._shadows.get(stage)
+        if run is not None:
+            run.offer(stage, turn)
 
     def _load(self, stage: str, directory: Path, digest: str) -> None:
         """Load and warm up a release beside the one that is running; says so where it cannot be."""

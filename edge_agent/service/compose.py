@@ -46,6 +46,7 @@ from edge_agent.update.parts import Parts as UpdaterParts
 from edge_agent.update.patcher import patch_in_child
 from edge_agent.update.probe import Circumstances, probe
 from edge_agent.update.sealed import Secret
+from edge_agent.update.shadow import ShadowPlan, read_available_bytes
 from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble
@@ -203,6 +204,7 @@ def _open_updaters(
                 stop=stop,
             ),
             server=workers[name.pipeline].stages[name.stage],
+            shadow=_shadow_plan(config),
             clock=SystemClock(),
             keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),
             device=Device(config.device_id, config.device.labels),
@@ -232,6 +234,13 @@ def _read_secret(config: Config) -> bytes:
     """Anew each time: one that is made or mended while the agent runs is found."""
     configured = config.trust.key_file if config.trust is not None else None
     return read_device_key(key_path(configured, state_directory(config)))
+
+
+def _shadow_plan(config: Config) -> ShadowPlan | None:
+    told = config.update
+    if not told.shadow_share:
+        return None
+    return ShadowPlan(told.shadow_share, told.shadow_frames, told.shadow_longest_s, read_available_bytes)
 
 
 def _report(inbox: Inbox, name: StageName, status: Status) -> None:

@@ -128,7 +128,7 @@ def stage(record: Record) -> Record:
 
 
 def activate(record: Record) -> Record:
-    """It has passed the probe and may serve, on trial."""
+    """It has passed the probe, and its shadow where there is one, and may serve, on trial."""
     phase = _leave_one(record, Staged)
     return replace(record, phase=Trial(phase.digest))
 
@@ -274,7 +274,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Activate:
-    """Probe it, then let it serve on trial."""
+    """Probe it, run it in shadow where the device does that, then let it serve on trial."""
 
     digest: str
 

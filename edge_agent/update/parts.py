@@ -1,7 +1,7 @@
 """What an updater works with: its ports, handed over by the composition root."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from edge_agent.update.eligibility import Device
 from edge_agent.update.fetch import FetchReport
 from edge_agent.update.journal import Journal
 from edge_agent.update.probe import ProbeReport
+from edge_agent.update.shadow import ShadowPlan
 from edge_agent.update.status import Problem, Status
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.transport import Cancelled, Trouble
@@ -38,5 +39,6 @@ class Parts:
     clock: Clock
     keep: Callable[[], Collection[str]]  # what any stage of this device still needs: `Updater.digests` of all of them
     device: Device
+    shadow: ShadowPlan | None = field(default=None, kw_only=True)  # None: candidates go on trial without one
     report: Callable[[Status], None]  # called after every change, on the updater's thread; must not raise
     hold: Callable[[Target], Problem | None] = never  # why a fetch may not go on now (`hold.Hold`)

@@ -123,9 +123,9 @@ def probe(
                 hint="the model may be too large for this device",
             ) from error
         finally:
-            if child.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+            # Not asked first whether it has ended: what it has started may go on, and hold its pipes open.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
     return _judge(child.returncode, said, muttered)
 
 
@@ -166,6 +166,16 @@ def _judge(code: int, said: bytes, muttered: bytes) -> ProbeReport:
         case Unable(detail, hint):
             raise WorkerCrashedError(detail, hint=hint)
     tail = muttered.decode(errors="replace").strip()[-_TAIL:]
+    if code == -signal.SIGXCPU:
+        raise RejectionError(
+            "the probe has used up the processor time it may take",
+            reason=Reason.PROBE_TIMEOUT,
+            hint="the model may be too large for this device",
+        )
+    if "bad_alloc" in tail:  # what C++ says at its end
+        raise RejectionError(
+            "the probe ran out of the memory it may take", reason=Reason.TOO_BIG, hint="convert the model smaller"
+        )
     raise RejectionError(
         f"the probe ended with {describe_exit(code)} and without a result" + (f": {tail}" if tail else ""),
         reason=Reason.PROBE_CRASHED,

@@ -19,20 +19,16 @@ import numpy as np
 
 from edge_agent import schema
 from edge_agent.errors import EdgeError, Reason, RejectionError
+from edge_agent.inference.limits import limit_process
 from edge_agent.inference.model import Model, open_release
 from edge_agent.release.golden import GoldenVectors, parse_golden
-from edge_agent.release.manifest import GOLDEN_FILE, MODEL_FILE
+from edge_agent.release.manifest import GOLDEN_FILE
 from edge_agent.transform.tensor import Array
 from edge_agent.update.probe import Answer, Circumstances, ProbeReport, Refused, Unable, format_answer
 
 _TIMED_INVOKES = 20
 _FEWEST_INVOKES = 3
 _TIMING_BUDGET_S = 5.0  # a slow model is timed less often
-# Python, numpy and LiteRT map 124 MB, each interpreter thread 8 MB more and possibly a malloc arena; a model, about
-# twice its file (measured over the models in shared data). The limit stops one that asks for tens of gigabytes.
-_ADDRESS_SPACE_BYTES = 1 << 30
-_ADDRESS_SPACE_PER_THREAD_BYTES = 128 << 20
-_ADDRESS_SPACE_PER_MODEL_BYTE = 4
 _NICE = 5
 
 
@@ -150,25 +146,10 @@ def _check_limits(model: Model, timing: _Timing, memory_bytes: int) -> None:
 
 
 def _limit_ourselves(directory: Path, told: Circumstances) -> None:
-    """Before anything of the release is read. Under a system call filter some of it is refused: then do without."""
     with suppress(OSError):
         os.nice(_NICE)  # never so much that the device's load makes a good release look slow
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # short of memory, we go first
     threads = (os.cpu_count() or 1) if told.threads == "auto" else told.threads
-    model_bytes = (directory / MODEL_FILE).stat().st_size if (directory / MODEL_FILE).is_file() else 0
-    address_space = (
-        _ADDRESS_SPACE_BYTES + threads * _ADDRESS_SPACE_PER_THREAD_BYTES + model_bytes * _ADDRESS_SPACE_PER_MODEL_BYTE
-    )
-    cpu_s = math.ceil(told.timeout_s) * max(1, threads)
-    for what, limit in (
-        (resource.RLIMIT_AS, address_space),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        with suppress(OSError, ValueError):
-            _, most = resource.getrlimit(what)
-            resource.setrlimit(what, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+    limit_process(directory, threads=threads, cpu_s=math.ceil(told.timeout_s) * max(1, threads))
 
 
 def _peak_memory_bytes() -> int:

@@ -22,6 +22,7 @@ from edge_agent.update.parts import Parts
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.requests import Requests
 from edge_agent.update.serving import Serving
+from edge_agent.update.shadow import judge_shadow, lacks_memory, run_shadow
 from edge_agent.update.status import Problem, Status, Versions
 from edge_agent.update.trial import Continue, Failed, Passed, TrialWatch
 from edge_agent.update.watch import watch_trial
@@ -66,6 +67,7 @@ class Updater:
         self._problem = Problem.of_lost_record(parts.journal)
         self._crash = ""
         self._versions = Versions(parts.store)
+        self._shadowed = ""  # what there is to say of the candidate's shadow
         self._probed: ProbeReport | None = None
         self._fetched: FetchReport | None = None
         self._reported: Status | None = None
@@ -239,6 +241,8 @@ class Updater:
         store = self._parts.store
         try:
             self._probed = self._parts.probe(store.directory(digest), store.manifest(digest))
+            if not self._shadow(digest, self._probed):
+                return
         except RejectionError as error:
             if not store.is_sound(digest):  # its bytes have changed since: no fault of the release
                 self._remember(machine.refetch(self._record))
@@ -247,6 +251,28 @@ class Updater:
         else:
             if isinstance(self._next_step(), machine.Activate):  # a halt may have come during the probe
                 self._remember(machine.activate(self._record))
+
+    def _shadow(self, digest: str, probed: ProbeReport) -> bool:
+        """Compare the candidate with what serves, where the device does that; not, when something else is urgent."""
+        plan, store, self._shadowed = self._parts.shadow, self._parts.store, ""
+        if plan is None or self._record.current is None:
+            return True
+        lacking = lacks_memory(probed.memory_bytes, plan)
+        if lacking is not None:
+            self._shadowed = lacking
+            return True
+        said = run_shadow(
+            self._parts.server,
+            digest,
+            store.directory(digest),
+            plan,
+            cancelled=lambda: self._is_urgent(digest),
+            clock=self._parts.clock,
+        )
+        if self._is_urgent(digest) and not said.over:
+            return False
+        self._shadowed = judge_shadow(said, store.manifest(digest).limits)
+        return True
 
     def _judge(self, digest: str) -> None:
         """Serve the candidate and watch it. What comes of it is decided once, however long remembering it takes."""
@@ -271,6 +297,7 @@ class Updater:
             return
         match verdict:
             case Passed(detail):
+                detail = "; ".join(part for part in (detail, self._shadowed) if part)
                 self._decided = machine.commit(self._record, detail)
             case Failed(reason, detail):
                 self._decided = machine.reject(self._record, reason, detail)

@@ -47,6 +47,14 @@ class Server(Protocol):
         """What the release that serves has done lately."""
         ...
 
+    def shadow(self, digest: str, directory: Path, *, share: float, frames: int) -> AbstractContextManager[Words]:
+        """Run another release beside the one that serves, and hear how they compare (`ipc.Shadowed`).
+
+        Raises:
+            WorkerCrashedError: there is no worker.
+        """
+        ...
+
     def trial(self) -> AbstractContextManager[Words]:
         """Hear what the worker has said since `serve`; while this is open a dead worker stays dead and says so."""
         ...

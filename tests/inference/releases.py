@@ -75,6 +75,11 @@ class Words:
     def say(self, word: Word | WorkerExited) -> None:
         self._queue.put(word)
 
+    @property
+    def pending(self) -> bool:
+        """Whether it has said something that nobody has waited for."""
+        return not self._queue.empty()
+
     def until(self, kind: type[WordT], *, count: int = 1) -> WordT:
         """Wait for `count` more words of a kind; gives the last of them."""
         while True:

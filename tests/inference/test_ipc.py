@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from edge_agent.config.pipeline import Crops, Delegate
 from edge_agent.config.sources import CameraSource, FolderSource, MotionGate
+from edge_agent.errors import Reason
 from edge_agent.inference.ipc import (
     Answer,
+    EndShadow,
     Figures,
     FrameFailed,
     Load,
@@ -18,6 +20,8 @@ from edge_agent.inference.ipc import (
     Order,
     Result,
     Serving,
+    Shadow,
+    Shadowed,
     Snapshot,
     SnapshotWritten,
     StageStart,
@@ -57,6 +61,8 @@ RESULT = Result(
         ),
         Load("main", "/r", "a" * 64),
         Unload("main"),
+        Shadow("main", "/r", "a" * 64, 0.1, 100),
+        EndShadow("main"),
         Snapshot(3, "/tmp/x.jpg"),
         Stop(),
     ],
@@ -74,6 +80,7 @@ def test_orders_are_read_as_they_were_given(order: Order) -> None:
         Serving("main", "a" * 64, "lib 1", delegated=True, threads=2, delegate="x", fell_back="why"),
         FrameFailed("", "", "a.jpg", of_model=False, detail="no"),
         Figures("main", 1, 2, 2, 3, 4, {"invoke": {"3": 4}}, {"invoke": 2.0}, "a"),
+        Shadowed("main", "a" * 64, 20, 19, over=True, reason=Reason.PROBE_CRASHED, problem="SIGSEGV"),
         SnapshotWritten(3, "/x.jpg", "disk full"),
         Notice("fell back", "install it", "main"),
     ],

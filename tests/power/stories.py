@@ -11,6 +11,7 @@ from edge_agent.release.rollout import Rollout
 from edge_agent.release.sealing import public_of
 from edge_agent.update.machine import Trial
 from edge_agent.update.patcher import PatchJob
+from edge_agent.update.shadow import ShadowPlan
 from tests.power.exploration import Story
 from tests.sim.device import SimDevice
 from tests.sim.disk import Survival
@@ -30,7 +31,7 @@ PATCHED = with_patches(
 NAMES = (
     "first_install", "update", "rejection", "roll_back", "crash_loop", "operator", "resume", "initial",
     "halt", "revert", "retry", "sealed",
-    "patch", "patch_resumed", "patch_fails",
+    "patch", "patch_resumed", "patch_fails", "shadow", "disagreement",
 )  # fmt: skip
 
 
@@ -54,6 +55,10 @@ def story(name: str, folder: Path) -> Story:
         "revert": Story(_with_both, _revert, first, both),
         "retry": Story(_with_rejected, _retry, second, both),
         "sealed": Story(_with_key, _run_to_sealed, second, both),
+        "shadow": Story(_with_shadow, _run_to_second, second, both),
+        "disagreement": Story(
+            lambda: _with_shadow("disagreeing"), _run_to_second, first, only_first, rejected=frozenset({second})
+        ),
         "operator": Story(_with_both, _roll_back, first, only_first, rejected=frozenset({second})),
     }[name]
 
@@ -134,6 +139,12 @@ def _sick(kind: str) -> SimDevice:
         device.unproven.add(SECOND.digest)
     else:
         device.sick[kind] = {SECOND.digest}
+    return device
+
+
+def _with_shadow(kind: str | None = None) -> SimDevice:
+    device = _with_older() if kind is None else _sick(kind)
+    device.shadow = ShadowPlan(0.5, 100, 60.0, lambda: None)
     return device
 
 

@@ -17,6 +17,7 @@ from edge_agent.update.parts import Parts
 from edge_agent.update.patcher import Patcher
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.sealed import no_secret
+from edge_agent.update.shadow import ShadowPlan
 from edge_agent.update.status import Status
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
@@ -70,6 +71,7 @@ class SimDevice:
         self.unproven_reason = Reason.GOLDEN_MISMATCH
         self.sick: dict[str, set[str]] = {}  # names of SimServer's lists → digests
         self.patcher: Patcher = patch_here
+        self.shadow: ShadowPlan | None = None
         self.desired: Target | None = None
         self.unable_probes = 0  # probes that cannot even be tried
         self.probes = 0
@@ -100,6 +102,7 @@ class SimDevice:
             clock=self.clock,
             keep=lambda: self.updater.digests,
             device=self.device,
+            shadow=self.shadow,
             report=self._report,
         )
         self.updater = Updater(parts, initial=self.initial)

@@ -19,6 +19,8 @@ from examples.agent_process import AgentProcess
 from tests.sim.broker import Mosquitto
 from tests.system.artifacts import Artifacts, edgectl
 from tests.system.test_main_job import push
+from tests.update.hostile import Damager
+from tests.update.test_hostile_models import REFUSALS
 
 pytestmark = pytest.mark.system
 ALONE = """\
@@ -88,6 +90,35 @@ def test_bad_models_in_signed_releases_are_refused_for_what_they_are_and_the_goo
     assert {json.loads(line)["version"] for line in agent.results("camera.jsonl")} == {"1.0.0"}
     assert len(list((agent.state / "releases").iterdir())) == 1
     assert list((agent.state / "staging").iterdir()) == []
+    assert "Traceback" not in agent.log()
+
+
+def test_damaged_models_in_signed_releases_are_refused_or_prove_themselves_and_the_worker_lives_on(
+    agent: AgentProcess, broker: Mosquitto, artifacts: Artifacts
+) -> None:
+    """A handful through the whole agent; the thousand are in tests/update/test_hostile_models.py."""
+    good = artifacts["digits-1.0.0"]
+    push(agent, broker, good)
+    agent.wait_committed("camera", "1.0.0")
+    damager = Damager(read_artifact(good).members[MODEL_FILE])
+    workers, kept = _children(agent), ["1.0.0"]
+    for number in range(5):
+        version = f"9.0.{number}"
+        _, model = damager.damaged(number, seed=1)
+        push(agent, broker, with_model(good, agent.folder / f"digits-{version}.edge", model, version=version))
+        agent.wait("a verdict", lambda version=version: agent.last("camera").get("version") == version)  # type: ignore[misc]
+        last = agent.last("camera")
+        if last["result"] == "committed":  # then its golden vectors have passed: the damage does not matter
+            kept.append(version)
+            continue
+        assert last["result"] == "rejected"
+        assert last["reason"] in REFUSALS
+        assert agent.version("camera") == kept[-1]
+    assert len(kept) < 6
+    await_answers(agent, "camera.jsonl")
+    lines = [json.loads(line) for line in agent.results("camera.jsonl")]
+    assert {line["version"] for line in lines} <= set(kept)
+    assert _children(agent) == workers
     assert "Traceback" not in agent.log()
 
 

@@ -208,6 +208,74 @@ def test_a_model_that_hangs_is_ended_with_all_it_has_started(tmp_path: Path, imp
             Event().wait(0.01)
 
 
+def test_what_a_child_that_has_ended_leaves_behind_is_ended_too(
+    tmp_path: Path, impostor: Callable[[str], None]
+) -> None:
+    directory = _release(tmp_path / "release")
+    started = tmp_path / "pid"
+    impostor(f"if os.fork(): sys.exit(0)\nopen({str(started)!r}, 'w').write(f'{{os.getpid()}}')\ntime.sleep(600)")
+
+    with pytest.raises(RejectionError) as caught:
+        probe(directory, _manifest(directory), told=Circumstances(timeout_s=3.0))
+
+    assert caught.value.reason is Reason.PROBE_TIMEOUT  # its pipes were still held
+    while _is_running(int(started.read_text())):
+        Event().wait(0.01)
+
+
+def test_what_a_child_has_started_ends_with_its_result(tmp_path: Path, impostor: Callable[[str], None]) -> None:
+    proved = ProbeReport("x", delegated=True, load_ms=1, p50_ms=1, p95_ms=1, memory_bytes=1, golden_vectors=0)
+    directory = _release(tmp_path / "release")
+    started = tmp_path / "pid"
+    impostor(
+        "reading, writing = os.pipe()\n"
+        "if os.fork():\n"
+        f"    os.read(reading, 1)\n    print({format_answer(proved)!r}, flush=True)\n    sys.exit(0)\n"
+        f"open({str(started)!r}, 'w').write(f'{{os.getpid()}}')\n"
+        "os.close(1)\nos.close(2)\nos.write(writing, b'x')\ntime.sleep(600)"
+    )
+
+    assert _probe(directory) == proved
+    while _is_running(int(started.read_text())):
+        Event().wait(0.01)
+
+
+# The real child with its real limits, but for what the model does.
+_CHILD = """
+import json
+sys.path.insert(0, {root!r})
+from dataclasses import replace
+from edge_agent.update import probe_child as child
+limit = child._limit_ourselves
+child._limit_ourselves = lambda directory, told: limit(directory, replace(told, timeout_s=1.0))
+def prove(directory, told):
+    {deed}
+child.prove = prove
+sys.exit(child.main(sys.argv[4:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason", "text"),
+    [
+        ("while True: pass", Reason.PROBE_TIMEOUT, "processor time"),
+        ("kept = []\n    while True: kept.append(bytearray(64 << 20))", Reason.TOO_BIG, "ran out of memory"),
+        ("ctypes.CDLL('libstdc++.so.6')._Znwm(ctypes.c_size_t(1 << 40))", Reason.TOO_BIG, "ran out of the memory"),
+    ],
+)
+def test_a_model_that_takes_all_it_can_get_is_stopped_by_the_limits_of_its_process(
+    tmp_path: Path, impostor: Callable[[str], None], deed: str, reason: Reason, text: str
+) -> None:
+    """RLIMIT_CPU and RLIMIT_AS themselves: the wall clock's limit is far away."""
+    directory = _release(tmp_path / "release")
+    impostor(_CHILD.format(root=str(Path(__file__).parent.parent.parent), deed=deed))
+
+    refusal = _refusal(directory)
+
+    assert refusal.reason is reason
+    assert text in str(refusal)
+
+
 def test_a_probe_ends_with_the_agent_and_says_nothing_of_the_release(
     tmp_path: Path, impostor: Callable[[str], None]
 ) -> None:
