@@ -87,6 +87,7 @@ class Serving:
         waiting = self.problem is not None and record.current == self._failing and self.pause_s > 0
         if on_trial or waiting or self._served == record.current:
             return None
+        before = self._served
         try:
             self.serve(record.current)
         except (ModelError, WorkerCrashedError) as error:
@@ -101,7 +102,16 @@ class Serving:
                 return machine.fall_back(record, Problem.of(error).reason, str(error))
             # Where the one before does not serve either it is not the release: memory may have been short.
             self.problem = Problem.of(error)
+            if before not in (None, _UNKNOWN, *record.digests):
+                self._end_other()
         return None
+
+    def _end_other(self) -> None:
+        """A worker goes on with what it has when it cannot load another: what was rejected is not to."""
+        try:
+            self._server.serve(None, None)
+        except (ModelError, WorkerCrashedError):
+            self.crashed()
 
     def _is_hopeless(self, error: ModelError | WorkerCrashedError) -> bool:
         return isinstance(error, ModelError) or self._back_off.failures >= _MAX_CRASHES

@@ -10,7 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-from edge_agent.errors import EdgeError, FetchError, Reason, RejectionError, StorageError, WorkerCrashedError
+from edge_agent.errors import (
+    EdgeError,
+    FetchError,
+    InputError,
+    ModelError,
+    Reason,
+    RejectionError,
+    StorageError,
+    WorkerCrashedError,
+)
 from edge_agent.release.document import Target
 from edge_agent.update import machine
 from edge_agent.update.back_off import BackOff
@@ -347,12 +356,24 @@ class Updater:
     def _answer_requests(self) -> None:
         while (request := self._requests.next()) is not None:
             try:
-                self._remember(machine.roll_back(self._record, self._parts.store.is_sound))
+                record = machine.roll_back(self._record, self._parts.store.is_sound)
+                self._serve_again(record.current)
+                self._remember(record)
                 self._serve_committed()
             except EdgeError as error:
                 request.set_exception(error)
             else:
                 request.set_result(self._record)
+
+    def _serve_again(self, digest: str | None) -> None:
+        """Before a roll back is remembered: to what cannot serve nobody goes back."""
+        try:
+            self._serving.serve(digest)
+        except (ModelError, WorkerCrashedError) as error:
+            raise InputError(
+                f"the earlier release cannot serve, so nothing has changed: {error}",
+                hint="push the release you want instead",
+            ) from error
 
     # --- remembering and telling --------------------------------------------------------------------------
 

@@ -753,6 +753,36 @@ def test_an_operator_ends_a_trial(device: SimDevice) -> None:
     assert _unchanged(device)
 
 
+@pytest.mark.parametrize("sickness", ["unloadable", "crashing"])
+def test_an_operator_is_told_when_the_earlier_release_cannot_serve_and_nothing_changes(
+    device: SimDevice, sickness: str
+) -> None:
+    for release in (OLD, NEW):
+        device.run(release.target)
+    getattr(device.server, sickness).add(OLD.digest)
+    request = device.updater.roll_back()
+    device.run()
+    with pytest.raises(InputError, match="cannot serve, so nothing has changed"):
+        request.result(timeout=0)
+    assert device.server.serving == device.record.current == NEW.digest
+    assert device.record.previous == OLD.digest
+    assert device.record.rejected == ()
+
+
+def test_what_was_rejected_serves_no_more_though_the_committed_release_cannot(device: SimDevice) -> None:
+    device.run(OLD.target)
+    device.server.erring.add(NEW.digest)
+    device.server.before_word = lambda: device.server.unloadable.add(OLD.digest)
+    device.run(NEW.target)
+    assert device.record.refuses(NEW.digest)
+    assert device.record.current == OLD.digest
+    assert device.server.serving is None
+    assert device.status.problem is not None
+    device.server.unloadable.clear()
+    device.run_for(600)
+    assert device.server.serving == OLD.digest
+
+
 def test_an_operator_is_told_when_there_is_nothing_to_roll_back_to(device: SimDevice) -> None:
     answer = device.updater.roll_back()
     device.run()
