@@ -33,7 +33,7 @@ class Damager:
 
     def __init__(self, model: bytes) -> None:
         self._model = model
-        self._structure = _structure(model)
+        self._structure = structure_of(model)
 
     def damaged(self, number: int, seed: int) -> tuple[str, bytes]:
         """How the `number`-th copy is damaged, and its bytes. Same numbers, same bytes."""
@@ -57,7 +57,7 @@ class Damager:
         return f"{flips} bits of the structure", bytes(content)
 
 
-def _structure(model: bytes) -> list[int]:
+def structure_of(model: bytes) -> list[int]:
     """Where in the file something else than weights is."""
     weights = bytearray(len(model))
     root = tflite.Model.GetRootAs(model, 0)
