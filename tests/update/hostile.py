@@ -62,11 +62,14 @@ def structure_of(model: bytes) -> list[int]:
     weights = bytearray(len(model))
     root = tflite.Model.GetRootAs(model, 0)
     for number in range(root.BuffersLength()):
-        data = root.Buffers(number).DataAsNumpy()
-        if isinstance(data, int):  # flatbuffers' word for an empty vector
-            continue
-        start = model.find(data.tobytes())
-        weights[start : start + data.size] = b"\1" * data.size
+        buffer = root.Buffers(number)
+        start, size = buffer.Offset(), buffer.Size()  # of one that lies behind the tables
+        if start <= 1:
+            data = buffer.DataAsNumpy()
+            if isinstance(data, int):  # flatbuffers' word for an empty vector
+                continue
+            start, size = model.find(data.tobytes()), data.size
+        weights[start : start + size] = b"\1" * size
     return [place for place, is_weight in enumerate(weights) if not is_weight]
 
 
