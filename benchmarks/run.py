@@ -59,6 +59,22 @@ BENCHMARKS = (
             Claim("frames lost in ten swaps", "frames_lost", at_most=0),
         ),
     ),
+    Benchmark(
+        "update",
+        (
+            Claim("written to the disk by an update of 3.6 MB, of its size", at_most=3.0),
+            Claim("s from its document to its commit, without the trial's time", "update_s", at_most=3.0),
+            Claim("frames lost in five updates", "frames_lost", at_most=0),
+        ),
+    ),
+    Benchmark(
+        "shadow",
+        (
+            Claim("p50 of a frame beside a shadow on a tenth of them, of before", at_most=1.15),
+            Claim("p99 of these", "p99_ratio", at_most=1.5),
+            Claim("frames lost beside a shadow", "frames_lost", at_most=0),
+        ),
+    ),
     Benchmark("growth", (Claim("memory of a worker after 10,000 frames and 50 swaps, of before", at_most=1.02),)),
     Benchmark(
         "pipelines",

@@ -29,18 +29,18 @@ def main() -> dict[str, float]:
         pictures = full_hd_pictures(Path(temporary) / "pictures")
         with MeasuredWorker(FolderSource("folder", pictures, repeat=True, max_fps=_FPS), releases[0]) as worker:
             worker.take(60)
-            before = [_frame_ms(result) for _, result in worker.take(_BEFORE)]
+            before = [frame_ms(result) for _, result in worker.take(_BEFORE)]
             during: list[float] = []
             sequence = [result.seq for _, result in worker.take(1)]
             for number in range(_SWAPS):
                 which = (number + 1) % 2
                 worker.swap(releases[which], DIGESTS[which])
                 frames = worker.take(int(_FPS * _DURING_S))
-                during += [_frame_ms(result) for _, result in frames]
+                during += [frame_ms(result) for _, result in frames]
                 frames += worker.take(_BETWEEN - len(frames))
                 sequence += [result.seq for _, result in frames]
     lost = sequence[-1] - sequence[0] + 1 - len(sequence)
-    p99_before, p99_during = _p99(before), _p99(during)
+    p99_before, p99_during = p99(before), p99(during)
     figures = {
         "frames_lost": lost,
         "p99_before_ms": round(p99_before, 2),
@@ -53,11 +53,11 @@ def main() -> dict[str, float]:
     return figures
 
 
-def _frame_ms(result: Result) -> float:
+def frame_ms(result: Result) -> float:
     return result.capture_ms + sum(result.answers["main"].latency_ms.values())
 
 
-def _p99(values: list[float]) -> float:
+def p99(values: list[float]) -> float:
     return sorted(values)[max(0, round(0.99 * len(values)) - 1)]
 
 

@@ -4,19 +4,26 @@ import json
 import os
 import signal
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from edge_agent.clock import SystemClock
-from edge_agent.config.row_sources import StdinSource, TopicSource
+from edge_agent.config.pipeline import PipelineConfig, StageConfig
+from edge_agent.config.row_sources import CsvSource, StdinSource, TopicSource
 from edge_agent.inference.ipc import Feed, FeedTrouble, FrameFailed, Result, Serving, SourceTrouble, StageStart, Start
 from edge_agent.inference.process import WorkerProcess
+from edge_agent.inference.server import PipelineServer
 from edge_agent.link.subscription import Subscription
+from edge_agent.release.inputs import TensorInput
 from tests.inference.releases import WAIT_S, Words, linescan_release
+from tests.sim.artifact import make_members, unpack
 from tests.sim.broker import Mosquitto
 
+OLD, NEW = "a" * 64, "b" * 64
 ROWS = [json.dumps({f"diode_{number}": number * row for number in range(8)}) for row in range(16)]
 
 
@@ -87,3 +94,26 @@ def test_a_worker_that_hangs_holds_nobody_up_and_learns_what_it_has_lost(release
         running.process.feed(Feed("t", row))
     running.words.until(Result)
     assert running.stop_s() < 3
+
+
+def test_a_model_that_remembers_begins_anew_with_each_switch(tmp_path: Path) -> None:
+    """On trial with an empty memory; and so does the one before, when it is rolled back."""
+    content = (Path(__file__).parent / "models" / "running_sum.tflite").read_bytes()
+    state: dict[str, Any] = {"signature": "step", "state": {"next_sum": "sum"}, "constants": {"gain": 10.0}}
+    members = make_members(content, task="raw", source=TensorInput(), **state)
+    old, new = unpack(members, tmp_path / OLD), unpack(members, tmp_path / NEW)
+    lines = tmp_path / "ones.csv"
+    lines.write_text("x,y\n" + "1,1\n" * 50_000)
+    source = CsvSource("csv", lines, repeat=True, rate_hz=200.0)
+    words = Words()
+    with PipelineServer("sums", PipelineConfig(source, {"main": StageConfig("sum")}), words.say) as server:
+        for digest, directory in ((OLD, old), (NEW, new), (OLD, old)):
+            server.stages["main"].serve(digest, directory)
+            words.until(Result, count=20)
+    results = words.of(Result)
+    assert [result.seq for result in results] == [*range(1, len(results) + 1)]
+    values = [float(str(result.answers["main"].results[0]["value"])) for result in results]
+    begun = [number for number, value in enumerate(values) if value == 10.0]
+    assert len(begun) == 3  # the first sum of one row, times the gain
+    for start, end in pairwise([*begun, len(values)]):
+        assert values[start:end] == [10.0 * count for count in range(1, end - start + 1)]

@@ -33,7 +33,7 @@ class Damager:
 
     def __init__(self, model: bytes) -> None:
         self._model = model
-        self._structure = _structure(model)
+        self._structure = structure_of(model)
 
     def damaged(self, number: int, seed: int) -> tuple[str, bytes]:
         """How the `number`-th copy is damaged, and its bytes. Same numbers, same bytes."""
@@ -57,16 +57,19 @@ class Damager:
         return f"{flips} bits of the structure", bytes(content)
 
 
-def _structure(model: bytes) -> list[int]:
+def structure_of(model: bytes) -> list[int]:
     """Where in the file something else than weights is."""
     weights = bytearray(len(model))
     root = tflite.Model.GetRootAs(model, 0)
     for number in range(root.BuffersLength()):
-        data = root.Buffers(number).DataAsNumpy()
-        if isinstance(data, int):  # flatbuffers' word for an empty vector
-            continue
-        start = model.find(data.tobytes())
-        weights[start : start + data.size] = b"\1" * data.size
+        buffer = root.Buffers(number)
+        start, size = buffer.Offset(), buffer.Size()  # of one that lies behind the tables
+        if start <= 1:
+            data = buffer.DataAsNumpy()
+            if isinstance(data, int):  # flatbuffers' word for an empty vector
+                continue
+            start, size = model.find(data.tobytes()), data.size
+        weights[start : start + size] = b"\1" * size
     return [place for place, is_weight in enumerate(weights) if not is_weight]
 
 
