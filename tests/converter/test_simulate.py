@@ -15,6 +15,7 @@ from converter.fleet.simulate.world import Behavior
 from edge_agent.errors import InputError
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.topics import Topics
+from edge_agent.release.rollout import Rollout, belongs
 from tests.sim.broker import Mosquitto, run_mosquitto
 from tests.sim.nats import run_nats_cluster
 from tests.sim.releases import SimRelease, make_release, noise
@@ -22,6 +23,7 @@ from tests.system.artifacts import edgectl
 
 _PATIENCE_S = 100.0
 _SIZE = 600_000
+SOME = Rollout(percent=20, canary_devices=("sim-00001",))
 _FIRST = make_release("1.0.0", noise(_SIZE, "1"))
 _SECOND = make_release("2.0.0", noise(_SIZE // 2, "1") + noise(_SIZE // 2, "2"))
 
@@ -99,6 +101,37 @@ def test_the_share_that_is_to_fail_does_and_keeps_what_it_had(tmp_path: Path, mo
     assert outcome.rejected == failing
     assert outcome.versions == {"1.0.0": 200 - failing, "none": failing}
     assert 30 <= failing <= 90
+
+
+def test_a_rollout_reaches_its_share_first_is_halted_and_widened_and_gone_back_from(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    push(tmp_path, mosquitto.url, _FIRST)
+    broker = ["--broker", mosquitto.url, "--keys", "keys"]
+
+    async def order(*arguments: str) -> None:
+        await asyncio.to_thread(edgectl, tmp_path, *arguments, *broker)
+
+    async def work(fleet: Fleet) -> Outcome:
+        first = await fleet.settle(version="1.0.0", timeout_s=_PATIENCE_S)
+        assert first.versions == {"1.0.0": 100}
+        _SECOND.write(tmp_path / "it.edge")
+        await order("push", "it.edge", "--percent", "20", "--canary-device", "sim-00001")
+        some = await fleet.settle(version="2.0.0", timeout_s=_PATIENCE_S)
+        in_it = {device.id for device in fleet.devices if device.current and device.current.target.version == "2.0.0"}
+        inside = {device.id for device in fleet.devices if belongs(SOME, _SECOND.digest, device.id, ())}
+        assert in_it == inside
+        assert "sim-00001" in in_it
+        assert (some.settled, some.holding) == (100, 100 - len(inside))
+        await order("rollout", "widen", "100", "birds")
+        while fleet.outcome().versions != {"2.0.0": 100}:  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(0.05)
+        await order("release", "revert", "birds")
+        return await fleet.settle(version="1.0.0", timeout_s=_PATIENCE_S)
+
+    _, outcome = simulate(plan(tmp_path, 100), mosquitto.settings, work)
+    assert outcome.versions == {"1.0.0": 100}
+    assert (outcome.rejected, outcome.holding, outcome.spoilt) == (0, 0, 0)
 
 
 def test_a_broker_that_dies_in_the_middle_costs_time_and_no_device(tmp_path: Path) -> None:

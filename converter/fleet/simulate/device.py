@@ -1,7 +1,7 @@
 """One simulated device: follows a channel, verifies, fetches chunk by chunk, tries, commits or rejects, reports.
 
-Documents and chunks are judged, wanted and asked for by the device's own code (`release.trust`, `link.download`,
-`release.chunks`); there is no disk, no model and no camera. What takes time on a Pi is a timer here.
+Documents and chunks are judged, wanted and asked for by the device's own code (`release.trust`, `update.eligibility`,
+`link.download`, `release.chunks`); there is no disk, no model and no camera. What takes time on a Pi is a timer here.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from edge_agent.link.messages import (
     OFFLINE,
     ONLINE,
     AgentReport,
+    HeldReport,
     OutcomeReport,
     ProblemReport,
     RejectionReport,
@@ -30,6 +31,9 @@ from edge_agent.link.messages import (
 )
 from edge_agent.release.chunks import Index
 from edge_agent.release.document import Target
+from edge_agent.update.eligibility import Decision, Named, decide
+from edge_agent.update.eligibility import Device as Asker
+from edge_agent.update.machine import Idle, Phase, Record, Rejection, Trial, lift
 
 PIPELINE, STAGE = "simulated", "main"
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 1.0, 60.0
@@ -62,8 +66,9 @@ class Device:
         self.tally = Tally()
         self.current: Release | None = None
         self.previous: Release | None = None
-        self.rejected: list[RejectionReport] = []
-        self.desired: Target | None = None
+        self.rejected: tuple[Rejection, ...] = ()
+        self.desired: Target | None = None  # what the channel gives
+        self._lifted = 0
         self._world = world
         self._topics = world.topics
         self._loop = asyncio.get_running_loop()
@@ -91,11 +96,37 @@ class Device:
 
     @property
     def has_settled(self) -> bool:
-        """Whether it has taken the release it knows to be desired, or rejected it."""
-        if self.desired is None:
+        """Whether it has done what it makes of its channel's word: taken the release, rejected it, or holds it."""
+        if self.desired is None or self._candidate is not None:
             return False
-        has = self.current is not None and self.current.target.digest == self.desired.digest
-        return self._candidate is None and (has or self._refuses(self.desired.digest))
+        aim = self._decision().aim
+        return aim is None or (self.current is not None and self.current.target.digest == aim.digest)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the newest release is not for it, and it has not rejected it either."""
+        held = self._decision().held
+        return held is not None and not self.record.refuses(held.digest)
+
+    @property
+    def record(self) -> Record:
+        """As a real device would have it."""
+        phase: Phase = Idle()
+        if self._candidate is not None and self._phase == "trial":
+            phase = Trial(self._candidate.digest, 1)
+        return Record(
+            current=self.current.target.digest if self.current else None,
+            previous=self.previous.target.digest if self.previous else None,
+            phase=phase,
+            rejected=self.rejected,
+            lifted=self._lifted,
+        )
+
+    def _decision(self) -> Decision:
+        if self.desired is None:
+            return Decision(None)
+        named = Named(self._world.model, self.current.target.version) if self.current else None
+        return decide(self.desired, Asker(self.id), self.record, named)
 
     # --- connection ---------------------------------------------------------------------------------------------
 
@@ -203,15 +234,17 @@ class Device:
 
     def _desire(self, target: Target) -> None:
         self.desired = target
-        if self._candidate is not None and self._candidate.digest == target.digest:
-            return
-        if self._candidate is not None:
+        if target.lifts.number > self._lifted:
+            lifted = lift(self.record, target.lifts.number, target.lifts.digests)
+            self.rejected, self._lifted = lifted.rejected, lifted.lifted
+        aim = self._decision().aim
+        if self._candidate is not None and (aim is None or aim.digest != self._candidate.digest):
             self._drop_candidate()
-        has = self.current is not None and self.current.target.digest == target.digest
-        if not has and not self._refuses(target.digest):
-            self._candidate = target
+        has = aim is not None and self.current is not None and self.current.target.digest == aim.digest
+        if aim is not None and self._candidate is None and not has:
+            self._candidate = aim
             self._phase = "fetching"
-            self._fetch(set(target.index_chunks))
+            self._fetch(set(aim.index_chunks))
         self._report()
         self._world.changed(self)
 
@@ -224,9 +257,6 @@ class Device:
         for name in ("probe", "trial"):
             if name in self._timers:
                 self._timers.pop(name).cancel()
-
-    def _refuses(self, digest: str) -> bool:
-        return any(rejection.digest == digest for rejection in self.rejected)
 
     # --- fetching -----------------------------------------------------------------------------------------------
 
@@ -342,7 +372,7 @@ class Device:
     def _reject(self, reason: Reason, detail: str, *, result: str = "rejected") -> None:
         assert self._candidate is not None
         target = self._candidate
-        self.rejected.append(RejectionReport(target.digest, reason.value))
+        self.rejected = (*self.rejected, Rejection(target.digest, reason))
         self._last = OutcomeReport(target.digest, result, target.version, reason.value, detail)
         self._end()
 
@@ -370,7 +400,8 @@ class Device:
             previous=_release_report(self.previous),
             candidate=ReleaseReport(candidate.digest, candidate.version) if candidate else None,
             last=self._last,
-            rejected=tuple(self.rejected),
+            rejected=tuple(RejectionReport(each.digest, each.reason.value) for each in self.rejected),
+            held=_held_report(self._decision()),
             problem=self._problem,
         )
         report = Reported(AgentReport(__version__, "simulated"), pipelines={PIPELINE: {STAGE: stage}})
@@ -387,6 +418,11 @@ class Device:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _held_report(decision: Decision) -> HeldReport | None:
+    held = decision.held
+    return HeldReport(held.digest, held.version, held.reason.value, held.detail) if held else None
 
 
 def _release_report(release: Release | None) -> ReleaseReport | None:

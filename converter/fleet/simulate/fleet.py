@@ -39,8 +39,9 @@ class Outcome:
     devices: int
     online: int
     versions: dict[str, int]  # version of the committed release ("none" without one) → devices
-    settled: int  # devices that have taken or rejected what they know to be desired
-    rejected: int  # devices that have rejected it
+    settled: int  # devices that have done what they make of their channel's word
+    rejected: int  # of them, those that have rejected the newest release
+    holding: int  # and those that it is not for
     seconds: float
     chunks: int
     chunk_bytes: int  # payloads that all devices together received
@@ -118,9 +119,9 @@ class Fleet:
             versions=versions,
             settled=len(settled),
             rejected=sum(
-                device.desired is not None and any(each.digest == device.desired.digest for each in device.rejected)
-                for device in settled
+                device.desired is not None and device.record.refuses(device.desired.digest) for device in settled
             ),
+            holding=sum(device.holds for device in settled),
             seconds=round(self._loop.time() - self._began_s, 3),
             chunks=_sum(tallies, lambda tally: tally.chunks),
             chunk_bytes=_sum(tallies, lambda tally: tally.chunk_bytes),
