@@ -118,6 +118,6 @@ def describe(outcome: "Outcome") -> str:
     return (
         f"{outcome.settled} of {outcome.devices} devices settled in {outcome.seconds:.1f} s; they run {versions}\n"
         f"{outcome.rejected} rejected it, {outcome.holding} do not take it\n"
-        f"{outcome.chunks:,} chunks, {outcome.chunk_bytes:,} bytes ({rate:.0f} MB/s), {outcome.chunks_again} came twice, "
-        f"{outcome.spoilt} were spoilt; {outcome.connections} connections"
+        f"{outcome.chunks:,} chunks, {outcome.chunk_bytes:,} bytes ({rate:.0f} MB/s), "
+        f"{outcome.chunks_again} came twice, {outcome.spoilt} were spoilt; {outcome.connections} connections"
     )
