@@ -26,6 +26,10 @@ _MQTT5_ANSWER_S = 4.0  # some 3.1.1 brokers (amqtt) wait for ever for the rest o
 _PROTOCOLS: tuple[Protocol, ...] = ("5", "3.1.1")
 _UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
 
+# By broker, what it answered to last: waiting for the answer to an MQTT 5 CONNECT costs seconds, and a command has
+# several links.
+_SPOKEN: dict[str, Protocol] = {}
+
 
 class Link:
     """A connection that is kept up from `__enter__` to `__exit__`. Every method may be called from any thread.
@@ -51,7 +55,7 @@ class Link:
         self._backoff_s = backoff_s
         self._most_bytes = most_bytes
         self._clock = SystemClock()
-        self._spoken: Protocol = "5"  # what the broker answered to last; tried first the next time
+        self._spoken: Protocol = _SPOKEN.get(settings.url, "5")  # what is tried first
         self._stopping = Event()
         self._first = Event()  # set by the first outcome: connected, or the reason why not
         self._failure: LinkError | None = None
@@ -204,7 +208,7 @@ class Link:
                 connection.close()
                 raise
             if word.connack is not None:
-                self._spoken = protocol
+                self._spoken = _SPOKEN[self.settings.url] = protocol
                 return connection, word.connack
             connection.close()
             if word.refusal not in (None, _UNSUPPORTED_PROTOCOL):

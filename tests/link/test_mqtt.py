@@ -273,3 +273,15 @@ def test_leaving_while_nobody_answers_does_not_hang() -> None:
             accepted.recv(1)  # it has connected and waits for CONNACK
         accepted.close()
     assert inbox.empty
+
+
+def test_the_next_link_to_a_broker_that_knows_no_mqtt_5_does_not_ask_it_again(tmp_path: Path) -> None:
+    with run_amqtt(tmp_path) as port:
+        settings = BrokerSettings("127.0.0.1", port)
+        for number in (2, 1):  # of connections that were tried
+            events: SimpleQueue[LinkEvent] = SimpleQueue()
+            with Link(settings, events.put, client_id=f"link-{number}") as link:
+                link.connect_or_raise()
+                connected = events.get(timeout=20)
+                assert isinstance(connected, Connected)
+                assert (connected.connection, connected.protocol) == (number, "3.1.1")
