@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+JOBS ?= 3
 
 .PHONY: help demo test engine2 check bench soak docs format clean
 
@@ -16,7 +17,7 @@ demo: $(VENV)/.installed-demo ## the whole main job with an embedded broker (ARG
 test: $(VENV)/.installed-dev ## install what the tests need (a real mosquitto and others), and run them (ARGS= goes to pytest)
 	@sh tests/install_tools.sh
 	@$(MAKE) --no-print-directory engine2
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # The second engine, tflite-runtime, has no wheels beyond Python 3.11 and needs NumPy 1: a virtual environment of its own.
 ENGINE2 := .venv-tflite-runtime

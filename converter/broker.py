@@ -84,9 +84,12 @@ class Broker:
             LinkError: the barrier does not come back, so something may be missing: of a fleet that was seen in part
                 nobody could tell.
         """
-        self._await(self._link.subscribe(filters), ", ".join(filters))
         nonce = secrets.token_hex(8).encode()
+        subscribed = self._link.subscribe(filters)
+        # Not after its answer: behind a queue that overflows the nonce is lost as well, and so nobody takes a part
+        # of what there is for all of it.
         self._link.publish(self._echo, nonce)
+        self._await(subscribed, ", ".join(filters))
         found: dict[str, bytes] = {}
         deadline_s, barred = self._clock.monotonic_s() + _ANSWER_S, False
         while not set(filters) <= set(found):

@@ -25,7 +25,7 @@ FEWEST_COMPARED = 30  # frames of the candidate, for a comparison with the relea
 FEWEST_OF_CURRENT = 135  # of that one: fewer do not bound a 95th percentile with a doubt of 0.001
 DOUBT_OF_BROKEN = 0.001  # a good release is refused for ever: so seldom, for each check
 DOUBT_OF_KEPT = 0.05
-_NO_MATTER_MS = 1.0  # below this twice as slow is noise
+_NO_MATTER_MS = 20.0  # other load comes and goes; a camera of 30 frames/s leaves 33 ms for one
 _P95 = 0.95
 
 

@@ -214,6 +214,7 @@ def test_recipients_of_a_directory_are_those_of_all_its_files(tmp_path: Path) ->
         (line(PORCH, "porch pi"), "found 3 words"),
         ("edge-x25519-secret:" + "A" * 43 + " porch", "no key"),
     ],
+    ids=["empty", "comment", "ssh", "twice", "nameless", "words", "secret"],
 )
 def test_recipients_that_are_none_are_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "recipients.txt"

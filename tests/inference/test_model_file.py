@@ -153,6 +153,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b
         (b"\x1c\x00\x00\x00TFL3", "cut off or damaged"),
         (b"\x1c\x00\x00\x00TFL3" + bytes(300), "cut off or damaged"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_file_that_is_no_model_is_told_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
     path = tmp_path / "model.tflite"

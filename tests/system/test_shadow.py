@@ -44,9 +44,9 @@ def test_a_candidate_is_compared_with_what_serves_before_it_may_answer(
     with AgentProcess(tmp_path, CONFIG.format(url=broker.url, pictures=artifacts.pictures) + SHADOW) as agent:
         push(agent, broker, artifacts["digits-1.0.0"])
         agent.wait_committed("camera", "1.0.0")
-        bad = answering_otherwise(artifacts["digits-1.0.0"], tmp_path / "digits-9.0.0.edge", version="9.0.0")
+        bad = answering_otherwise(artifacts["digits-1.0.0"], tmp_path / "digits-1.5.0.edge", version="1.5.0")
         push(agent, broker, bad)
-        agent.wait("the refusal", lambda: agent.last("camera").get("version") == "9.0.0")
+        agent.wait("the refusal", lambda: agent.last("camera").get("version") == "1.5.0")
         last = agent.last("camera")
         assert (last["result"], last["reason"]) == ("rejected", "disagrees")
         assert "of 20 frames as the current release did" in last["detail"]

@@ -182,8 +182,8 @@ def test_without_a_limit_latency_is_not_judged() -> None:
 
 
 def test_a_release_much_slower_than_the_current_one_fails_without_any_limit_of_its_own() -> None:
-    trial = TrialWatch("new", Limits(), _seen(135, 5.0))
-    trial.hear(_figures(30, 12.0))
+    trial = TrialWatch("new", Limits(), _seen(135, 50.0))
+    trial.hear(_figures(30, 120.0))
 
     verdict = _failure(trial)
 
@@ -193,18 +193,19 @@ def test_a_release_much_slower_than_the_current_one_fails_without_any_limit_of_i
 
 @pytest.mark.parametrize(
     ("invoke_ms", "limits"),
-    [(9.0, Limits()), (12.0, Limits(slower_than_current=3.0))],
+    [(90.0, Limits()), (120.0, Limits(slower_than_current=3.0))],
 )
 def test_one_that_is_slower_within_the_limit_passes(invoke_ms: float, limits: Limits) -> None:
-    trial = TrialWatch("new", limits, _seen(MANY, 5.0))
+    trial = TrialWatch("new", limits, _seen(MANY, 50.0))
     trial.hear(_figures(MANY, invoke_ms))
 
     assert trial.verdict(5.0) == Passed("1000 frames in 5.0 s, 0 failed")
 
 
-def test_a_difference_below_a_millisecond_is_none() -> None:
-    trial = TrialWatch("new", Limits(), _seen(MANY, 0.1))
-    trial.hear(_figures(MANY, 0.9))
+def test_a_difference_that_is_of_no_matter_to_a_camera_is_none() -> None:
+    """Other load on the device makes as much."""
+    trial = TrialWatch("new", Limits(), _seen(MANY, 5.0))
+    trial.hear(_figures(MANY, 20.0))
 
     assert isinstance(trial.verdict(5.0), Passed)
 
