@@ -10,13 +10,12 @@ range is told with everything else, at its own key.
 
 import dataclasses
 import datetime as dt
-import difflib
 import enum
 import json
 import math
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -275,13 +274,19 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
+def nearest(text: str, known: Iterable[str]) -> str | None:
+    """The known word that a person may have meant: the same one, else one much like it."""
+    words = list(known)
+    if text in words:
+        return text
+    import difflib  # memory that is needed for mistakes only
+
+    return next(iter(difflib.get_close_matches(text, words, n=1, cutoff=0.5)), None)
+
+
 def _nearest(found: object, known: tuple[object, ...]) -> str:
-    near = (
-        difflib.get_close_matches(found, [str(item) for item in known], n=1, cutoff=0.5)
-        if isinstance(found, str)
-        else ()
-    )
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(found, map(str, known)) if isinstance(found, str) else None
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _name(kind: Any) -> str:

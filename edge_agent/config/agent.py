@@ -4,7 +4,6 @@
 Whether a path exists is asked by whoever opens it: a folder may be mounted later than the agent starts.
 """
 
-import difflib
 import platform
 import re
 import tomllib
@@ -169,8 +168,7 @@ def _long_form(table: object) -> object:
         return table
     of_stage = [item.name for item in fields(StageConfig)]
     known = [*of_stage, *(item.name for item in fields(PipelineConfig))]
-    near = {key: difflib.get_close_matches(key, known, n=1, cutoff=0.5) for key in table}
-    stage = {key: value for key, value in table.items() if near[key] and near[key][0] in of_stage}
+    stage = {key: value for key, value in table.items() if schema.nearest(str(key), known) in of_stage}
     rest = {key: value for key, value in table.items() if key not in stage}
     return {**rest, "stage": {ONLY_STAGE: stage} if stage else {}}
 
