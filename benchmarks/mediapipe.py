@@ -107,7 +107,11 @@ def _mediapipe(python: Path, model: Path, pictures: Path) -> tuple[float, int]:
 def _agent(folder: Path) -> tuple[float, int]:
     results = folder / "results.jsonl"
     results.unlink(missing_ok=True)
-    environment = {**os.environ, "EDGE_AGENT_CONFIG": str(folder / "agent.toml")}
+    environment = {
+        **os.environ,
+        "EDGE_AGENT_CONFIG": str(folder / "agent.toml"),
+        "MALLOC_ARENA_MAX": "1",
+    }  # as its unit
     command = [sys.executable, "-m", "edge_agent.cli", "run"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

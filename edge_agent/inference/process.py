@@ -24,7 +24,12 @@ _log = logging.getLogger(__name__)
 _MAX_LINE_BYTES = 4_000_000
 _EXIT_S = 5.0  # between closing the socket and being gone
 # Idle BLAS and OpenMP threads are memory and context switches: the interpreter has threads of its own.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "MALLOC_ARENA_MAX": "1",  # glibc gives each of a dozen threads a heap of its own otherwise
+}
 
 
 @dataclass(frozen=True, slots=True)
