@@ -147,7 +147,7 @@ def _fetched_bytes(base: Artifact, new: Artifact, patches: Patches, state: Path)
     """What a device that has `base` fetches to have `new`."""
     store = ReleaseStore(open_disk(state), state)
     old, parcel = (
-        wrap(each, "stable", datetime.now(UTC), patches=made) for each, made in ((base, Patches()), (new, patches))
+        wrap(each, "stable", datetime.now(UTC)).with_patches(made) for each, made in ((base, Patches()), (new, patches))
     )
     transport = _Counting(old, parcel)
     troubles: list[str] = []

@@ -8,6 +8,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -39,6 +40,7 @@ class Broker:
         self._events: SimpleQueue[LinkEvent] = SimpleQueue()
         self._collector: Collector | None = None
         self._connack: Connected | None = None
+        self._asking = Lock()  # a question and its barrier go out together
         self._clock = SystemClock()
         self._link = Link(settings, self._route, client_id=self._participant, most_bytes=MAX_PACKET_BYTES)
 
@@ -85,10 +87,11 @@ class Broker:
                 nobody could tell.
         """
         nonce = secrets.token_hex(8).encode()
-        subscribed = self._link.subscribe(filters)
-        # Not after its answer: behind a queue that overflows the nonce is lost as well, and so nobody takes a part
-        # of what there is for all of it.
-        self._link.publish(self._echo, nonce)
+        # Before anything is acknowledged: behind a queue that overflows the nonce is lost as well, and so nobody takes
+        # a part of what there is for all of it.
+        with self._asking:
+            subscribed = self._link.subscribe(filters)
+            self._link.publish(self._echo, nonce)
         self._await(subscribed, ", ".join(filters))
         found: dict[str, bytes] = {}
         deadline_s, barred = self._clock.monotonic_s() + _ANSWER_S, False
@@ -208,6 +211,9 @@ class Broker:
 
     def _route(self, event: LinkEvent) -> None:
         """On the network thread: only hands on. Chunks that are collected do not pile up in the queue."""
+        if isinstance(event, Received):
+            with self._asking:  # a message is acknowledged when this returns
+                pass
         if isinstance(event, Connected) and self._connack is None:
             self._connack = event
         collector = self._collector

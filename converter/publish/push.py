@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
 from converter.broker import Broker
 from converter.publish import repository, succession
@@ -75,6 +74,12 @@ class Parcel:
     target: Target
     chunks: dict[str, bytes]  # digest → payload
 
+    def with_patches(self, patches: Patches) -> "Parcel":
+        """Whatever is encrypted has none: they would tell what changes."""
+        if self.target.keyring:
+            return self
+        return Parcel(replace(self.target, patches=patches.patches), {**self.chunks, **patches.chunks})
+
 
 @dataclass(frozen=True, slots=True)
 class PatchFrom:
@@ -95,13 +100,11 @@ def wrap(
     device_class: str = "",
     sources: Sequence[str] = (),
     seal: ReleaseSeal | None = None,
-    patches: Patches | None = None,
 ) -> Parcel:
     """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier.
 
-    With a `seal`, what travels for each chunk is encrypted; patches, which would tell what changes, are then left out.
+    With a `seal`, what travels for each chunk is encrypted.
     """
-    patches = patches if patches is not None and seal is None else Patches()
     plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
     sealed = {digest: _seal_chunk(seal, Purpose.CHUNK, chunk) for digest, chunk in plaintexts.items()}
     blobs = {digest: digest_of_chunk(blob) for digest, blob in sealed.items()} if seal is not None else {}
@@ -120,10 +123,8 @@ def wrap(
         device_class=device_class,
         sources=tuple(sources),
         keyring=tuple(map(digest_of_chunk, keyring)),
-        patches=patches.patches,
     )
-    chunks = {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)}
-    return Parcel(target, {**chunks, **patches.chunks})
+    return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)})
 
 
 def _seal_chunk(seal: ReleaseSeal | None, purpose: Purpose, chunk: bytes) -> bytes:
@@ -159,8 +160,8 @@ def push(
             cannot follow what the channel gives: it is older, or it is the same one with another rollout.
     """
     now = now or datetime.now(UTC)
-    cut_up = partial(wrap, artifact, channel, now, device_class=device_class, sources=sources, seal=seal)
-    target = cut_up().target
+    parcel = wrap(artifact, channel, now, device_class=device_class, sources=sources, seal=seal)
+    target = parcel.target
     with ExitStack() as parts:
         writer, reader = parts.enter_context(connect()), parts.enter_context(connect())
         writer.check_can_publish()
@@ -176,11 +177,11 @@ def push(
         catalog, notes = _enter(connect, listed(target, now, published=False))
         if seal is not None:
             patches = Patches()
-        elif there is not None and there.target.digest == target.digest:
+        elif there is not None and there.target.digest == target.digest and not there.revoked:
             patches = Patches(there.target.patches)  # their bytes are on the broker, and nowhere else
         else:
             patches = _patches(patch_from, artifact, channel, there, connect)
-        parcel = cut_up(patches=patches)
+        parcel = parcel.with_patches(patches)
         target = parcel.target
         answers = parts.enter_context(answering(connect, parcel.chunks))
         sent = send_chunks(parcel.chunks, writer, reader, progress)

@@ -115,6 +115,8 @@ class WorkerProcess:
             with self._socket.makefile("rb") as lines:
                 while line := lines.readline(_MAX_LINE_BYTES):
                     self._on_word(parse_word(line))
+        except ConnectionResetError:
+            pass  # it ended before it had read all that it was told
         except (OSError, ValueError, SchemaError) as error:  # the memory of a crashing model is anybody's
             _log.error("worker %d said what cannot be read, so it is ended: %s", self.pid, error)
             self.kill()

@@ -7,6 +7,8 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -18,7 +20,7 @@ from converter.commands.fleet import devices as devices_command
 from converter.fleet.devices import format_table, gather, look
 from converter.fleet.watch import Watcher, watch
 from edge_agent.errors import LinkError
-from edge_agent.link.events import Received
+from edge_agent.link.events import Receipt, Received
 from edge_agent.link.messages import (
     AgentReport,
     EventReport,
@@ -34,6 +36,7 @@ from edge_agent.link.messages import (
     format_reported,
     format_telemetry,
 )
+from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
 from tests.sim.broker import Mosquitto, free_port, run_mosquitto
 
@@ -103,12 +106,20 @@ def test_the_command_lists_what_the_broker_retains(mosquitto: Mosquitto) -> None
 def test_a_fleet_of_which_the_broker_drops_a_part_is_an_error_and_no_smaller_fleet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rollout would be judged by the devices that are left."""
+    """A rollout would be judged by the devices that are left; also where this command is slow to ask."""
     monkeypatch.setattr("converter.broker._ANSWER_S", 2.0)
+    publish = Link.publish
+
+    def publish_slowly(self: Link, topic: str, *rest: Any, **more: Any) -> Receipt:
+        if topic.endswith("/echo"):
+            Event().wait(0.5)  # by now all that fits the broker's queue has come
+        return publish(self, topic, *rest, **more)
+
     with run_mosquitto(tmp_path, "max_queued_messages 10", "max_inflight_messages 10") as mosquitto:
         with Broker(mosquitto.settings, TOPICS) as broker:
             for number in range(200):
                 broker.publish_retained(TOPICS.reported(f"pi-{number}"), report(finder=SERVING))
+        monkeypatch.setattr(Link, "publish", publish_slowly)
         with Broker(mosquitto.settings, TOPICS) as broker, pytest.raises(LinkError, match="did not answer") as caught:
             look(broker)
     assert "max_queued_messages 0" in str(caught.value.hint)
