@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import ConversionError
-from converter.frontends.keras import REFERENCE_NAME, TFLITE_NAME, convert_keras
+from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME
+from converter.frontends.keras import convert_keras
 from converter.frontends.tflite import normalize
 from converter.recipe import Scheme
 from converter.tflite_schema import Graph, read_graph

@@ -15,11 +15,8 @@ from typing import Any
 
 from converter.child import answer_parent, run_child
 from converter.errors import ConversionError
+from converter.frontends.contract import REFERENCE_NAME, REFERENCES, TFLITE_NAME, TIMEOUT_S
 
-TFLITE_NAME = "keras.tflite"
-REFERENCE_NAME = "reference.npz"  # in:NAME and out:NAME, each [REFERENCES, ...]
-REFERENCES = 4
-_TIMEOUT_S = 900.0
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 
 
@@ -38,7 +35,7 @@ def convert_keras(source: Path, folder: Path) -> Mapping[str, str]:
         )
     request = {"source": str(source.resolve())}
     versions: Mapping[str, str] = run_child(
-        __name__, request, folder, what=f"converting {source.name} with TensorFlow", timeout_s=_TIMEOUT_S
+        __name__, request, folder, what=f"converting {source.name} with TensorFlow", timeout_s=TIMEOUT_S
     )
     return versions
 

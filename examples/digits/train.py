@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from converter.frontends.keras import TFLITE_NAME, convert_keras
+from converter.frontends.contract import TFLITE_NAME
+from converter.frontends.keras import convert_keras
 from examples.digits import dataset
 
 HERE = Path(__file__).parent
