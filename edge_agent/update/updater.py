@@ -90,6 +90,11 @@ class Updater:
         wanted = desired is not None and not record.refuses(desired.digest)
         return record.digests | ({desired.digest} if desired and wanted else frozenset())
 
+    @property
+    def is_updating(self) -> bool:
+        """Whether a candidate is fetched, proved or on trial."""
+        return self._record.candidate is not None
+
     def desire(self, target: Target | None) -> None:
         """Say what the fleet wants. Saying it again changes nothing; None: nobody has said anything."""
         before, self._desired = self._desired, target
