@@ -16,9 +16,9 @@ from edge_agent.disk import Disk, RealDisk, open_disk
 from edge_agent.errors import ConfigError, EdgeError, StorageError
 from edge_agent.service.reporting import StageName, stage_report
 from edge_agent.update import machine
-from edge_agent.update.journal import CorruptRecordError, Journal, parse_record
+from edge_agent.update.journal import CorruptRecordError, ForeignRecordError, Journal, parse_record
 from edge_agent.update.machine import Record
-from edge_agent.update.status import Status, Versions
+from edge_agent.update.status import Problem, Status, Versions
 from edge_agent.update.store import ReleaseStore
 
 
@@ -161,9 +161,13 @@ def _user_name(number: int) -> str:
 
 
 def _stopped(disk: Disk, state_dir: Path, name: StageName, config: StageConfig) -> dict[str, Any]:
-    record = _read_only(disk, Journal(disk, name.pipeline, name.stage).name)
+    problem = None
+    try:
+        record = _read_only(disk, Journal(disk, name.pipeline, name.stage).name)
+    except ForeignRecordError as error:
+        record, problem = error.known, Problem.of_foreign_record(error)
     versions = Versions(ReleaseStore(disk, state_dir)).known(record, None)
-    return dict(schema.dump(stage_report(config, Status(record, versions=versions))))
+    return dict(schema.dump(stage_report(config, Status(record, problem=problem, versions=versions))))
 
 
 def _read_only(disk: Disk, name: str) -> Record:

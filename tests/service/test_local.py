@@ -10,9 +10,11 @@ from edge_agent.disk import open_disk
 from edge_agent.errors import ConfigError, EdgeError, InputError, Reason, StorageError
 from edge_agent.release.manifest import MANIFEST_FILE, MODEL_FILE
 from edge_agent.service.local import only_agent, read_status, roll_back, state_directory
-from edge_agent.update.journal import Journal
+from edge_agent.update.journal import ForeignRecordError, Journal
 from edge_agent.update.machine import Fetching, Idle, Outcome, Record, Rejection, Trial
 from edge_agent.update.store import ReleaseStore
+from edge_agent.update.upgrade import SCHEMA
+from tests.sim.records import format_tree
 from tests.sim.releases import make_release
 
 OLD, NEW = make_release("1.0"), make_release("2.0")
@@ -84,6 +86,31 @@ def test_a_damaged_record_is_an_error_with_a_hint_and_stays_where_it_is(device: 
 
     assert caught.value.hint is not None
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_status_of_an_agent_that_is_older_than_its_record_says_so_and_what_serves(device: Device) -> None:
+    content = _of_a_newer_agent(device)
+    stage = read_status(device.config)["pipelines"]["birds"]["main"]
+
+    assert (stage["current"]["version"], stage["previous"]["version"]) == ("2.0", "1.0")
+    assert stage["problem"]["reason"] == Reason.INCOMPATIBLE
+    assert f"has schema {SCHEMA + 1}" in stage["problem"]["detail"]
+    assert (device.state / device.journal.name).read_bytes() == content
+
+
+def test_a_record_of_a_newer_agent_is_not_rolled_back(device: Device) -> None:
+    content = _of_a_newer_agent(device)
+    with pytest.raises(ForeignRecordError):
+        roll_back(device.config, "birds", None)
+
+    assert (device.state / device.journal.name).read_bytes() == content
+
+
+def _of_a_newer_agent(device: Device) -> bytes:
+    tree = {"schema": SCHEMA + 1, "current": NEW.digest, "previous": OLD.digest, "phase": "afloat"}
+    content = format_tree(tree)
+    (device.state / device.journal.name).write_bytes(content)
+    return content
 
 
 def test_a_running_agent_answers_for_itself(device: Device) -> None:
