@@ -102,7 +102,7 @@ class StageReport:
     candidate: ReleaseReport | None = None
     last: OutcomeReport | None = None
     rejected: tuple[RejectionReport, ...] = ()
-    lifted: int | None = None  # number of the last order to lift rejections that was carried out
+    lifted: int | None = None  # number of this channel's last order to lift rejections that was carried out
     held: HeldReport | None = None
     problem: ProblemReport | None = None
     p95_ms: float | None = None  # of a frame's whole way, lately; telemetry tells it in full

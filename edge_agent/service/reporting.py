@@ -23,6 +23,7 @@ from edge_agent.link.messages import (
     Reported,
     StageReport,
 )
+from edge_agent.release.document import target_path
 from edge_agent.telemetry.resources import Hardware
 from edge_agent.update.benching import Answer
 from edge_agent.update.machine import Fetching, Record, Trial
@@ -58,7 +59,7 @@ def stage_report(
         candidate=_release(record.candidate, status.versions),
         last=_outcome(record, status.versions),
         rejected=tuple(RejectionReport(item.digest, item.reason.value) for item in record.rejected),
-        lifted=record.lifted or None,
+        lifted=record.lifted_for(target_path(config.model, config.channel)) or None,
         held=_held(status),
         problem=ProblemReport(problem.reason.value, problem.detail, problem.hint) if problem else None,
         p95_ms=p95_ms,

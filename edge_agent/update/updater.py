@@ -20,7 +20,7 @@ from edge_agent.errors import (
     StorageError,
     WorkerCrashedError,
 )
-from edge_agent.release.document import Target
+from edge_agent.release.document import Target, target_path
 from edge_agent.update import machine
 from edge_agent.update.back_off import BackOff
 from edge_agent.update.eligibility import Decision, decide
@@ -52,7 +52,6 @@ class Updater:
     """One stage's updater. `desire`, `roll_back`, `wake` and `digests` are for any thread, the rest for the one.
 
     Raises:
-        ConfigError: the record is from another version of the agent.
         StorageError: the record can neither be read nor set aside.
     """
 
@@ -60,6 +59,7 @@ class Updater:
         self._parts = parts
         self._initial = Initial(initial, parts.store)
         found = parts.journal.read()
+        self._foreign = parts.journal.foreign  # a newer agent's record: nothing is written, so nothing is taken
         self._record = machine.reconsider(found)
         self._desired: Target | None = None
         self._desire_changed = False
@@ -74,6 +74,7 @@ class Updater:
         self._serving = Serving(parts.server, parts.store, parts.clock)
         self._back_off = BackOff(parts.clock)
         self._problem = Problem.of_lost_record(parts.journal)
+        self._standing_problem = Problem.of_foreign_record(self._foreign) if self._foreign is not None else None
         self._crash = ""
         self._versions = Versions(parts.store)
         self._shadowed = ""  # what there is to say of the candidate's shadow
@@ -88,7 +89,8 @@ class Updater:
         """Every release this stage needs on the disk: what its record names, and what it is to have next."""
         record, desired = self._record, self._desired
         wanted = desired is not None and not record.refuses(desired.digest)
-        return record.digests | ({desired.digest} if desired and wanted else frozenset())
+        foreign = self._foreign.digests if self._foreign is not None else frozenset()
+        return record.digests | foreign | ({desired.digest} if desired and wanted else frozenset())
 
     @property
     def is_updating(self) -> bool:
@@ -185,6 +187,8 @@ class Updater:
 
     def _next_step(self) -> machine.Step:
         """Towards what the fleet gives this device, else the initial artifact while nothing is installed."""
+        if self._foreign is not None:
+            return machine.Wait()
         aim = self._decision().aim
         wanted = aim.digest if aim is not None else self._initial.digest if self._record.current is None else None
         return machine.next_step(self._record, wanted, held=wanted is None and self._desired is not None)
@@ -199,9 +203,11 @@ class Updater:
 
     def _obey(self) -> None:
         """Carry out the signed order to lift rejections, once."""
-        lifts = self._desired.lifts if self._desired is not None else None
-        if lifts is not None and lifts.number > self._record.lifted:
-            self._remember(machine.lift(self._record, lifts.number, lifts.digests))
+        if self._desired is None or self._foreign is not None:
+            return
+        topic, lifts = target_path(self._desired.model, self._desired.channel), self._desired.lifts
+        if lifts.number > self._record.lifted_for(topic):
+            self._remember(machine.lift(self._record, topic, lifts.number, lifts.digests))
 
     # --- steps of an update -------------------------------------------------------------------------------
 
@@ -361,6 +367,8 @@ class Updater:
     def _answer_requests(self) -> None:
         while (request := self._requests.next()) is not None:
             try:
+                if self._foreign is not None:
+                    raise self._foreign
                 record = machine.roll_back(self._record, self._parts.store.is_sound)
                 self._serve_again(record.current)
                 self._remember(record)
@@ -383,7 +391,8 @@ class Updater:
     # --- remembering and telling --------------------------------------------------------------------------
 
     def _remember(self, record: Record) -> None:
-        self._parts.journal.write(record)
+        if self._foreign is None:  # else only until the end of this process: a fall back, found again by the next one
+            self._parts.journal.write(record)
         dropped = self._record.digests - record.digests
         self._record = record
         self._settled = True
@@ -410,7 +419,7 @@ class Updater:
         status = Status(
             record=self._record,
             desired=self._desired,
-            problem=self._problem or self._serving.problem,
+            problem=self._problem or self._serving.problem or self._standing_problem,
             held=self._decision().held,
             versions=self._versions.known(self._record, self._desired),
             probe=self._probed,

@@ -30,10 +30,10 @@ from edge_agent.link.messages import (
     format_reported,
 )
 from edge_agent.release.chunks import Index
-from edge_agent.release.document import Target
+from edge_agent.release.document import Target, target_path
 from edge_agent.update.eligibility import Decision, Named, decide
 from edge_agent.update.eligibility import Device as Asker
-from edge_agent.update.machine import Idle, Phase, Record, Rejection, Trial, lift
+from edge_agent.update.machine import Idle, Lifted, Phase, Record, Rejection, Trial, lift
 
 PIPELINE, STAGE = "simulated", "main"
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 1.0, 60.0
@@ -68,7 +68,7 @@ class Device:
         self.previous: Release | None = None
         self.rejected: tuple[Rejection, ...] = ()
         self.desired: Target | None = None  # what the channel gives
-        self._lifted = 0
+        self._lifted: tuple[Lifted, ...] = ()
         self._world = world
         self._topics = world.topics
         self._loop = asyncio.get_running_loop()
@@ -234,8 +234,9 @@ class Device:
 
     def _desire(self, target: Target) -> None:
         self.desired = target
-        if target.lifts.number > self._lifted:
-            lifted = lift(self.record, target.lifts.number, target.lifts.digests)
+        topic = target_path(target.model, target.channel)
+        if target.lifts.number > self.record.lifted_for(topic):
+            lifted = lift(self.record, topic, target.lifts.number, target.lifts.digests)
             self.rejected, self._lifted = lifted.rejected, lifted.lifted
         aim = self._decision().aim
         if self._candidate is not None and (aim is None or aim.digest != self._candidate.digest):
@@ -401,6 +402,7 @@ class Device:
             candidate=ReleaseReport(candidate.digest, candidate.version) if candidate else None,
             last=self._last,
             rejected=tuple(RejectionReport(each.digest, each.reason.value) for each in self.rejected),
+            lifted=self.record.lifted_for(target_path(self._world.model, self._world.channel)) or None,
             held=_held_report(self._decision()),
             problem=self._problem,
         )
