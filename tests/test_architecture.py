@@ -23,7 +23,7 @@ SHARED_WITH_LAPTOP = (
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
     "inference.said",
     "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
-    "link.download", "update.eligibility", "update.machine",
+    "link.download", "link.https", "link.pace", "update.eligibility", "update.machine",
 )  # fmt: skip
 # One place per foreign library (or one package, where it ends with a slash).
 ONLY_IN = {

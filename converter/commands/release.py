@@ -16,12 +16,13 @@ from converter.commands.address import JSON, channel_option, keys_option
 from converter.commands.broker import broker_options
 from converter.commands.keys import pend
 from converter.commands.ordering import tell_reach
+from converter.commands.sources import Sources, source_options
 from edge_agent import schema
 from edge_agent.clock import SystemClock
 from edge_agent.errors import InputError, LinkError
 from edge_agent.release.archive import Artifact, read_artifact
-from edge_agent.release.document import check_sources
 from edge_agent.release.manifest import IDENTIFIER
+from edge_agent.release.pack_file import SUFFIX
 from edge_agent.release.rollout import EVERYBODY, Rollout
 
 if TYPE_CHECKING:
@@ -48,13 +49,7 @@ _ENCRYPT_TO = click.option(
 @click.option("--canary-label", multiple=True, metavar="LABEL", help="Devices with this label, likewise.")
 @_ENCRYPT_TO
 @click.option("--unencrypted", is_flag=True, help="Release it for all, where those before were encrypted.")
-@click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    metavar="URL",
-    help="An https:// directory with what 'edgectl export' made, which devices ask before the broker.",
-)
+@source_options
 @click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
 @click.option("--no-patches", is_flag=True, help="Make no patches against the releases that the fleet has.")
 @click.option(
@@ -84,7 +79,7 @@ def push(  # noqa: PLR0917  # click hands options over by name
     canary_label: tuple[str, ...],
     recipients: Path | None,
     unencrypted: bool,  # noqa: FBT001
-    sources: tuple[str, ...],
+    sources: Sources,
     replace_foreign: bool,  # noqa: FBT001
     no_patches: bool,  # noqa: FBT001
     patch_files: tuple[Path, ...],
@@ -102,16 +97,19 @@ def push(  # noqa: PLR0917  # click hands options over by name
     if file is None:
         _publish_pending(pending_path, keys_dir, connect, as_json=as_json)
         return
-    _check_openness(recipients, sources, unencrypted=unencrypted)
+    if recipients is not None and unencrypted:
+        raise click.UsageError("--encrypt-to and --unencrypted contradict each other")
     artifact = read_artifact_file(file)
     from converter.publish.keys import read_keys
     from converter.publish.orders import Publisher
-    from converter.publish.push import PatchFrom
+    from converter.publish.push import PatchFrom, wrap
     from converter.publish.push import push as publish
 
     signers = read_keys(keys_dir)
     patch_from = PatchFrom(fleet=not no_patches, artifacts=tuple(map(read_artifact_file, patch_files)))
     seal = None if unencrypted else _seal(artifact, keys_dir, recipients)
+    if sources.urls:
+        sources.check(artifact.digest, wrap(artifact, channel, datetime.now(UTC), seal=seal).chunks)
     with show_progress(artifact.path) as progress:
         pushed = publish(
             artifact,
@@ -123,7 +121,7 @@ def push(  # noqa: PLR0917  # click hands options over by name
             pend=lambda pending: pend(pending, pending_path),
             replace_foreign=replace_foreign,
             device_class=device_class,
-            sources=sources,
+            sources=sources.urls,
             seal=seal,
             unencrypted=unencrypted,
             patch_from=patch_from,
@@ -133,15 +131,6 @@ def push(  # noqa: PLR0917  # click hands options over by name
     click.echo(json.dumps(schema.dump(pushed)) if as_json else _describe(pushed))
     if pushed.rollout.percent < EVERYBODY and pushed.pending is None:
         tell_reach(Publisher(pushed.model, channel, signers, connect))
-
-
-def _check_openness(recipients: Path | None, sources: tuple[str, ...], *, unencrypted: bool) -> None:
-    if recipients is not None and unencrypted:
-        raise click.UsageError("--encrypt-to and --unencrypted contradict each other")
-    try:
-        check_sources(sources)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--source") from error
 
 
 def _rollout(percent: int | None, devices: tuple[str, ...], labels: tuple[str, ...]) -> Rollout | None:
@@ -207,7 +196,7 @@ def refresh(  # noqa: PLR0917  # click hands options over by name
 @_ENCRYPT_TO
 @JSON
 def export(file: Path, directory: Path, keys_dir: Path, recipients: Path | None, as_json: bool) -> None:  # noqa: FBT001
-    """Write the chunks of FILE into DIRECTORY, for any static web server: push then names it with --source.
+    """Write FILE as one file of chunks into DIRECTORY, for a web server that honors Range: push names it with --source.
 
     Encrypt to the same recipients here and there.
     """
@@ -216,12 +205,13 @@ def export(file: Path, directory: Path, keys_dir: Path, recipients: Path | None,
     from converter.publish.push import wrap
 
     seal = _seal(artifact, keys_dir, recipients)
-    made = lay_out(wrap(artifact, "export", datetime.now(UTC), seal=seal).chunks, directory)
+    made = lay_out(artifact.digest, wrap(artifact, "export", datetime.now(UTC), seal=seal).chunks, directory)
     if as_json:
         click.echo(json.dumps(schema.dump(made)))
         return
-    click.echo(f"wrote {made.files_written} of {made.files} blobs, {made.bytes_written:,} bytes, to {directory}")
-    click.echo("copy them to a web server, then: edgectl push FILE --source https://HOST/PATH")
+    what = f"{made.chunks} chunks, {made.size_bytes:,} bytes"
+    click.echo(f"{directory / made.file}: {what}{'' if made.written else ', as it was there'}")
+    click.echo("copy it to a web server, then: edgectl push FILE --source https://HOST/PATH")
 
 
 @click.command()
@@ -239,7 +229,7 @@ def seed(
 ) -> None:
     """Send again whatever chunks of each FILE the broker has lost. Signs nothing; of encrypted ones it needs --keys.
 
-    A FILE may also be a directory that 'edgectl export' made, which needs none.
+    A FILE may also be what 'edgectl export' made, or its directory, which need none.
     """
     from converter.publish.push import send_chunks
 
@@ -258,7 +248,7 @@ def _chunks_of(file: Path, keys_dir: Path) -> dict[str, bytes]:
     from converter.publish.export import read_exported
     from converter.publish.push import wrap
 
-    if file.is_dir():
+    if file.is_dir() or file.suffix == SUFFIX:
         return read_exported(file)
     artifact = read_artifact_file(file)
     return wrap(artifact, "seed", datetime.now(UTC), seal=_seal(artifact, keys_dir, None)).chunks

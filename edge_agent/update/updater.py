@@ -37,7 +37,12 @@ from edge_agent.update.trial import Continue, Failed, Passed, TrialWatch
 from edge_agent.update.watch import watch_trial
 
 _STOP_POLL_S = 1.0
-_OF_CHUNKS = (Reason.MISSING_CHUNK, Reason.CORRUPT_CHUNK)
+_SEED = "'edgectl seed' the artifact: it gives the broker what it lacks"
+_HINTS = {
+    Reason.MISSING_CHUNK: _SEED,
+    Reason.CORRUPT_CHUNK: _SEED,
+    Reason.WEB_SOURCE: "look at the web server that the release names; [update] ca_file names its authority",
+}
 
 
 class HeldError(Exception):
@@ -339,8 +344,7 @@ class Updater:
                 return False
 
     def _trouble(self, reason: Reason, detail: str) -> None:
-        hint = "'edgectl seed' the artifact: it gives the broker what it lacks" if reason in _OF_CHUNKS else None
-        self._problem = Problem(reason, detail, hint)
+        self._problem = Problem(reason, detail, _HINTS.get(reason))
         self._report()
 
     # --- what serves --------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def test_what_was_encrypted_before_stays_so_without_saying_it_again(
 ) -> None:
     what = artifact(tmp_path, "1")
     pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
-    again = pushed(mosquitto, tmp_path, what, "--source", "https://x/blobs")
+    again = pushed(mosquitto, tmp_path, what, "--unchecked-source", "--source", "https://x/blobs")
 
     assert again["sent"]["chunks_sent"] == 0  # type: ignore[index]  # JSON
     assert target_on(mosquitto, keys).keyring != ()

@@ -12,8 +12,9 @@ from edge_agent.inference.triggers.firing import Firing
 from edge_agent.inference.triggers.snapshots import SnapshotFolder
 from edge_agent.link import download, https, messages, transports
 from edge_agent.link.topics import MAX_FILTERS, Topics
-from edge_agent.release.chunks import CHUNK_BYTES, MAX_PAYLOAD_BYTES
+from edge_agent.release.chunks import CHUNK_BYTES
 from edge_agent.release.document import MAX_SOURCES, Custom, Lifts
+from edge_agent.release.pack_file import MAX_CHUNKS
 from edge_agent.release.rollout import Rollout
 from edge_agent.update.eligibility import HoldReason
 from tests.sim.results import answer, found, staged
@@ -87,7 +88,8 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"at most {MAX_FILTERS} topics", f"{download.BARRIER_AFTER_S} s after", f"{CHUNK_BYTES:,} bytes from",
         f"{download.GRACE_S:.0f} s after the nonce", f"comes for {download.STALL_S:.0f} s",
         f"at most {https.CONNECTIONS} connections", f"at most {https.MAX_REDIRECTS} redirects",
-        f"at most {MAX_PAYLOAD_BYTES:,} bytes", f"{https.TIMEOUT_S:.0f} s without a byte",
+        f"at most {https.RUN_BYTES:,} bytes", f"({https.FIRST_BYTES:,} bytes", f"at most {MAX_CHUNKS:,} chunks",
+        f"{https.TIMEOUT_S:.0f} s without a byte",
         f"{https.CHUNK_S:.0f} s for a chunk", f"alone for {transports.REST_S:.0f} s",
         f"brought nothing for {transports.PATIENCE_S:.0f} s", f"(at most {MAX_SOURCES})",
         f"at most {messages.MAX_PACKET_BYTES:,} bytes", f"at most {messages.MAX_NEED}",
