@@ -11,15 +11,14 @@ from datetime import datetime
 from converter.broker import Broker
 from converter.fleet.devices import look
 from converter.publish import repository, succession
+from converter.publish.inventory import lost_blobs
 from converter.publish.keys import Keys
 from converter.publish.push import Pend, Progress, announce, read_published, send_chunks, wrap
 from converter.publish.repository import Published
 from converter.publish.seals import ReleaseSeal
 from converter.publish.succession import PublishError
-from edge_agent.errors import ArtifactError, InputError
-from edge_agent.link.topics import MAX_FILTERS
+from edge_agent.errors import InputError
 from edge_agent.release.archive import Artifact
-from edge_agent.release.chunks import parse_index, unpack
 from edge_agent.release.document import Target
 
 Change = Callable[[Published, int], Target]  # what is there and the next number → what is to be signed
@@ -155,26 +154,10 @@ def _on_devices(target: Target, reader: Broker) -> str:
 
 def _check_chunks(target: Target, reader: Broker) -> None:
     """Whether devices that no longer have this release can fetch it."""
-    lost = _lost_chunks(target, reader)
+    lost = lost_blobs(target, reader)
     if lost:
         raise PublishError(
             f"{len(lost)} chunks of {target.model} {target.version} are no longer on the broker: devices that have "
             "given it up could not come back to it",
             hint="pass its file, which is sent again: --artifact FILE",
         )
-
-
-def _lost_chunks(target: Target, reader: Broker) -> list[str]:
-    """Of an encrypted release only what the document names: which chunks its index lists, its recipients know."""
-    if target.keyring:
-        return reader.read_chunks([*target.index_chunks, *target.keyring], grace_s=1.0)
-    payloads: dict[str, bytes] = {}
-    topics = {reader.topics.blob(digest): digest for digest in target.index_chunks}
-    for start in range(0, len(topics), MAX_FILTERS):
-        payloads |= reader.retained(list(topics)[start : start + MAX_FILTERS])
-    try:
-        index = parse_index(b"".join(unpack(payloads.get(topic, b""), digest) for topic, digest in topics.items()))
-    except ArtifactError:
-        return list(target.index_chunks)
-    digests = {digest for _, chunks in index.members.values() for digest in chunks}
-    return reader.read_chunks(sorted(digests), grace_s=1.0)

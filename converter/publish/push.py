@@ -13,6 +13,7 @@ from converter.broker import Broker
 from converter.publish import repository, succession
 from converter.publish.bases import fleet_bases
 from converter.publish.catalog import Catalog, Listed, change_catalog, listed
+from converter.publish.inventory import format_inventory
 from converter.publish.keys import Keys
 from converter.publish.needs import answering
 from converter.publish.patches import Base, Patches, PatchesUnavailableError, PatchMade, make_patches
@@ -111,6 +112,7 @@ def wrap(
     index = format_index(replace(build_index(artifact.members), blobs=blobs))
     index_blobs = [_seal_chunk(seal, Purpose.INDEX, chunk) for chunk in cut(index)]
     keyring = list(cut(seal.keyring)) if seal is not None else []
+    inventory = list(cut(format_inventory(blobs.values())))
     target = Target(
         model=artifact.manifest.name,
         channel=channel,
@@ -123,8 +125,10 @@ def wrap(
         device_class=device_class,
         sources=tuple(sources),
         keyring=tuple(map(digest_of_chunk, keyring)),
+        inventory=tuple(map(digest_of_chunk, inventory)),
     )
-    return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)})
+    travelling = (*sealed.values(), *index_blobs, *keyring, *inventory)
+    return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in travelling})
 
 
 def _seal_chunk(seal: ReleaseSeal | None, purpose: Purpose, chunk: bytes) -> bytes:
