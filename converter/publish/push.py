@@ -194,13 +194,14 @@ def push(
             there = read_published(newest, keys, target.model, channel, replace_foreign=replace_foreign)
             succession.check(target, rollout, there)
         same = there is not None and succession.is_given(target, there.target)
+        kept = None
         if there is not None and same and not there.is_due(now):
-            _enter(connect, listed(there.target, now, published=True))
-            return _pushed(there.target, there.number, sent, published=False)
-        now = there.now(now) if there is not None else now
-        number = repository.next_number(there, now)
-        signed = succession.follow(target, rollout, there, now)
-        kept = announce(writer, reader, keys, signed, number, now, pend)
+            signed, number = there.target, there.number
+        else:
+            now = there.now(now) if there is not None else now
+            number = repository.next_number(there, now)
+            signed = succession.follow(target, rollout, there, now)
+            kept = announce(writer, reader, keys, signed, number, now, pend)
         after, _ = _enter(connect, listed(signed, now, published=kept is None))
         healed = _send_cleared(parcel, writer, reader) if after.was_collected_since(catalog) else 0
         pushed = _pushed(signed, number, sent, published=kept is None and not same)

@@ -1,6 +1,8 @@
 """Publishing against a real mosquitto: what travels, what does not, and every way it can go wrong."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -14,8 +16,9 @@ from converter.broker import Broker
 from converter.commands.release import push as push_command
 from converter.commands.release import seed as seed_command
 from converter.publish import push as push_module
+from converter.publish.catalog import Catalog, CollectionMark, change_catalog
 from converter.publish.keys import Keys, make_keys, read_keys
-from converter.publish.push import Progress, Pushed, push
+from converter.publish.push import Progress, Pushed, push, wrap
 from converter.publish.repository import TIMESTAMP_DAYS, sign_document
 from converter.publish.succession import PublishError
 from edge_agent.errors import EdgeError, LinkError, Reason, TrustError
@@ -112,6 +115,45 @@ def test_the_same_file_again_sends_nothing_and_keeps_the_document(
     assert (again.published, again.document) == (False, first.document)
     assert (again.sent.bytes_sent, again.sent.bytes_reused) == (0, first.sent.bytes_sent)
     assert document_on(mosquitto) == document
+
+
+def test_the_same_file_again_still_says_what_was_left_undone(
+    tmp_path: Path, mosquitto: Mosquitto, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Catalog:
+        raise LinkError("no access to the catalog")
+
+    what = artifact(tmp_path, "1")
+    publish(mosquitto, what, keys)
+    monkeypatch.setattr(push_module, "change_catalog", refused)
+    again = publish(mosquitto, what, keys)
+
+    assert not again.published
+    assert [note.partition(":")[0] for note in again.notes] == [
+        "the release is not in the catalog, so 'edgectl gc' does not know of it"
+    ]
+
+
+def test_the_same_file_again_heals_what_a_collection_clears_meanwhile(
+    tmp_path: Path, mosquitto: Mosquitto, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = artifact(tmp_path, "1")
+    publish(mosquitto, what, keys)
+    lost = min(wrap(what, "stable", datetime.now(UTC)).chunks)
+    calls: list[Catalog] = []
+
+    def cleared_before_the_second(connect: Callable[[], Broker], change: Callable[[Catalog], Catalog]) -> Catalog:
+        if calls:
+            with connect() as client:
+                client.publish_retained(TOPICS.blob(lost), b"")
+        calls.append(change_catalog(connect, change))
+        return calls[-1] if len(calls) == 1 else replace(calls[-1], collection=CollectionMark("ab12", active=True))
+
+    monkeypatch.setattr(push_module, "change_catalog", cleared_before_the_second)
+    again = publish(mosquitto, what, keys)
+
+    assert (again.published, again.healed) == (False, 1)
+    assert retained(mosquitto, TOPICS.blob(lost)) is not None
 
 
 def test_a_new_version_sends_only_the_chunks_that_changed_and_the_next_number(
