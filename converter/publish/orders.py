@@ -3,7 +3,7 @@
 What they say is left to `succession`; sending artifacts, to `push`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +33,20 @@ class Ordered:
     published: bool  # False: it said that already, or others must sign it first
     pending: str | None = None  # where it waits for signatures of others
 
+    @property
+    def what_to_do(self) -> str:
+        """Of an order that is pending."""
+        return f"others must sign it (edgectl sign {self.pending}), then: edgectl push --pending {self.pending}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An order that others must sign."""
+
+    where: str
+    target: Target
+    document: int
+
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
@@ -43,6 +57,7 @@ class Publisher:
     keys: Keys
     connect: Callable[[], Broker]
     pend: Pend | None = None  # keeps what others must sign, too
+    waiting: Callable[[Target], Sequence[Waiting]] = lambda _: ()  # what of it is there already, for such a target
     seal_of: Callable[[str], ReleaseSeal | None] = lambda _: None  # of an artifact's digest, where it was encrypted
 
     def read(self, broker: Broker) -> Published:
@@ -116,6 +131,9 @@ class Publisher:
         target = change(there, number)
         if target == there.target:
             return Ordered(target, there.number, published=False)
+        for each in self.waiting(target):
+            if each.document > there.number and succession.is_same_order(each.target, target):
+                return Ordered(each.target, each.document, published=False, pending=each.where)
         pending = announce(writer, reader, self.keys, target, number, now, self.pend)
         return Ordered(target, number, published=pending is None, pending=pending)
 
