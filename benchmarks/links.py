@@ -8,30 +8,15 @@ the last byte on the disk.
 import json
 import sys
 import tempfile
-import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from queue import SimpleQueue
-from random import Random
 
-from converter.broker import Broker
-from converter.publish.push import Parcel, send_chunks, wrap
-from edge_agent.disk import open_disk
-from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.device import DeviceEvent, DeviceLink
-from edge_agent.link.events import Connected
-from edge_agent.link.topics import Topics
-from edge_agent.release.archive import read_artifact
-from edge_agent.update.fetch import fetch_release
-from edge_agent.update.store import ReleaseStore
-from tests.sim.artifact import make_members, pack
+from benchmarks.pull import publish_noise, pull_s
 from tests.sim.broker import run_mosquitto
 from tests.sim.slow_link import slow_link
 
 _LINKS = ((20, 1), (20, 4), (100, 1), (100, 4))  # ms, MB/s
 _SECONDS = 4  # of the line at its rate
-_TOPICS = Topics()
 
 
 def main() -> dict[str, float]:
@@ -41,10 +26,10 @@ def main() -> dict[str, float]:
         for rtt_ms, megabytes_per_s in _LINKS:
             folder = Path(temporary) / f"{rtt_ms}-{megabytes_per_s}"
             folder.mkdir()
-            parcel = _publish(folder, broker.settings, _SECONDS * megabytes_per_s * 1_000_000)
+            parcel = publish_noise(folder, broker.settings, _SECONDS * megabytes_per_s * 1_000_000)
             rate = megabytes_per_s * 1e6
             with slow_link(broker.port, rtt_s=rtt_ms / 1000, bytes_per_s=rate) as port:
-                seconds = _pull_s(parcel, replace(broker.settings, port=port), folder / "state")
+                seconds = pull_s(parcel, replace(broker.settings, port=port), folder / "state")
             carried = sum(len(payload) for payload in parcel.chunks.values())
             shares[f"rtt_{rtt_ms}_ms_{megabytes_per_s}_mb_s"] = round(carried / rate / seconds, 3)
     figures = {**shares, "ratio": min(shares.values())}
@@ -52,28 +37,6 @@ def main() -> dict[str, float]:
     for name, share in shares.items():
         print(f"{name:24}{share:>8}", file=sys.stderr)
     return figures
-
-
-def _publish(folder: Path, settings: BrokerSettings, size_bytes: int) -> Parcel:
-    artifact = read_artifact(pack(make_members(Random(size_bytes).randbytes(size_bytes)), folder / "m-1.0.0.edge"))
-    parcel = wrap(artifact, "stable", datetime.now(UTC))
-    with Broker(settings, _TOPICS) as writer, Broker(settings, _TOPICS) as reader:
-        send_chunks(parcel.chunks, writer, reader, lambda _done, _total: None)
-    return parcel
-
-
-def _pull_s(parcel: Parcel, settings: BrokerSettings, state: Path) -> float:
-    events: SimpleQueue[DeviceEvent] = SimpleQueue()
-    store = ReleaseStore(open_disk(state), state)
-    with DeviceLink(settings, _TOPICS, "bench", [], events.put) as link:
-        while not isinstance(events.get(timeout=60), Connected):
-            pass
-        began_s = time.monotonic()
-        report = fetch_release(parcel.target, store, link, cancelled=lambda: False, trouble=print)
-        took_s = time.monotonic() - began_s
-    assert report is not None
-    assert store.holds(parcel.target.digest)
-    return took_s
 
 
 if __name__ == "__main__":
