@@ -26,7 +26,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.pull import TOPICS, publish_noise, pull_s
-from converter.publish.push import Parcel
+from converter.publish.parcel import Parcel
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.topics import MAX_FILTERS
 from tests.sim.broker import run_mosquitto

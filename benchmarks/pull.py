@@ -8,7 +8,8 @@ from queue import SimpleQueue
 from random import Random
 
 from converter.broker import Broker
-from converter.publish.push import Parcel, send_chunks, wrap
+from converter.publish.parcel import Parcel, wrap
+from converter.publish.sending import send_chunks
 from edge_agent.disk import open_disk
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.device import DeviceEvent, DeviceLink

@@ -13,9 +13,11 @@ from converter.fleet.devices import look
 from converter.publish import repository, succession
 from converter.publish.inventory import lost_blobs
 from converter.publish.keys import Keys
-from converter.publish.push import Pend, Progress, announce, read_published, send_chunks, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import Pend, announce, read_published
 from converter.publish.repository import Published
 from converter.publish.seals import ReleaseSeal
+from converter.publish.sending import Progress, send_chunks
 from converter.publish.succession import PublishError
 from edge_agent.errors import InputError
 from edge_agent.release.archive import Artifact

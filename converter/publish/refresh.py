@@ -15,7 +15,8 @@ from converter.publish import repository
 from converter.publish.inventory import lost_blobs
 from converter.publish.keys import Keys
 from converter.publish.pending import PendingRelease, document_of, pend_document
-from converter.publish.push import Pend, await_documents
+from converter.publish.push import Pend
+from converter.publish.sending import await_documents
 from converter.publish.succession import PublishError
 from edge_agent.errors import InputError, TrustError
 from edge_agent.link.topics import Topics

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from converter.broker import Broker
-from converter.publish import push as push_module
+from converter.publish import sending
 from converter.publish.catalog import Catalog, read_catalog
 from converter.publish.keys import Keys
-from converter.publish.push import NO_PATCHES, PatchFrom, Progress, Pushed, push, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import NO_PATCHES, PatchFrom, Pushed, push
 from converter.publish.seals import ReleaseSeal
+from converter.publish.sending import Progress
 from edge_agent.link.messages import AgentReport, ReleaseReport, Reported, StageReport, format_reported
 from edge_agent.link.topics import Topics
 from edge_agent.release import trust, verify_child
@@ -27,7 +29,7 @@ TOPICS = Topics()
 
 def publish_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long look for rivals, and documents are checked here instead of in the child (see tests/release)."""
-    monkeypatch.setattr(push_module, "RIVAL_S", 0.1)
+    monkeypatch.setattr(sending, "RIVAL_S", 0.1)
     monkeypatch.setattr(trust, "_ask_child", lambda request: verify_child.answer(json.loads(json.dumps(request))))
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from converter.publish import push as push_module
+from converter.publish import parcel
 from converter.publish.catalog import Catalog, format_catalog
 from converter.publish.collect import CollectError
 from converter.publish.inventory import format_inventory, parse_inventory
 from converter.publish.keys import Keys
-from converter.publish.push import Pushed, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import Pushed
 from converter.publish.seals import ReleaseSeal, seal_for
 from edge_agent.release.archive import Artifact
 from edge_agent.release.chunks import digest_of_chunk
@@ -126,7 +127,7 @@ def test_what_was_pushed_without_an_inventory_is_kept_until_it_is_pushed_again(
     insects, (sealed,) = versions(tmp_path, "1", "2", "3", name="insects"), versions(tmp_path, "1")
     push_all(mosquitto, keys, *insects)
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(push_module, "format_inventory", lambda _: b"")
+        older.setattr(parcel, "format_inventory", lambda _: b"")
         push_sealed(mosquitto, keys, seal_of, sealed)
         everything = chunks_of(sealed, seal_of(sealed))
     with pytest.raises(CollectError, match="birds 1 on stable is encrypted") as caught:
@@ -148,7 +149,7 @@ def test_garbage_that_only_its_recipients_could_list_is_kept_and_said(
 ) -> None:
     first, *others = versions(tmp_path, "1", "2", "3")
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(push_module, "format_inventory", lambda _: b"")
+        older.setattr(parcel, "format_inventory", lambda _: b"")
         push_sealed(mosquitto, keys, seal_of, first)
         everything = chunks_of(first, seal_of(first))
     push_sealed(mosquitto, keys, seal_of, *others)

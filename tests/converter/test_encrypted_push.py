@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from converter.broker import Broker
+from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
-from converter.commands.release import seed as seed_command
 from converter.publish.keys import Keys
 from converter.publish.recipients import read_recipients
 from converter.publish.seals import kept_seal, seal_for

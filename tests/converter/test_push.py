@@ -13,13 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from converter.broker import Broker
+from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
-from converter.commands.release import seed as seed_command
 from converter.publish import push as push_module
+from converter.publish import sending
 from converter.publish.catalog import Catalog, CollectionMark, change_catalog
 from converter.publish.keys import Keys, make_keys, read_keys
-from converter.publish.push import Progress, Pushed, push, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import Pushed, push
 from converter.publish.repository import TIMESTAMP_DAYS, sign_document
+from converter.publish.sending import Progress
 from converter.publish.succession import PublishError
 from edge_agent.errors import EdgeError, LinkError, Reason, TrustError
 from edge_agent.link.topics import Topics
@@ -43,7 +46,7 @@ def keys(tmp_path: Path) -> Keys:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long look for rivals, and documents are checked here instead of in the child (see tests/release)."""
-    monkeypatch.setattr(push_module, "RIVAL_S", 0.1)
+    monkeypatch.setattr(sending, "RIVAL_S", 0.1)
     monkeypatch.setattr(trust, "_ask_child", lambda request: verify_child.answer(json.loads(json.dumps(request))))
 
 
@@ -253,7 +256,7 @@ def test_chunks_that_were_acknowledged_and_dropped_are_found_by_reading_back(tmp
 def test_a_document_that_was_acknowledged_and_dropped_is_found_by_waiting_for_it(
     tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_module, "_RETURN_S", 1.0)
+    monkeypatch.setattr(sending, "_RETURN_S", 1.0)
     rules = tmp_path / "rules"
     rules.write_text("topic read #\ntopic write edge/v1/device/+/echo\ntopic write edge/v1/blob/#\n")
     with (
@@ -298,9 +301,9 @@ def test_a_limit_that_cuts_the_connection_is_hinted_at(tmp_path: Path, keys: Key
 def test_two_publishers_at_the_same_time_notice_each_other(
     tmp_path: Path, mosquitto: Mosquitto, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_module, "RIVAL_S", 30.0)
+    monkeypatch.setattr(sending, "RIVAL_S", 30.0)
     topic = TOPICS.release("birds", "stable")
-    parcel = push_module.wrap(artifact(tmp_path, "9", MODEL[:50]), "stable", datetime.now(UTC))
+    parcel = wrap(artifact(tmp_path, "9", MODEL[:50]), "stable", datetime.now(UTC))
     listening = Event()
 
     def rival() -> None:
@@ -377,7 +380,7 @@ def test_seed_sends_what_the_broker_has_lost_without_any_keys(tmp_path: Path, mo
     what = artifact(tmp_path, "1")
     publish(mosquitto, what, keys)
     with Broker(mosquitto.settings, TOPICS) as client:
-        digest = next(iter(push_module.wrap(what, "stable", datetime.now(UTC)).chunks))
+        digest = next(iter(wrap(what, "stable", datetime.now(UTC)).chunks))
         client.publish_retained(TOPICS.blob(digest), b"")
     result = run(seed_command, mosquitto.url, what.path, "--json")
     assert json.loads(result.stdout)["chunks_sent"] == 1

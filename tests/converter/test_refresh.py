@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from converter.broker import Broker
 from converter.cli import cli
-from converter.publish import changes
-from converter.publish import push as push_module
+from converter.publish import changes, sending
 from converter.publish.keys import KeyDirectory, Keys, make_keys, make_signer, read_public
+from converter.publish.parcel import wrap
 from converter.publish.pending import PendingRelease
 from converter.publish.push import Pushed, push
 from converter.publish.refresh import Refreshed, refresh
@@ -32,7 +32,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_module, "RIVAL_S", 0.1)
+    monkeypatch.setattr(sending, "RIVAL_S", 0.1)
     monkeypatch.setattr(trust, "_ask_child", ask_here)
 
 
@@ -243,7 +243,7 @@ def test_a_pending_release_is_not_published_over_a_newer_one_or_without_its_chun
     file = "m-1-stable.pending.json"
     for directory in (ben, anna):
         assert edgectl("sign", file, "--keys", directory.name).exit_code == 0
-    for digest in push_module.wrap(what, "stable", NOW).chunks:  # whichever it is
+    for digest in wrap(what, "stable", NOW).chunks:  # whichever it is
         with Broker(mosquitto.settings, TOPICS) as client:
             client.publish_retained(TOPICS.blob(digest), b"")
         lost = edgectl("push", "--pending", file, *broker).exception
