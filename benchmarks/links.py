@@ -9,41 +9,28 @@ the last byte on the disk.
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from random import Random
 
+from benchmarks.pull import fetch_s, publish_noise, pull_s
 from benchmarks.range_server import serve
-from converter.broker import Broker
 from converter.publish.export import export
-from converter.publish.push import Parcel, send_chunks, wrap
+from converter.publish.parcel import Parcel
 from edge_agent.clock import SystemClock
 from edge_agent.disk import open_disk
-from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.device import DeviceEvent, DeviceLink
-from edge_agent.link.events import Connected
 from edge_agent.link.https import HttpsSource
 from edge_agent.link.pace import Pace
-from edge_agent.link.topics import Topics
-from edge_agent.release.archive import read_artifact
 from edge_agent.release.pack_file import SUFFIX
-from edge_agent.update.fetch import fetch_release
 from edge_agent.update.store import ReleaseStore
-from edge_agent.update.transport import ChunkTransport
-from tests.sim.artifact import make_members, pack
 from tests.sim.broker import run_mosquitto
 from tests.sim.certificates import make_authority
 from tests.sim.slow_link import slow_link
 
 _LINKS = ((20, 1), (20, 4), (100, 1), (100, 4))  # ms, MB/s
 _SECONDS = 4  # of the line at its rate
-_TOPICS = Topics()
 
 
 def main() -> dict[str, float]:
@@ -53,11 +40,11 @@ def main() -> dict[str, float]:
         for rtt_ms, megabytes_per_s in _LINKS:
             folder = Path(temporary) / f"{rtt_ms}-{megabytes_per_s}"
             folder.mkdir()
-            parcel = _publish(folder, broker.settings, _SECONDS * megabytes_per_s * 1_000_000)
+            parcel = publish_noise(folder, broker.settings, _SECONDS * megabytes_per_s * 1_000_000)
             rate = megabytes_per_s * 1e6
             line = partial(slow_link, rtt_s=rtt_ms / 1000, bytes_per_s=rate)
             with line(broker.port) as port:
-                mqtt_s = _pull_s(parcel, replace(broker.settings, port=port), folder / "state")
+                mqtt_s = pull_s(parcel, replace(broker.settings, port=port), folder / "state")
             https_s = _pull_https_s(parcel, folder, line)
             carried = sum(len(payload) for payload in parcel.chunks.values())
             name = f"rtt_{rtt_ms}_ms_{megabytes_per_s}_mb_s"
@@ -82,33 +69,7 @@ def _pull_https_s(parcel: Parcel, folder: Path, line: Callable[[int], AbstractCo
     store = ReleaseStore(open_disk(state), state)
     with serve(folder / "web" / f"{release}{SUFFIX}", *certificate) as server, line(server) as port:
         source = HttpsSource(f"https://127.0.0.1:{port}", release, Pace(clock), clock, ca_file=authority.file)
-        return _fetch_s(parcel, store, source)
-
-
-def _publish(folder: Path, settings: BrokerSettings, size_bytes: int) -> Parcel:
-    artifact = read_artifact(pack(make_members(Random(size_bytes).randbytes(size_bytes)), folder / "m-1.0.0.edge"))
-    parcel = wrap(artifact, "stable", datetime.now(UTC))
-    with Broker(settings, _TOPICS) as writer, Broker(settings, _TOPICS) as reader:
-        send_chunks(parcel.chunks, writer, reader, lambda _done, _total: None)
-    return parcel
-
-
-def _pull_s(parcel: Parcel, settings: BrokerSettings, state: Path) -> float:
-    events: SimpleQueue[DeviceEvent] = SimpleQueue()
-    store = ReleaseStore(open_disk(state), state)
-    with DeviceLink(settings, _TOPICS, "bench", [], events.put) as link:
-        while not isinstance(events.get(timeout=60), Connected):
-            pass
-        return _fetch_s(parcel, store, link)
-
-
-def _fetch_s(parcel: Parcel, store: ReleaseStore, transport: ChunkTransport) -> float:
-    began_s = time.monotonic()
-    report = fetch_release(parcel.target, store, transport, cancelled=lambda: False, trouble=print)
-    took_s = time.monotonic() - began_s
-    assert report is not None
-    assert store.holds(parcel.target.digest)
-    return took_s
+        return fetch_s(parcel, store, source)
 
 
 if __name__ == "__main__":

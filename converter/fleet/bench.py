@@ -10,7 +10,8 @@ from collections.abc import Callable
 from converter.broker import Broker
 from converter.errors import ConversionError
 from converter.publish.keys import Keys
-from converter.publish.push import Progress, push
+from converter.publish.push import push
+from converter.publish.sending import Progress
 from edge_agent.clock import SystemClock
 from edge_agent.config.update import BENCH_CHANNEL
 from edge_agent.errors import LinkError

@@ -28,13 +28,11 @@ from edge_agent.update.fetch import FetchReport
 from edge_agent.update.initial import Initial
 from edge_agent.update.machine import Fetching, Idle, Record, Staged, Trial
 from edge_agent.update.parts import Parts
-from edge_agent.update.probe import ProbeReport
+from edge_agent.update.proof import Proof
 from edge_agent.update.requests import Requests
 from edge_agent.update.serving import Serving
-from edge_agent.update.shadow import judge_shadow, lacks_memory, run_shadow
 from edge_agent.update.status import Problem, Status, Versions
-from edge_agent.update.trial import Continue, Failed, Passed, TrialWatch
-from edge_agent.update.watch import watch_trial
+from edge_agent.update.trial import Continue, Failed, Passed
 
 _STOP_POLL_S = 1.0
 _SEED = "'edgectl seed' the artifact: it gives the broker what it lacks"
@@ -77,13 +75,12 @@ class Updater:
         # A record that is new may have been removed or lost: then what is installed may be wanted yet.
         self._sweep_due = found != Record()
         self._serving = Serving(parts.server, parts.store, parts.clock)
+        self._proof = Proof(parts, self._serving)
         self._back_off = BackOff(parts.clock)
         self._problem = Problem.of_lost_record(parts.journal)
         self._standing_problem = Problem.of_foreign_record(self._foreign) if self._foreign is not None else None
         self._crash = ""
         self._versions = Versions(parts.store)
-        self._shadowed = ""  # what there is to say of the candidate's shadow
-        self._probed: ProbeReport | None = None
         self._fetched: FetchReport | None = None
         self._reported: Status | None = None
 
@@ -265,8 +262,7 @@ class Updater:
     def _prove(self, digest: str) -> None:
         store = self._parts.store
         try:
-            self._probed = self._parts.probe(store.directory(digest), store.manifest(digest))
-            if not self._shadow(digest, self._probed):
+            if not self._proof.before_trial(digest, self._record.current, lambda: self._is_urgent(digest)):
                 return
         except RejectionError as error:
             if not store.is_sound(digest):  # its bytes have changed since: no fault of the release
@@ -277,37 +273,11 @@ class Updater:
             if isinstance(self._next_step(), machine.Activate):  # a halt may have come during the probe
                 self._remember(machine.activate(self._record))
 
-    def _shadow(self, digest: str, probed: ProbeReport) -> bool:
-        """Compare the candidate with what serves, where the device does that; not, when something else is urgent."""
-        plan, store, self._shadowed = self._parts.shadow, self._parts.store, ""
-        if plan is None or self._record.current is None:
-            return True
-        lacking = lacks_memory(probed.memory_bytes, plan)
-        if lacking is not None:
-            self._shadowed = lacking
-            return True
-        said = run_shadow(
-            self._parts.server,
-            digest,
-            store.directory(digest),
-            plan,
-            cancelled=lambda: self._is_urgent(digest),
-            clock=self._parts.clock,
-        )
-        if self._is_urgent(digest) and not said.over:
-            return False
-        self._shadowed = judge_shadow(said, store.manifest(digest).limits)
-        return True
-
     def _judge(self, digest: str) -> None:
         """Serve the candidate and watch it. What comes of it is decided once, however long remembering it takes."""
         self._remember(machine.started(self._record))  # before it is loaded, or its crash would not be counted
-        server, clock = self._parts.server, self._parts.clock
         try:
-            limits = self._parts.store.manifest(digest).limits
-            trial = TrialWatch(digest, limits, self._serving.of_current(self._record.current))
-            self._serving.serve(digest)
-            verdict = watch_trial(server, trial, cancelled=lambda: self._is_urgent(digest), clock=clock)
+            verdict = self._proof.on_trial(digest, self._record.current, lambda: self._is_urgent(digest))
         except RejectionError as error:
             if not self._parts.store.is_sound(digest):
                 self._decided = machine.withdraw(self._record)  # and what is desired is fetched again
@@ -322,7 +292,6 @@ class Updater:
             return
         match verdict:
             case Passed(detail):
-                detail = "; ".join(part for part in (detail, self._shadowed) if part)
                 self._decided = machine.commit(self._record, detail)
             case Failed(reason, detail):
                 self._decided = machine.reject(self._record, reason, detail)
@@ -426,7 +395,7 @@ class Updater:
             problem=self._problem or self._serving.problem or self._standing_problem,
             held=self._decision().held,
             versions=self._versions.known(self._record, self._desired),
-            probe=self._probed,
+            probe=self._proof.probed,
             fetched=self._fetched,
         )
         if status != self._reported:

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from converter.broker import Broker
-from converter.commands.release import export as export_command
+from converter.commands.blobs import export as export_command
+from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
-from converter.commands.release import seed as seed_command
 from converter.publish.keys import Keys
 from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock

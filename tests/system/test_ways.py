@@ -63,8 +63,8 @@ def test_a_release_encrypted_for_this_device_comes_over_https_and_one_for_others
         edgectl(tmp_path, "push", second, *to, *where, "--source", server.base, "--source-ca", str(server.ca))
         agent.wait_committed("camera", "2.0.0")
 
-        (file,) = (tmp_path / "web").iterdir()
-        there_bytes = sum(place.size_bytes for place in parse_table(file.read_bytes()).values())
+        (exported,) = (tmp_path / "web").iterdir()
+        there_bytes = sum(place.size_bytes for place in parse_table(exported.read_bytes()).values())
         assert 0 < sum(end - first for first, end in server.ranges) < there_bytes  # what it has it does not ask for
         assert (read_pss_bytes(agent.pid) or 0) <= 40 * 1024 * 1024
         agent.wait("answers", lambda: len(agent.results("camera.jsonl")) > 5)
