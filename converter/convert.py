@@ -5,7 +5,7 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,10 +19,12 @@ from converter.fidelity import Fidelity, check_gate
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
+from converter.report.sections import CompressionStep
 from converter.samples import Dataset
 from converter.source import Source, open_source
 from converter.tflite_schema import float_operators, read_graph
-from edge_agent import __version__
+from converter.training.run import Trained, forget, train, work_directory
+from edge_agent import __version__, schema
 from edge_agent.inference.said import Said
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
@@ -54,6 +56,8 @@ class Order:
     calibrate: Path | None = None
     skip_unreadable: bool = False
     force: bool = False
+    work: Path | None = None  # where training goes on from; None: beside the output
+    say: Callable[[str], None] = field(default=lambda _: None)  # told of progress, a line at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,11 @@ def convert(order: Order) -> Converted:
     _check_data_is_given(asked, order)
     with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
         folder = Path(temporary)
-        source = open_source(order.source, asked.scheme, folder, signature=asked.signature)
+        trained = _trained(order, asked, folder)
+        source = open_source(trained.path, asked.scheme, folder, signature=asked.signature)
+        if trained.steps:  # what was given is what it comes from
+            given = order.source.read_bytes()
+            source = replace(source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
         described = describe(
             source.path,
             folder,
@@ -106,10 +114,12 @@ def convert(order: Order) -> Converted:
             said=_said(asked, written, order.options),
         )
         recipe = build_recipe(written, order.options, told=described.guessed)
-        job = _Job(order, recipe, source, described, folder)
+        job = _Job(order, recipe, source, described, folder, trained.steps)
         notes = [note for note in described.notes if not _is_answered(note, written, order.options)]
         finished = _judged(job, _converted_parts(job, called), notes)
     content = write_artifact(order.output, build_members(finished))
+    if asked.training is not None:
+        forget(_work(order))
     assert finished.fidelity is not None
     digest = hashlib.sha256(content).hexdigest()
     return Converted(order.output, digest, len(content), finished.fidelity, finished.notes)
@@ -124,6 +134,7 @@ class _Job:
     source: Source
     described: Described
     folder: Path  # gone when all is done
+    compression: tuple[CompressionStep, ...] = ()
 
 
 def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
@@ -143,6 +154,8 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
         "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},
         "tools": dict(sorted(tools.items())),
     }
+    if job.compression:
+        provenance["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
     return Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
@@ -191,6 +204,16 @@ def _said(asked: Recipe, written: Tree, options: Tree) -> Said:
         decoder=asked.output.decoder,
         signature=asked.signature,
     )
+
+
+def _trained(order: Order, asked: Recipe, folder: Path) -> Trained:
+    if asked.training is None:
+        return Trained(order.source, ())
+    return train(order.source, asked.training, _work(order), folder, order.say)
+
+
+def _work(order: Order) -> Path:
+    return order.work or work_directory(order.output)
 
 
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:

@@ -1,5 +1,6 @@
 """`edgectl convert` and `edgectl inspect`: options to an `Order`, results to stdout, talk to stderr."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -77,15 +78,19 @@ def _recipe_options(command: Command) -> Command:
 @click.option(
     "--calibrate", type=_PATH, help="Representative data: folder of pictures or WAV files, .csv of rows, .npz."
 )
+@click.option("--train", type=_PATH, help="Training set of the recipe's [training]: a .npz with x and y.")
+@click.option("--work", type=_PATH, help="Where training that is cut off goes on from. Default: beside the output.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out calibration files that are not pictures.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @_recipe_options
-def convert(
+def convert(  # noqa: PLR0917  # click hands options over by name
     source: Path,
     output: Path,
     recipe: Path | None,
     calibrate: Path | None,
+    train: Path | None,
+    work: Path | None,
     *,
     skip_unreadable: bool,
     force: bool,
@@ -98,12 +103,14 @@ def convert(
     missed, nothing is written and the exit code is 3.
     """
     from converter.convert import Order
-    from converter.convert import convert as work
+    from converter.convert import convert as convert_source
     from converter.errors import QualityGateError
     from converter.fidelity import format_table
 
     try:
-        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force))
+        tree = _tree(options) | ({"training": {"data": str(train)}} if train else {})
+        say = functools.partial(click.echo, err=True)
+        done = convert_source(Order(source, output, recipe, tree, calibrate, skip_unreadable, force, work, say))
     except QualityGateError as error:
         _tell_notes(error.notes)
         click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
