@@ -50,7 +50,7 @@ ONLY_IN = {
     ),
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
-        "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
+        "converter/frontends/extras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
         "edge_agent/inference/sources/i2c.py",
     ),
 }  # fmt: skip

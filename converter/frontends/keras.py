@@ -5,7 +5,6 @@ converts, and leaves reference answers of Keras itself. Comparing the two is lef
 `python -m converter.frontends.keras FOLDER` by `converter.child`.
 """
 
-import importlib.util
 import json
 import re
 import zipfile
@@ -16,6 +15,7 @@ from typing import Any
 from converter.child import answer_parent, run_child
 from converter.errors import ConversionError
 from converter.frontends.contract import REFERENCE_NAME, REFERENCES, TFLITE_NAME, TIMEOUT_S
+from converter.frontends.extras import require
 
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 
@@ -28,11 +28,7 @@ def convert_keras(source: Path, folder: Path) -> Mapping[str, str]:
             own words.
     """
     _check_config(_read_config(source), source)
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ConversionError(
-            "a .keras model needs TensorFlow, which is not installed",
-            hint="pip install 'edge-deploy[keras]', or export the model as .tflite where it was trained",
-        )
+    require("keras", "a .keras model")
     request = {"source": str(source.resolve())}
     versions: Mapping[str, str] = run_child(
         __name__, request, folder, what=f"converting {source.name} with TensorFlow", timeout_s=TIMEOUT_S

@@ -1,4 +1,4 @@
-"""The front-end for `.keras`: what it refuses without TensorFlow, and what it converts with it."""
+"""The front-end for `.keras`: what it refuses without TensorFlow. What it converts: tests/frontends/test_keras.py."""
 
 import importlib.util
 import io
@@ -15,12 +15,9 @@ from hypothesis import strategies as st
 from converter.convert import convert
 from converter.errors import ConversionError
 from converter.frontends.keras import convert_keras
-from edge_agent.release.archive import read_artifact
-from edge_agent.release.manifest import REPORT_FILE
-from tests.converter.conftest import EXAMPLES, Digits, order, row_accuracy, unpack
+from tests.converter.conftest import EXAMPLES, order
 
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
-needs_tensorflow = pytest.mark.skipif(not HAS_TENSORFLOW, reason="TensorFlow is not installed (edge-deploy[keras])")
 
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"name": "dense"}, "registered_name": None}
 
@@ -112,60 +109,3 @@ def test_whatever_stands_in_the_file_only_our_error_comes_out(content: bytes, me
                 convert_keras(path, Path(temporary))
         except ConversionError as error:
             assert str(error)  # noqa: PT017  # any result is fine, any other error is not
-
-
-@needs_tensorflow
-@pytest.mark.timeout(300)
-def test_a_keras_model_becomes_the_artifact_its_tflite_becomes(digits: Digits, tmp_path: Path) -> None:
-    output = tmp_path / "linescan-1.edge"
-    recipe = EXAMPLES / "linescan.toml"
-    source = EXAMPLES / "linescan_v1.keras"
-    options = {"scheme": "int8"}
-    convert(order(output, source=source, recipe=recipe, options=options, calibrate=digits.calibration_rows))
-    assert row_accuracy(output, digits, tmp_path / "release") >= 0.9547 - 0.015
-    report = json.loads(read_artifact(output).members[REPORT_FILE])
-    assert report["tools"]["tensorflow"].startswith("2.")
-    assert report["fidelity"]["outputs"][0]["name"] == "scores"
-
-    again = tmp_path / "again" / "linescan-1.edge"
-    convert(order(again, source=source, recipe=recipe, options=options, calibrate=digits.calibration_rows))
-    assert again.read_bytes() == output.read_bytes()
-
-
-@needs_tensorflow
-@pytest.mark.timeout(300)
-def test_a_layer_without_a_kernel_is_named(tmp_path: Path) -> None:
-    """An own file, because TensorFlow may not be loaded into the test's process."""
-    import subprocess
-    import sys
-
-    script = (
-        "import keras, sys; i = keras.Input((4,)); "
-        "keras.Model(i, keras.layers.Identity()(keras.ops.erfinv(i))).save(sys.argv[1])"
-    )
-    path = tmp_path / "model.keras"
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
-    with pytest.raises(ConversionError, match="no TFLite kernel for Erfinv"):
-        convert_keras(path, tmp_path)
-
-
-@needs_tensorflow
-@pytest.mark.shared_data
-@pytest.mark.timeout(300)
-def test_the_activity_model_agrees_with_keras_and_names_98_percent_of_the_windows(
-    shared_data: Path, tmp_path: Path
-) -> None:
-    from tests.converter.test_shared_models import activity_accuracy
-
-    output = tmp_path / "har-1.edge"
-    convert(
-        order(
-            output,
-            source=shared_data / "source_models/har_cnn_8x8x8.keras",
-            recipe=None,
-            options={"scheme": "int8", "input": {"window": 52, "stride": 52}},
-            calibrate=shared_data / "sensor/har",
-        )
-    )
-    with unpack(output, tmp_path / "release") as model:
-        assert activity_accuracy(model, shared_data / "sensor/har") >= 0.98
