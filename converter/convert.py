@@ -16,6 +16,7 @@ from converter.dataset import open_dataset
 from converter.errors import CalibrationError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.fidelity import Fidelity, check_gate
+from converter.frontends.contract import Wanted
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
@@ -58,6 +59,7 @@ class Order:
     force: bool = False
     work: Path | None = None  # where training goes on from; None: beside the output
     say: Callable[[str], None] = field(default=lambda _: None)  # told of progress, a line at a time
+    wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ def convert(order: Order) -> Converted:
     with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
         folder = Path(temporary)
         trained = _trained(order, asked, folder)
-        source = open_source(trained.path, asked.scheme, folder, signature=asked.signature)
+        wanted = replace(order.wanted, signature=asked.signature)
+        source = open_source(trained.path, asked.scheme, folder, wanted=wanted)
         if trained.steps:  # what was given is what it comes from
             given = order.source.read_bytes()
             source = replace(source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
