@@ -34,7 +34,7 @@ class Arrays:
 def open_arrays(
     path: Path, spec: InputSpec, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int
 ) -> Arrays:
-    stored = _read_npz(path)
+    stored = read_npz(path)
     names = list(input_names) or [tensor.name for tensor in tensors]
     if len(stored) == 1 and len(tensors) == 1:
         stored = {names[0]: next(iter(stored.values()))}
@@ -64,7 +64,7 @@ def open_arrays(
     return Arrays(tuple(f"sample {number}" for number in chosen), digest_of({path.name: path.read_bytes()}), columns)
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         # from memory: numpy leaves a broken file open
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:

@@ -19,7 +19,7 @@ DEVICE = (
     "commands", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
-    "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
+    "errors", "schema", "clock", "disk", "config", "histogram", "console", "plugins", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
     "inference.said",
     "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
@@ -44,6 +44,7 @@ ONLY_IN = {
     "gpiod": ("edge_agent/inference/triggers/gpio.py",),
     "cryptography": ("converter/publish/keys.py", "edge_agent/release/sealing.py"),
     "flatbuffers": ("converter/tflite_schema.py",),
+    "h5py": ("converter/data/hdf5.py",),
     "bsdiff4": ("converter/publish/patches.py",),
     "click": (
         "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",
@@ -51,7 +52,7 @@ ONLY_IN = {
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
         "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
-        "edge_agent/inference/sources/i2c.py",
+        "edge_agent/inference/sources/i2c.py", "converter/data/generated.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py

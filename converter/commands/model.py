@@ -39,7 +39,7 @@ _OUTPUT_OPTIONS = {
 }  # fmt: skip
 
 
-def _recipe_options(command: Command) -> Command:
+def recipe_options(command: Command) -> Command:
     """What lies above the recipe file."""
     options = [
         click.option("--scheme", type=click.Choice(SCHEMES), help="How weights and activations are stored."),
@@ -77,15 +77,17 @@ def _recipe_options(command: Command) -> Command:
 @click.option(
     "--calibrate", type=_PATH, help="Representative data: folder of pictures or WAV files, .csv of rows, .npz."
 )
-@click.option("--skip-unreadable", is_flag=True, help="Leave out calibration files that are not pictures.")
+@click.option("--evaluate", type=_PATH, help="Labeled data: both models are judged by it (docs/evaluation.md).")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out files of the data that cannot be read.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@_recipe_options
+@recipe_options
 def convert(
     source: Path,
     output: Path,
     recipe: Path | None,
     calibrate: Path | None,
+    evaluate: Path | None,
     *,
     skip_unreadable: bool,
     force: bool,
@@ -100,19 +102,23 @@ def convert(
     from converter.convert import Order
     from converter.convert import convert as work
     from converter.errors import QualityGateError
+    from converter.evaluation.text import format_evaluation
     from converter.fidelity import format_table
 
     try:
-        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force))
+        tree = recipe_tree(options)
+        done = work(Order(source, output, recipe, tree, calibrate, skip_unreadable, force, evaluate))
     except QualityGateError as error:
-        _tell_notes(error.notes)
+        tell_notes(error.notes)
         click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
         raise
-    _tell_notes(done.notes)
+    tell_notes(done.notes)
     if as_json:
         click.echo(json.dumps(done.to_json()))
     else:
         click.echo(format_table(done.fidelity))
+        if done.evaluation is not None:
+            click.echo(format_evaluation(done.evaluation))
         click.echo(f"{done.path}: {done.size_bytes:,} bytes, sha256 {done.digest}")
 
 
@@ -127,12 +133,12 @@ def inspect(file: Path, *, as_json: bool) -> None:
     click.echo(json.dumps(tree) if as_json else format_inspection(tree))
 
 
-def _tell_notes(notes: tuple[str, ...]) -> None:
+def tell_notes(notes: tuple[str, ...]) -> None:
     for note in notes:
         click.echo(f"note: {note}", err=True)
 
 
-def _tree(options: dict[str, Any]) -> dict[str, Any]:
+def recipe_tree(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as a recipe has them."""
     given = {name: value for name, value in options.items() if value is not None}
     tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task", "signature") if name in given}

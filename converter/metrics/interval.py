@@ -63,6 +63,14 @@ def paired_difference(first: Statistic, second: Statistic, samples: int, *, resa
     return bootstrap(difference, samples, resamples=resamples)
 
 
+def nothing_seen(samples: int) -> Interval:
+    """Of a share that no sample spoke for: it may still be as large as would have stayed unseen in 5 of 100 cases
+    (Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249, 1983).
+    """
+    most = 1 - 0.05 ** (1 / samples)
+    return Interval(-most, most)
+
+
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
     """Whether two models are right equally often, told from the samples on which only one is."""
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())

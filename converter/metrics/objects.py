@@ -57,6 +57,26 @@ class FoundObject:
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
 
+class Counted(NamedTuple):
+    """Objects told at or above a score, held against the true ones at an overlap of 0.5."""
+
+    right: int
+    wrong: int
+    missed: int
+
+    @property
+    def precision(self) -> float:
+        return self.right / max(self.right + self.wrong, 1)
+
+    @property
+    def recall(self) -> float:
+        return self.right / max(self.right + self.missed, 1)
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.right / max(2 * self.right + self.wrong + self.missed, 1)
+
+
 class Picture(NamedTuple):
     """What is in one picture, and what a model tells of it."""
 
@@ -84,6 +104,7 @@ class Evaluated:
         self._most = 100 if kind == "boxes" else 20
         self._matches: dict[tuple[str, str], _Matches] = {}
         self.categories = sorted({each.category for picture in pictures for each in picture.true})
+        self._told = sorted({each.category for picture in pictures for each in picture.found})
 
     def summary(self) -> dict[str, float | None]:
         """The figures that pycocotools prints, by name; None where nothing is to be found."""
@@ -101,6 +122,17 @@ class Evaluated:
                 "mar": self.recall(), "mar_50": self.recall(threshold=0.5), "mar_75": self.recall(threshold=0.75),
             }  # fmt: skip
         return {**figures, **{f"mar_{size}": self.recall(area=size) for size in sizes}}
+
+    def counts(self, score: float) -> Counted:
+        """Of what is told at or above a score; of categories that no picture has too, which are all wrong."""
+        right = wrong = wanted = 0
+        for name in dict.fromkeys((*self.categories, *self._told)):
+            matches = self._matched(name, "all")
+            counted = (matches.scores >= score) & ~matches.ignored[0]
+            right += int((counted & matches.matched[0]).sum())
+            wrong += int((counted & ~matches.matched[0]).sum())
+            wanted += int(matches.wanted.sum())
+        return Counted(right, wrong, wanted - right)
 
     def by_category(self) -> dict[str, float | None]:
         """The average precision of each."""

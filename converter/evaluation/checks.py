@@ -1,0 +1,93 @@
+"""What is doubtful about evaluation data, told before anybody believes the figures."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.data.examples import ClassTruth, Example, Tensors
+from converter.data.files import listed
+from converter.errors import CalibrationError
+from edge_agent.release.inputs import ImageInput, InputSpec
+
+FEW = 30  # an accuracy of fewer samples is hardly known to 15 points
+_SLACK = 0.05  # of a range: how far values may lie beside it
+_SLIVER = 0.02  # of the declared range: values that stay within it are of another normalization
+_OUTSIDE = 0.01  # of the samples: how many may leave the calibrated range unsaid
+
+Floats = NDArray[np.float64]
+
+
+class Seen:
+    """What went into the float model: the smallest and largest value of each sample, and a trace of its content."""
+
+    def __init__(self) -> None:
+        self.low: list[float] = []
+        self.high: list[float] = []
+        self.traces: list[bytes] = []
+
+    def add(self, values: Sequence[NDArray[np.generic]]) -> None:
+        import hashlib
+
+        total = hashlib.sha256()
+        for array in values:
+            total.update(np.ascontiguousarray(array).tobytes())
+        self.traces.append(total.digest())
+        self.low.append(min(float(array.min()) for array in values))
+        self.high.append(max(float(array.max()) for array in values))
+
+
+def check_normalization(examples: Sequence[Example], spec: InputSpec) -> None:
+    """Refuse arrays of pictures that are normalized in another way than the model's input declares.
+
+    Raises:
+        CalibrationError: they are.
+    """
+    arrays = [example.content.values[0] for example in examples if isinstance(example.content, Tensors)]
+    if not arrays or not isinstance(spec, ImageInput):
+        return
+    means, stds = np.array(spec.mean or (0.0,)), np.array(spec.std or (1.0,))
+    ends = np.stack([(0 - means) / stds, (255 - means) / stds])
+    low, high = float(ends.min()), float(ends.max())
+    least, most = min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
+    span = high - low
+    if least < low - _SLACK * span or most > high + _SLACK * span or 0 < most - least < _SLIVER * span:
+        raise CalibrationError(
+            f"the data holds values from {least:g} to {most:g}; by its normalization the model takes {low:g} to "
+            f"{high:g}",
+            hint="normalize the arrays as in training, give pictures as uint8, or state --mean and --std",
+        )
+
+
+def doubts(examples: Sequence[Example], task: str) -> Iterator[str]:
+    """Notes about too few samples, and of one class only."""
+    if len(examples) < FEW:
+        yield f"only {len(examples)} samples: the figures are little more than a guess"
+    labels = Counter(str(each.truth.label) for each in examples if isinstance(each.truth, ClassTruth))
+    if len(labels) == 1 and len(examples) > 1:
+        only = next(iter(labels))
+        missing = "an area under the curve needs normal samples and anomalies" if task == "anomaly" else "a model that "
+        missing += "" if task == "anomaly" else "always says so would be right"
+        yield f"all {len(examples)} samples are of class {only}: {missing}"
+
+
+def calibration_doubts(evaluated: Seen, calibrated: Seen, names: Sequence[str]) -> Iterator[str]:
+    """Notes about samples that were calibrated with, and values beyond all that was."""
+    known = set(calibrated.traces)
+    same = [name for name, trace in zip(names, evaluated.traces, strict=True) if trace in known]
+    if same:
+        yield (
+            f"{len(same)} of {len(names)} samples are in the calibration data too ({listed(same)}): "
+            "the figures are better than new data will give"
+        )
+    low, high = min(calibrated.low), max(calibrated.high)
+    slack = _SLACK * (high - low)
+    beyond = [
+        least < low - slack or most > high + slack for least, most in zip(evaluated.low, evaluated.high, strict=True)
+    ]
+    if np.mean(beyond) > _OUTSIDE:
+        yield (
+            f"{np.mean(beyond):.0%} of the samples hold values beyond those calibrated with ({low:g} to {high:g}; "
+            f"found {min(evaluated.low):g} to {max(evaluated.high):g}): calibrate with data that covers them"
+        )
