@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.data.files import absolute
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
@@ -194,13 +195,7 @@ def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
     if task.float_model is not None:
         name = "float32" if job.recipe.scheme != "float32" else "source"
         candidates.insert(0, Candidate(name, Path(task.float_model), manifest, parts.labels))
-    where = job.order.evaluate
-    data = Data(
-        str(where.resolve()) if where.exists() else str(where),
-        0,
-        job.source.graph.input_names,
-        job.order.skip_unreadable,
-    )
+    data = Data(absolute(job.order.evaluate), 0, job.source.graph.input_names, job.order.skip_unreadable)
     return evaluate(candidates, data, job.folder, calibration=task.data)
 
 
@@ -244,7 +239,7 @@ def _data(job: _Job) -> Data | None:
     if order.calibrate is None:
         return None
     names, limit = job.source.graph.input_names, job.recipe.calibration_samples
-    return Data(str(order.calibrate.resolve()), limit, names, order.skip_unreadable)
+    return Data(absolute(order.calibrate), limit, names, order.skip_unreadable)
 
 
 def _open_dataset(job: _Job) -> Dataset | None:

@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.arrays import open_arrays
+from converter.data.annotations import without_annotations
+from converter.data.examples import Request, Unlabeled
 from converter.data.files import NAMED, files_of, listed
+from converter.data.generated import is_generator
+from converter.data.normalization import check_normalization
+from converter.data.opening import open_examples
 from converter.errors import CalibrationError
 from converter.samples import Dataset, digest_of, spread
 from converter.sounds import open_sounds
@@ -42,6 +47,8 @@ def open_dataset(
     Raises:
         CalibrationError: with everything that is wrong with it.
     """
+    if is_labeled(path, spec) or (path.suffix == ".npz" and path.is_file() and _takes_one_picture(spec, tensors)):
+        return _open_labeled(Request(path, "raw", spec, skip_unreadable, labeled=False), tensors, input_names, limit)
     if not path.exists():
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of calibration data")
     if len(tensors) > 1 and path.suffix != ".npz":
@@ -67,6 +74,25 @@ def open_dataset(
     )
 
 
+# --- with labels that nobody asks for here ---------------------------------------------------------------------
+
+
+def is_labeled(path: Path, spec: InputSpec) -> bool:
+    """Whether it has a form that `data` alone reads."""
+    tables = (".csv", ".json") if isinstance(spec, ImageInput | AudioInput) else ()
+    return is_generator(path) or (path.is_file() and path.suffix.lower() in (".npy", ".h5", ".hdf5", *tables))
+
+
+def _takes_one_picture(spec: InputSpec, tensors: Sequence[TensorSpec]) -> bool:
+    return isinstance(spec, ImageInput) and len(tensors) == 1
+
+
+def _open_labeled(request: Request, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int) -> Unlabeled:
+    found = open_examples(request, tensors, input_names)
+    check_normalization(found.items, request.spec)
+    return Unlabeled.of(found, request.spec, spread(len(found.items), limit))
+
+
 # --- pictures -----------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +114,7 @@ class Pictures:
 def _open_pictures(
     folder: Path, spec: ImageInput, tensor: TensorSpec, limit: int, *, skip_unreadable: bool
 ) -> Pictures:
-    files = files_of(folder)
+    files = without_annotations(folder, files_of(folder))
     transform = ImageTransform(spec, tensor)
     readable, bad = [], []
     for path in files:

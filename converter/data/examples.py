@@ -135,6 +135,7 @@ class Request:
     task: TaskName
     spec: InputSpec
     skip_unreadable: bool = False
+    labeled: bool = True  # False: nobody asks what is true
 
 
 @dataclass(frozen=True, slots=True, eq=False)

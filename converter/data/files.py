@@ -17,6 +17,11 @@ def files_of(folder: Path, *suffixes: str) -> list[Path]:
     return sorted(path for path in shown if not suffixes or path.suffix.lower() in suffixes)
 
 
+def absolute(path: Path) -> str:
+    """As a child finds it, whatever its working directory; what is no file stays as it was said (`python:…`)."""
+    return str(path.resolve()) if path.exists() else str(path)
+
+
 def listed(names: Sequence[str]) -> str:
     """The first few, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

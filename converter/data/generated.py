@@ -101,7 +101,11 @@ def _loaded(name: str) -> Callable[[], Any]:
 
 def _example(number: int, sample: Any, request: Request) -> Example:
     given, truth = sample if isinstance(sample, tuple) else (sample, None)
-    return Example(f"sample {number}", _content(given, request), None if truth is None else _truth(truth, request))
+    return Example(
+        f"sample {number}",
+        _content(given, request),
+        None if truth is None or not request.labeled else _truth(truth, request),
+    )
 
 
 def _content(given: Any, request: Request) -> Content:

@@ -11,7 +11,7 @@ from converter.data.files import PICTURES, files_of
 from converter.errors import CalibrationError
 
 _FOLDERS = ("masks", "mask", "SegmentationClass", "annotations", "labels", "segmentations")
-_ENDINGS = ("", "_mask", "-mask", "_label", "_seg")
+_ENDINGS = ("_mask", "-mask", "_label", "_seg", "")
 
 
 def read_masks(request: Request) -> Examples:
@@ -22,7 +22,7 @@ def read_masks(request: Request) -> Examples:
     """
     folder = request.path
     files = files_of(folder, *PICTURES)
-    masks = [path for path in files if _is_mask(path, folder)]
+    masks = {path: stem for path in files if (stem := picture_of(path, folder)) is not None}
     if not masks:
         raise CalibrationError(
             f"{folder} holds no masks",
@@ -30,8 +30,7 @@ def read_masks(request: Request) -> Examples:
         )
     pictures = {path.stem: path for path in files if path not in masks}
     items, bad = [], []
-    for mask in masks:
-        stem = next((mask.stem.removesuffix(ending) for ending in _ENDINGS[::-1] if mask.stem.endswith(ending)), "")
+    for mask, stem in masks.items():
         picture = pictures.get(stem)
         name = mask.relative_to(folder).as_posix()
         if picture is None:
@@ -45,5 +44,9 @@ def read_masks(request: Request) -> Examples:
     return gathered(request, items, bad, hint="a mask masks/X.png belongs to the picture images/X.jpg")
 
 
-def _is_mask(path: Path, folder: Path) -> bool:
-    return path.relative_to(folder).parts[0] in _FOLDERS or path.stem.endswith(_ENDINGS[1:])
+def picture_of(path: Path, folder: Path) -> str | None:
+    """The stem of the picture that this one is the mask of, by its name; None: it is no mask."""
+    ending = next(each for each in _ENDINGS if path.stem.endswith(each))
+    if ending or path.relative_to(folder).parts[0] in _FOLDERS:
+        return path.stem.removesuffix(ending)
+    return None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.arrays import read_npz
+from converter.arrays import TRUTHS, read_npz
 from converter.data.examples import (
     ClassTruth,
     Content,
@@ -30,7 +30,6 @@ from edge_agent.release.inputs import ImageInput, SignalInput
 from edge_agent.transform.tensor import TensorSpec
 
 SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
-_TRUTHS = ("y", "labels", "label", "targets", "target", "y_test", "y_val", "y_train")
 _INPUTS = ("x", "X", "images", "data", "inputs", "input", "x_test", "x_val", "x_train", "windows")
 _HINT = "arrays are x [samples, …], as the float model takes them (or uint8 pictures), and y [samples]"
 
@@ -45,14 +44,14 @@ def read_stored(request: Request, tensors: Sequence[TensorSpec], input_names: Se
     """
     path = request.path
     stored = _read(path)
-    y = next((stored[name] for name in _TRUTHS if name in stored), None)
+    y = next((stored[name] for name in TRUTHS if name in stored), None)
     columns = _columns(path, stored, tensors, input_names)
     counts = {len(column) if column.ndim else 0 for column in (*columns, *([y] if y is not None else []))}
     if len(counts) != 1 or counts == {0}:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in stored.items())
         raise CalibrationError(f"{path} holds {shapes}: not as many of each, and at least one", hint=_HINT)
     contents = _contents(path, columns, tensors, request)
-    truths = _truths(path, y, request) if y is not None else [None] * len(contents)
+    truths = _truths(path, y, request) if y is not None and request.labeled else [None] * len(contents)
     items = [Example(f"sample {number}", *pair) for number, pair in enumerate(zip(contents, truths, strict=True))]
     return Examples(tuple(items))
 
@@ -85,7 +84,7 @@ def _columns(
     names = list(input_names) or [tensor.name for tensor in tensors]
     if all(name in stored for name in names):
         return [stored[name] for name in names]
-    rest = [name for name in stored if name not in _TRUTHS]
+    rest = [name for name in stored if name not in TRUTHS]
     one = next((name for name in _INPUTS if name in stored), rest[0] if len(rest) == 1 else None)
     if len(tensors) != 1 or one is None:
         raise CalibrationError(

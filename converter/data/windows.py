@@ -39,7 +39,7 @@ def read_windows(request: Request) -> Examples:
                 by_folder = ClassTruth(inside[0]) if inside and truth is None else None
                 items.append(Example(f"{name}#{number}", Rows(rows), truth or by_folder))
         except (SourceError, OSError, UnicodeDecodeError) as error:
-            bad.append(f"{name}: {str(error).removeprefix(f'{file}')}")
+            bad.append(f"{name}: {str(error).removeprefix(str(file)).strip(' ,:')}")
     if not files:
         raise CalibrationError(f"{path} holds no .csv files", hint="give a .csv of sensor rows, or a folder of them")
     return gathered(request, items, bad, hint=f"a file needs {spec.window} rows for one window; check --window")
@@ -55,12 +55,12 @@ def _cut(file: Path, spec: SignalInput, request: Request) -> Iterator[tuple[np.n
     with open(file, encoding="utf-8-sig") as lines:
         for row in parse_cells(lines, wanted, name=str(file)):
             if row.cells is None:
-                raise SourceError(f", line {row.line}: {row.problem}")
+                raise SourceError(f"line {row.line}: {row.problem}")
             cells = row.cells[:-1] if label is not None else row.cells
             values = [parse_number(cell) for cell in cells]
             if any(value is None for value in values):
                 wrong = cells[values.index(None)]
-                raise SourceError(f", line {row.line}: expected a number, found {wrong[:40]!r}")
+                raise SourceError(f"line {row.line}: expected a number, found {wrong[:40]!r}")
             window = windower.push([value for value in values if value is not None])
             if label is None:
                 if window is not None:
@@ -83,7 +83,7 @@ def _truth(labels: list[str], request: Request) -> Truth:
     if request.task == "regression":
         value = parse_number(labels[-1])
         if value is None:
-            raise SourceError(f": expected a number as the label, found {labels[-1][:40]!r}")
+            raise SourceError(f"expected a number as the label, found {labels[-1][:40]!r}")
         return ValuesTruth((value,))
     counts = Counter(labels)
     most = max(counts.values())

@@ -21,8 +21,8 @@ _ORIENTATION = 0x0112
 
 def is_yolo(folder: Path) -> bool:
     """Whether text files lie beside pictures of the same name, or in `labels` beside `images`."""
-    pictures = {_place(path, folder) for path in files_of(folder, *PICTURES)}
-    return any(_place(path, folder) in pictures for path in files_of(folder, ".txt"))
+    pictures = {place_of(path, folder) for path in files_of(folder, *PICTURES)}
+    return any(place_of(path, folder) in pictures for path in files_of(folder, ".txt"))
 
 
 def read_yolo(request: Request) -> Examples:
@@ -33,14 +33,14 @@ def read_yolo(request: Request) -> Examples:
     """
     folder = request.path
     names = _names(folder)
-    texts = {_place(path, folder): path for path in files_of(folder, ".txt") if path.name not in _NAME_FILES}
+    texts = {place_of(path, folder): path for path in files_of(folder, ".txt") if path.name not in _NAME_FILES}
     items, bad = [], []
     for picture in files_of(folder, *PICTURES):
         name = picture.relative_to(folder).as_posix()
         found, problem = contents_of(picture, request.spec)
         if problem is None:
             try:
-                text = texts.pop(_place(picture, folder), None)
+                text = texts.pop(place_of(picture, folder), None)
                 objects = _objects(text, picture, names) if text else []
                 items.append(Example(name, found[0], ObjectsTruth(tuple(objects))))
             except (OSError, ValueError) as error:
@@ -52,8 +52,8 @@ def read_yolo(request: Request) -> Examples:
     return gathered(request, items, bad, hint="a text file X.txt belongs to the picture X.jpg")
 
 
-def _place(path: Path, folder: Path) -> tuple[str, ...]:
-    """`images/a/1.jpg` and `labels/a/1.txt` have the same one."""
+def place_of(path: Path, folder: Path) -> tuple[str, ...]:
+    """What a picture and its text file have in common: `images/a/1.jpg` and `labels/a/1.txt` have the same one."""
     parts = path.relative_to(folder).with_suffix("").parts
     return tuple(part for part in parts if part not in ("images", "labels"))
 

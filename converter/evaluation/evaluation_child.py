@@ -16,10 +16,11 @@ from PIL import Image
 from converter.child import answer_parent
 from converter.data.examples import ClassTruth, Example, Examples, PictureFile, Pixels, Request, Truth, prepare
 from converter.data.files import listed
+from converter.data.normalization import check_normalization
 from converter.data.opening import open_examples
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, ConversionError
-from converter.evaluation.checks import Seen, calibration_doubts, check_normalization, doubts
+from converter.evaluation.checks import Seen, calibration_doubts, doubts
 from converter.evaluation.evaluation import CHILD
 from converter.evaluation.scorer import Scorer, figure, judging, new_scorer
 from converter.metrics.interval import bootstrap, mcnemar, nothing_seen, paired_difference

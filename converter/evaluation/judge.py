@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from converter.data.files import absolute
 from converter.errors import QualityGateError, RecipeError
 from converter.evaluate import Data
 from converter.evaluation.evaluation import Evaluation, evaluate
@@ -45,10 +46,10 @@ def judge(question: Question) -> Evaluation:
         folder = Path(temporary)
         subjects = _subjects(question, written, folder)
         names = subjects[0].input_names
-        data = Data(_place(question.data), 0, names, question.skip_unreadable)
+        data = Data(absolute(question.data), 0, names, question.skip_unreadable)
         calibration = None
         if question.calibrated_with is not None:
-            calibration = Data(_place(question.calibrated_with), 10_000, names, question.skip_unreadable)
+            calibration = Data(absolute(question.calibrated_with), 10_000, names, question.skip_unreadable)
         found = evaluate([each.candidate for each in subjects], data, folder, calibration=calibration)
     notes = [note for subject in subjects for note in subject.notes]
     found = replace(found, notes=(*dict.fromkeys(notes), *found.notes))
@@ -73,11 +74,6 @@ def _subjects(question: Question, written: Tree, folder: Path) -> list[Subject]:
         first = found[0]
         found[0] = replace(first, candidate=replace(first.candidate, name=f"{first.candidate.name} (against)"))
     return found
-
-
-def _place(path: Path) -> str:
-    """As the child finds it, whatever its working directory; what is no file stays as it was said."""
-    return str(path.resolve()) if path.exists() else str(path)
 
 
 def _check(limits: Gate, found: Evaluation) -> None:
