@@ -4,6 +4,7 @@ import click
 
 from converter.commands.bench import bench
 from converter.commands.blobs import export, gc, seed
+from converter.commands.evaluate import evaluate
 from converter.commands.fleet import devices, watch
 from converter.commands.keys import keys, sign
 from converter.commands.model import convert, inspect
@@ -27,7 +28,8 @@ def cli() -> None:
 
 
 for command in (
-    convert, inspect, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch, bench, simulate,
+    convert, evaluate, inspect, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch, bench,
+    simulate,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.data.files import absolute
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
+from converter.evaluation.evaluation import Candidate, Evaluation, evaluate
 from converter.fidelity import Fidelity, check_gate
 from converter.frontends.contract import Wanted
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
@@ -57,6 +59,7 @@ class Order:
     calibrate: Path | None = None
     skip_unreadable: bool = False
     force: bool = False
+    evaluate: Path | None = None  # labeled data, which both models are judged by
     work: Path | None = None  # where training goes on from; None: beside the output
     say: Callable[[str], None] = field(default=lambda _: None)  # told of progress, a line at a time
     wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
@@ -71,6 +74,7 @@ class Converted:
     size_bytes: int
     fidelity: Fidelity
     notes: tuple[str, ...]
+    evaluation: Evaluation | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,6 +83,7 @@ class Converted:
             "size_bytes": self.size_bytes,
             "fidelity": self.fidelity.to_json(latency=True),
             "notes": list(self.notes),
+            **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
         }
 
 
@@ -114,18 +119,18 @@ def convert(order: Order) -> Converted:
             reference=source.reference,
             output_names=source.graph.output_names,
             name=order.source.name,
-            said=_said(asked, written, order.options),
+            said=said_of(asked, written, order.options),
         )
         recipe = build_recipe(written, order.options, told=described.guessed)
         job = _Job(order, recipe, source, described, folder, trained.steps)
-        notes = [note for note in described.notes if not _is_answered(note, written, order.options)]
+        notes = [note for note in described.notes if not is_answered(note, written, order.options)]
         finished = _judged(job, _converted_parts(job, called), notes)
     content = write_artifact(order.output, build_members(finished))
     if asked.training is not None:
         forget(_work(order))
     assert finished.fidelity is not None
     digest = hashlib.sha256(content).hexdigest()
-    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes)
+    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, finished.evaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
         provenance["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
-    return Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
+    return Parts(*called, recipe.task, recipe.input, recipe, model, labels_of(recipe, job.described), provenance)
 
 
 def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
@@ -183,18 +188,34 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
     left = float_operators(read_graph(parts.model), activations=recipe.scheme == "int8")
     fidelity = Fidelity(recipe.scheme, comparison, dict(left) if recipe.scheme in _QUANTIZED else {})
     all_notes = (*notes, *_notes(recipe, comparison), *_threshold_notes(recipe, comparison))
-    check_gate(recipe, fidelity, all_notes)
+    parts = replace(parts, anomaly_threshold=comparison.anomaly_threshold)
+    evaluation = _evaluated(job, parts, task)
+    all_notes += evaluation.notes if evaluation else ()
+    check_gate(recipe, fidelity, all_notes, evaluation)
     return replace(
         parts,
+        evaluation=evaluation,
         golden=(job.folder / GOLDEN_NAME).read_bytes() if comparison.golden_vectors else None,
         golden_tolerance=comparison.golden_tolerance,
-        anomaly_threshold=comparison.anomaly_threshold,
         fidelity=fidelity,
         notes=all_notes,
     )
 
 
-def _said(asked: Recipe, written: Tree, options: Tree) -> Said:
+def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
+    """Both models judged by labeled data, where there is some."""
+    if job.order.evaluate is None:
+        return None
+    manifest = build_manifest(parts, {MODEL_FILE: parts.model})
+    candidates = [Candidate(job.recipe.scheme, Path(task.converted), manifest, parts.labels)]
+    if task.float_model is not None:
+        name = "float32" if job.recipe.scheme != "float32" else "source"
+        candidates.insert(0, Candidate(name, Path(task.float_model), manifest, parts.labels))
+    data = Data(absolute(job.order.evaluate), 0, job.source.graph.input_names, job.order.skip_unreadable)
+    return evaluate(candidates, data, job.folder, calibration=task.data)
+
+
+def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:
     """What the model need not be guessed for. The kind of the input only where somebody has written it."""
     stated = {key: value for tree in (written, options) for key, value in tree.get("input", {}).items()}
     sound = stated.get("kind") == "audio" or "features" in stated
@@ -220,6 +241,11 @@ def _work(order: Order) -> Path:
 
 
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:
+    if recipe.limits.needs_labels and order.evaluate is None:
+        raise RecipeError(
+            "limits.max_drop and limits.min_accuracy are judged on labeled data, and none was given",
+            hint="--evaluate FOLDER with a subfolder for each class, or another form (docs/evaluation.md)",
+        )
     if order.calibrate is not None:
         return
     if recipe.scheme == "int8":
@@ -239,7 +265,7 @@ def _data(job: _Job) -> Data | None:
     if order.calibrate is None:
         return None
     names, limit = job.source.graph.input_names, job.recipe.calibration_samples
-    return Data(str(order.calibrate.resolve()), limit, names, order.skip_unreadable)
+    return Data(absolute(order.calibrate), limit, names, order.skip_unreadable)
 
 
 def _open_dataset(job: _Job) -> Dataset | None:
@@ -257,7 +283,12 @@ def _open_dataset(job: _Job) -> Dataset | None:
     )
 
 
-def _labels(recipe: Recipe, described: Described) -> tuple[str, ...]:
+def labels_of(recipe: Recipe, described: Described) -> tuple[str, ...]:
+    """Those of the recipe's file, else those the model tells.
+
+    Raises:
+        RecipeError: the file cannot be read, or is empty.
+    """
     if recipe.labels is None:
         return described.labels
     try:
@@ -269,7 +300,8 @@ def _labels(recipe: Recipe, described: Described) -> tuple[str, ...]:
     return labels
 
 
-def _is_answered(note: str, written: Tree, options: Tree) -> bool:
+def is_answered(note: str, written: Tree, options: Tree) -> bool:
+    """Whether somebody has said what the note is a guess about."""
     for beginning, (table, key) in _GUESSES.items():
         if note.startswith(beginning):
             return any(isinstance(tree.get(table), Mapping) and key in tree[table] for tree in (written, options))

@@ -28,7 +28,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         ModelError: it is neither; says what it is instead.
         ArtifactError: a damaged artifact.
     """
-    if _is_artifact(path):
+    if is_artifact(path):
         return _of_artifact(path)
     return {"kind": "model", "path": str(path), **_of_model(inspect_model(path))}
 
@@ -47,7 +47,8 @@ def format_inspection(tree: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _is_artifact(path: Path) -> bool:
+def is_artifact(path: Path) -> bool:
+    """Whether it is a `.edge`, whole or not, told by its content."""
     try:
         with open(path, "rb") as file:
             if file.read(len(_ZIP)) != _ZIP:

@@ -42,15 +42,27 @@ class Gate:
     max_disagreement: float | None = None  # largest `tasks.agreement.disagreement` from the float model
     min_snr_db: float | None = None  # of every output against the float model's; judged on made-up inputs too
     max_size_bytes: int | None = None  # of the converted model
+    # on labeled data (--evaluate), of the task's metric: accuracy, map, miou, r2 or roc_auc
+    max_drop: float | None = None  # by how much the converted model may be below the float one
+    min_accuracy: float | None = None  # what the converted model has to reach
 
     def __post_init__(self) -> None:
         if self.min_top1_agreement is not None and not 0 <= self.min_top1_agreement <= 1:
             raise ValueError(f"min_top1_agreement is a share from 0 to 1, found {self.min_top1_agreement}")
+        for name in ("max_drop", "min_accuracy"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, found {value}")
 
     @property
     def needs_data(self) -> bool:
         """Whether a limit can only be judged on representative data."""
         return self.min_top1_agreement is not None or self.max_disagreement is not None
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a limit can only be judged on labeled data."""
+        return self.max_drop is not None or self.min_accuracy is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ DEVICE = (
     "commands", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
-    "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
+    "errors", "schema", "clock", "disk", "config", "histogram", "console", "plugins", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
     "inference.said",
     "inference.file_kind",
@@ -39,7 +39,7 @@ ONLY_IN = {
     "keras": ("converter/frontends/keras.py", "converter/training/keras_trainee.py"),
     "torch": ("converter/training/torch_trainee.py", "converter/training/torch_channels.py"),
     "tf_keras": ("converter/frontends/keras.py",),
-    "h5py": ("converter/frontends/keras.py",),
+    "h5py": ("converter/frontends/keras.py", "converter/data/hdf5.py"),
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
     "securesystemslib": ("converter/publish/",),
     "av": ("edge_agent/inference/sources/libav.py",),
@@ -60,6 +60,7 @@ ONLY_IN = {
         "converter/frontends/extras.py", "converter/source.py", "converter/quantize.py", "converter/convert.py",
         "converter/recipe.py",
         "edge_agent/inference/sources/i2c.py",
+        "converter/data/generated.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py

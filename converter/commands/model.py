@@ -58,7 +58,7 @@ _OUTPUT_OPTIONS = {
 }  # fmt: skip
 
 
-def _recipe_options(command: Command) -> Command:
+def recipe_options(command: Command) -> Command:
     """What lies above the recipe file."""
     options = [
         click.option("--scheme", type=click.Choice(SCHEMES), help="How weights and activations are stored."),
@@ -123,18 +123,20 @@ def _source_options(command: Command) -> Command:
 @click.option(
     "--calibrate", type=_PATH, help="Representative data: folder of pictures or WAV files, .csv of rows, .npz."
 )
+@click.option("--evaluate", type=_PATH, help="Labeled data: both models are judged by it (docs/evaluation.md).")
 @click.option("--train", type=_PATH, help="Training set of the recipe's [training]: a .npz with x and y.")
 @click.option("--work", type=_PATH, help="Where training that is cut off goes on from. Default: beside the output.")
-@click.option("--skip-unreadable", is_flag=True, help="Leave out calibration files that are not pictures.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out files of the data that cannot be read.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @_source_options
-@_recipe_options
+@recipe_options
 def convert(  # noqa: PLR0917  # click hands options over by name
     source: Path,
     output: Path,
     recipe: Path | None,
     calibrate: Path | None,
+    evaluate: Path | None,
     train: Path | None,
     work: Path | None,
     *,
@@ -158,12 +160,13 @@ def convert(  # noqa: PLR0917  # click hands options over by name
     from converter.convert import Order
     from converter.convert import convert as convert_source
     from converter.errors import QualityGateError
+    from converter.evaluation.text import format_evaluation
     from converter.fidelity import format_table
     from converter.frontends.contract import Wanted
 
     wanted = Wanted(input_shapes=input_shapes, inputs=inputs, outputs=outputs, allow_code=allow_code)
     try:
-        tree = _tree(options) | ({"training": {"data": str(train)}} if train else {})
+        tree = recipe_tree(options) | ({"training": {"data": str(train)}} if train else {})
         say = functools.partial(click.echo, err=True)
         order = Order(
             source,
@@ -173,20 +176,23 @@ def convert(  # noqa: PLR0917  # click hands options over by name
             calibrate=calibrate,
             skip_unreadable=skip_unreadable,
             force=force,
+            evaluate=evaluate,
             work=work,
             say=say,
             wanted=wanted,
         )
         done = convert_source(order)
     except QualityGateError as error:
-        _tell_notes(error.notes)
+        tell_notes(error.notes)
         click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
         raise
-    _tell_notes(done.notes)
+    tell_notes(done.notes)
     if as_json:
         click.echo(json.dumps(done.to_json()))
     else:
         click.echo(format_table(done.fidelity))
+        if done.evaluation is not None:
+            click.echo(format_evaluation(done.evaluation))
         click.echo(f"{done.path}: {done.size_bytes:,} bytes, sha256 {done.digest}")
 
 
@@ -201,12 +207,12 @@ def inspect(file: Path, *, as_json: bool) -> None:
     click.echo(json.dumps(tree) if as_json else format_inspection(tree))
 
 
-def _tell_notes(notes: tuple[str, ...]) -> None:
+def tell_notes(notes: tuple[str, ...]) -> None:
     for note in notes:
         click.echo(f"note: {note}", err=True)
 
 
-def _tree(options: dict[str, Any]) -> dict[str, Any]:
+def recipe_tree(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as a recipe has them."""
     given = {name: value for name, value in options.items() if value is not None}
     tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task", "signature") if name in given}
