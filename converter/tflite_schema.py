@@ -31,6 +31,8 @@ class Tensor:
     constant: bool
     quantized: bool
     finite: bool  # a constant float tensor without NaN and Inf
+    stored_bytes: int = 0  # of a constant
+    granularity: str | None = None  # of a quantized one: tensor, channel, block
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,18 @@ def _tensor(tensor: Any, types: dict[int, str], stored: memoryview) -> Tensor:
         constant=len(stored) > 0,
         quantized=kind == "FLOAT16" or (quantization is not None and quantization.ScaleLength() > 0),
         finite=kind != "FLOAT32" or bool(np.isfinite(np.frombuffer(stored, "<f4")).all()),
+        stored_bytes=len(stored),
+        granularity=_granularity(quantization),
     )
+
+
+def _granularity(quantization: Any) -> str | None:
+    if quantization is None:
+        return None
+    if quantization.DetailsType() == _schema().QuantizationDetails.BlockwiseQuantization:
+        return "block"
+    scales = quantization.ScaleLength()
+    return ("tensor" if scales == 1 else "channel") if scales else None
 
 
 def _stored(buffer: Any, content: bytes) -> memoryview:
