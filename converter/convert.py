@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.changed import read_changed
 from converter.dataset import open_dataset
-from converter.errors import CalibrationError, RecipeError
+from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.fidelity import Fidelity, check_gate
+from converter.layers import LAYER_SAMPLES, compare_layers
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.samples import Dataset
+from converter.report.page import Report, format_report
+from converter.report.sections import Sections
+from converter.report.write import check_report_path, report_path, write_report
+from converter.samples import Dataset, Seeded, spread
 from converter.source import Source, open_source
 from converter.tflite_schema import float_operators, read_graph
-from edge_agent import __version__
+from edge_agent import __version__, schema
 from edge_agent.inference.said import Said
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
@@ -31,6 +36,7 @@ from edge_agent.tasks.labels import parse_labels
 # Packages whose version may change the bytes of an artifact.
 _TOOLS = ("ai-edge-litert", "numpy", "pillow")
 _QUANTIZED = ("float16", "dynamic", "int8")
+_CONVERTED_NAME = "converted.tflite"
 # A note about a guess is dropped where somebody has said what was guessed: how the note begins, and the recipe's key.
 _GUESSES = {
     "normalization": ("input", "mean"),
@@ -54,6 +60,8 @@ class Order:
     calibrate: Path | None = None
     skip_unreadable: bool = False
     force: bool = False
+    with_report: bool = True
+    report: Path | None = None  # where it is written; None: beside the output
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class Converted:
     size_bytes: int
     fidelity: Fidelity
     notes: tuple[str, ...]
+    report: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -73,6 +82,7 @@ class Converted:
             "size_bytes": self.size_bytes,
             "fidelity": self.fidelity.to_json(latency=True),
             "notes": list(self.notes),
+            "report": str(self.report) if self.report else None,
         }
 
 
@@ -83,7 +93,7 @@ def convert(order: Order) -> Converted:
         RecipeError: the recipe, an option or the output name.
         ModelError, ConversionError: the source.
         CalibrationError: the representative data.
-        QualityGateError: the result; nothing is written.
+        QualityGateError: the result; nothing but the report is written.
         StorageError: the disk.
     """
     called = parse_output_name(order.output)
@@ -91,6 +101,9 @@ def convert(order: Order) -> Converted:
         raise RecipeError(f"{order.output} is a directory", hint="give the path of a file, or remove it")
     if order.output.exists() and not order.force:
         raise RecipeError(f"{order.output} exists", hint="pass --force to replace it")
+    report = report_path(order.output, order.report) if order.with_report else None
+    if report is not None:
+        check_report_path(report, force=order.force)
     written = read_recipe(order.recipe) if order.recipe else {}
     asked = build_recipe(written, order.options)
     _check_data_is_given(asked, order)
@@ -108,11 +121,22 @@ def convert(order: Order) -> Converted:
         recipe = build_recipe(written, order.options, told=described.guessed)
         job = _Job(order, recipe, source, described, folder)
         notes = [note for note in described.notes if not _is_answered(note, written, order.options)]
-        finished = _judged(job, _converted_parts(job, called), notes)
+        finished = _run(job, _converted_parts(job, called), notes)
+        assert finished.fidelity is not None
+        sections = _sections(job) if report is not None else Sections()
+    try:
+        check_gate(recipe, finished.fidelity, finished.notes)
+    except QualityGateError as error:
+        if report is not None:
+            write_report(report, format_report(_report(finished, sections, refused=str(error))))
+            error.report = report
+        raise
     content = write_artifact(order.output, build_members(finished))
-    assert finished.fidelity is not None
     digest = hashlib.sha256(content).hexdigest()
-    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes)
+    if report is not None:
+        page = replace(_report(finished, sections), digest=digest, size_bytes=len(content))
+        write_report(report, format_report(page))
+    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +172,10 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
     return Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
 
 
-def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
-    """The parts with fidelity and golden vectors, once they have passed the gate."""
+def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:
+    """The parts with fidelity and golden vectors, not judged yet."""
     recipe, source = job.recipe, job.source
-    converted_path = job.folder / "converted.tflite"
+    converted_path = job.folder / _CONVERTED_NAME
     converted_path.write_bytes(parts.model)
     task = Task(
         converted=str(converted_path),
@@ -167,7 +191,6 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
     left = float_operators(read_graph(parts.model), activations=recipe.scheme == "int8")
     fidelity = Fidelity(recipe.scheme, comparison, dict(left) if recipe.scheme in _QUANTIZED else {})
     all_notes = (*notes, *_notes(recipe, comparison), *_threshold_notes(recipe, comparison))
-    check_gate(recipe, fidelity, all_notes)
     return replace(
         parts,
         golden=(job.folder / GOLDEN_NAME).read_bytes() if comparison.golden_vectors else None,
@@ -175,6 +198,41 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
         anomaly_threshold=comparison.anomaly_threshold,
         fidelity=fidelity,
         notes=all_notes,
+    )
+
+
+def _sections(job: _Job) -> Sections:
+    """What the report tells beside the fidelity table. Not a reason to fail: what cannot be had is left out."""
+    if job.recipe.scheme not in _QUANTIZED:
+        return Sections()
+    assert job.recipe.input is not None
+    dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
+    chosen = set(spread(len(dataset.names), LAYER_SAMPLES))
+    every = enumerate(dataset.inputs(job.described.inputs))
+    samples = [sample for number, sample in every if number in chosen]
+    changed = read_changed(job.folder)
+    try:
+        layers = compare_layers(job.source.path, job.folder / _CONVERTED_NAME, samples, job.folder)
+    except ConversionError:
+        return Sections(changed=changed)
+    return Sections(layers.errors, layers.ranges, changed=changed)
+
+
+def _report(parts: Parts, sections: Sections, *, refused: str | None = None) -> Report:
+    assert parts.fidelity is not None
+    manifest = build_manifest(parts, {MODEL_FILE: parts.model})
+    provenance = {name: value for name, value in manifest.provenance.items() if name not in ("recipe", "fidelity")}
+    return Report(
+        name=parts.name,
+        version=parts.version,
+        task=parts.task,
+        fidelity=parts.fidelity,
+        sections=sections,
+        notes=parts.notes,
+        limits=schema.dump(manifest.limits),
+        recipe=manifest.provenance["recipe"],
+        provenance=provenance,
+        refused=refused,
     )
 
 

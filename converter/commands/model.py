@@ -79,6 +79,8 @@ def _recipe_options(command: Command) -> Command:
 )
 @click.option("--skip-unreadable", is_flag=True, help="Leave out calibration files that are not pictures.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
+@click.option("--report", type=_PATH, help="Where report.html goes; else beside the output.")
+@click.option("--no-report", is_flag=True, help="Write none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @_recipe_options
 def convert(
@@ -89,13 +91,15 @@ def convert(
     *,
     skip_unreadable: bool,
     force: bool,
+    report: Path | None,
+    no_report: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Convert SOURCE, a float32 .tflite or a .keras model, into an artifact.
 
     Float and converted model are run through the device's own code and compared; where a limit of the recipe is
-    missed, nothing is written and the exit code is 3.
+    missed, no artifact is written and the exit code is 3. A report in HTML is written beside the output either way.
     """
     from converter.convert import Order
     from converter.convert import convert as work
@@ -103,12 +107,16 @@ def convert(
     from converter.fidelity import format_table
 
     try:
-        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force))
+        done = work(
+            Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force, not no_report, report)
+        )
     except QualityGateError as error:
         _tell_notes(error.notes)
+        _tell_report(error.report)
         click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
         raise
     _tell_notes(done.notes)
+    _tell_report(done.report)
     if as_json:
         click.echo(json.dumps(done.to_json()))
     else:
@@ -130,6 +138,11 @@ def inspect(file: Path, *, as_json: bool) -> None:
 def _tell_notes(notes: tuple[str, ...]) -> None:
     for note in notes:
         click.echo(f"note: {note}", err=True)
+
+
+def _tell_report(path: Path | None) -> None:
+    if path is not None:
+        click.echo(f"report: {path}", err=True)
 
 
 def _tree(options: dict[str, Any]) -> dict[str, Any]:
