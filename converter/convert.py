@@ -26,12 +26,15 @@ from converter.report.sections import Sections
 from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded, spread
 from converter.source import Source, open_source
+from converter.tflite_embed import embed
+from converter.tflite_metadata import format_metadata, stored_spec
 from converter.tflite_schema import float_operators, read_graph
 from edge_agent import __version__, schema
+from edge_agent.inference.model_file import inspect_model
 from edge_agent.inference.said import Said
-from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.release.manifest import LABELS_FILE, MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
-from edge_agent.tasks.labels import parse_labels
+from edge_agent.tasks.labels import format_labels, parse_labels
 
 # Packages whose version may change the bytes of an artifact.
 _TOOLS = ("ai-edge-litert", "numpy", "pillow")
@@ -169,7 +172,28 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
     }
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
-    return Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
+    parts = Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
+    wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
+    return _with_metadata(job, parts) if wanted else parts
+
+
+def _with_metadata(job: _Job, parts: Parts) -> Parts:
+    """What the manifest says, in the model itself too, for those who read no manifest."""
+    path = job.folder / _CONVERTED_NAME
+    path.write_bytes(parts.model)
+    graph, stored = read_graph(parts.model), inspect_model(path)
+    content = format_metadata(
+        build_manifest(parts, {MODEL_FILE: parts.model}),
+        parts.labels,
+        inputs=[stored_spec(tensor) for tensor in stored.inputs],
+        outputs=[stored_spec(tensor) for tensor in stored.outputs],
+        input_names=graph.input_names,
+        output_names=graph.output_names,
+        source=inspect_model(job.source.path),
+    )
+    files = {LABELS_FILE: format_labels(parts.labels)} if parts.labels else {}
+    model = embed(parts.model, content, files)
+    return replace(parts, model=model) if model is not None else parts
 
 
 def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:

@@ -43,7 +43,7 @@ ONLY_IN = {
     "sqlite3": ("edge_agent/database.py",),
     "gpiod": ("edge_agent/inference/triggers/gpio.py",),
     "cryptography": ("converter/publish/keys.py", "edge_agent/release/sealing.py"),
-    "flatbuffers": ("converter/tflite_schema.py",),
+    "flatbuffers": ("converter/tflite_schema.py", "converter/tflite_metadata.py"),
     "bsdiff4": ("converter/publish/patches.py",),
     "click": (
         "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",

@@ -63,6 +63,9 @@ def _recipe_options(command: Command) -> Command:
         click.option("--channels", help="Columns of the sensor, with commas between them."),
         click.option("--activation", type=_choices(OutputSpec, "activation"), help="Makes scores of the outputs."),
         click.option("--threshold", type=float, help="Predictions below this score are left out."),
+        click.option(
+            "--metadata/--no-metadata", default=None, help="Write labels and normalization into the model too."
+        ),
         click.option("--top-k", type=int, help="Predictions for each input at most."),
     ]
     for option in reversed(options):
@@ -148,7 +151,7 @@ def _tell_report(path: Path | None) -> None:
 def _tree(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as a recipe has them."""
     given = {name: value for name, value in options.items() if value is not None}
-    tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task", "signature") if name in given}
+    tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task", "signature", "metadata") if name in given}
     if "labels" in given:
         tree["labels"] = str(given["labels"])
     if "channels" in given:
