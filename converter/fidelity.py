@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converter.columns import aligned
 from converter.errors import QualityGateError
 from converter.evaluate import Comparison, Measured
 from converter.recipe import Gate, Recipe
@@ -72,7 +73,7 @@ def format_table(fidelity: Fidelity) -> str:
         [row.name, row.original, row.converted, row.ratio] if original else [row.name, row.converted]
         for row in figure_rows(comparison)
     ]
-    lines = _aligned(rows)
+    lines = aligned(rows, right=range(1, len(rows[0])))
     source = "representative" if comparison.representative else "made-up"
     lines.append(
         f"compared on {comparison.samples} {source} samples"
@@ -141,13 +142,3 @@ def _gate_hint(recipe: Recipe, fidelity: Fidelity) -> str:
     if recipe.scheme in ("int8", "dynamic"):
         return "check that data and normalization are those the model was trained on; or try --scheme float16"
     return "loosen the limit in the recipe if this is good enough"
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]

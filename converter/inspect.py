@@ -8,8 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from converter.columns import aligned
+from converter.errors import RecipeError
+from converter.layer_list import list_layers, short_name
 from converter.package import NO_DATE
+from converter.report.graph import draw_graph, html_file, svg_file
+from converter.tflite_schema import read_graph
 from edge_agent import schema
+from edge_agent.disk import write_atomic
 from edge_agent.errors import Reason, RejectionError
 from edge_agent.inference.model_file import FileTensor, ModelFile, inspect_model
 from edge_agent.release.archive import read_artifact
@@ -31,6 +37,27 @@ def inspect_file(path: Path) -> dict[str, Any]:
     if _is_artifact(path):
         return _of_artifact(path)
     return {"kind": "model", "path": str(path), **_of_model(inspect_model(path))}
+
+
+def draw_model(path: Path, target: Path, *, force: bool) -> None:
+    """A picture of the model's graph, written to `target`, an `.svg` or an `.html`.
+
+    Raises:
+        RecipeError: another kind of file, or one that is there already.
+        ModelError, ArtifactError, ConversionError: as `inspect_file`.
+        StorageError: it cannot be written there.
+    """
+    if target.suffix not in (".svg", ".html"):
+        raise RecipeError(f"{target} must end in .svg or .html", hint="a graph is drawn as either")
+    if target.exists() and not force:
+        raise RecipeError(f"{target} exists", hint="pass --force to replace it")
+    if _is_artifact(path):
+        content = read_artifact(path).members[MODEL_FILE]
+    else:
+        inspect_model(path)  # says what it is instead of a model
+        content = path.read_bytes()
+    picture = draw_graph(read_graph(content), path.name)
+    write_atomic(target, svg_file(picture) if target.suffix == ".svg" else html_file(picture, path.name))
 
 
 def format_inspection(tree: Mapping[str, Any]) -> str:
@@ -95,6 +122,7 @@ def _fidelity(members: Mapping[str, bytes]) -> Any:
 
 def _of_model(model: ModelFile) -> dict[str, Any]:
     weights = [tensor for tensor in model.tensors if tensor.constant_bytes]
+    layers = list_layers(read_graph(model.path.read_bytes()))
     return {
         "size_bytes": model.size_bytes,
         "description": model.description,
@@ -110,6 +138,8 @@ def _of_model(model: ModelFile) -> dict[str, Any]:
             "by_dtype": _bytes_by_dtype(weights),
             "per_channel": sum(tensor.per_channel for tensor in weights),
         },
+        "macs": sum(layer.macs or 0 for layer in layers),
+        "layers": [asdict(layer) for layer in layers],
         "metadata": asdict(model.metadata) if model.metadata else None,
         "associated_files": {name: len(content) for name, content in model.associated_files.items()},
         "labels": list(model.labels),
@@ -161,6 +191,8 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
     kinds = ", ".join(f"{dtype} {size:,} bytes" for dtype, size in weights["by_dtype"].items())
     channels = f", {weights['per_channel']} quantized per channel" if weights["per_channel"] else ""
     lines.append(f"weights: {weights['tensors']} tensors ({kinds}){channels}")
+    lines += _layer_lines(model["layers"])
+    lines.append(f"multiply-accumulates: {model['macs']:,}")
     for signature in model["signatures"]:
         lines.append(
             f"signature {signature['key']}: {', '.join(signature['inputs'])} -> {', '.join(signature['outputs'])}"
@@ -172,6 +204,24 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
             if tensor["mean"]:
                 lines.append(f"normalization: mean {tensor['mean']}, std {tensor['std']}")
     return lines
+
+
+def _layer_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [["", "operator", "output", "precision", "per", "MACs", "bytes", "layer"]]
+    rows += [
+        [
+            str(number),
+            layer["operator"],
+            "x".join(map(str, layer["shape"])),
+            layer["precision"],
+            layer["granularity"] or "",
+            "" if layer["macs"] is None else f"{layer['macs']:,}",
+            f"{layer['size_bytes']:,}" if layer["size_bytes"] else "",
+            short_name(layer["name"]),
+        ]
+        for number, layer in enumerate(layers, 1)
+    ]
+    return ["layers:", *(f"  {line}" for line in aligned(rows, right=(0, 5, 6)))]
 
 
 def _tensor_line(tensor: Mapping[str, Any]) -> str:

@@ -129,12 +129,16 @@ def convert(
 
 @click.command()
 @click.argument("file", type=_PATH)
+@click.option("--graph", type=_PATH, help="Draw the graph into this .svg or .html.")
+@click.option("--force", is_flag=True, help="Replace the picture if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def inspect(file: Path, *, as_json: bool) -> None:
-    """Show tensors, operators, metadata, labels and sizes of FILE, a .tflite or an .edge."""
-    from converter.inspect import format_inspection, inspect_file
+def inspect(file: Path, graph: Path | None, *, force: bool, as_json: bool) -> None:
+    """Show tensors, layers, operators, metadata, labels and sizes of FILE, a .tflite or an .edge."""
+    from converter.inspect import draw_model, format_inspection, inspect_file
 
     tree = inspect_file(file)
+    if graph is not None:
+        draw_model(file, graph, force=force)
     click.echo(json.dumps(tree) if as_json else format_inspection(tree))
 
 
