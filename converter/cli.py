@@ -2,6 +2,7 @@
 
 import click
 
+from converter.commands.diff import diff
 from converter.commands.fleet import devices, watch
 from converter.commands.keys import keys, sign
 from converter.commands.model import convert, inspect
@@ -25,7 +26,7 @@ def cli() -> None:
 
 
 for command in (
-    convert, inspect, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch, simulate,
+    convert, inspect, diff, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch, simulate,
 ):  # fmt: skip
     cli.add_command(command)
 

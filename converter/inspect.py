@@ -18,7 +18,7 @@ from edge_agent import schema
 from edge_agent.disk import write_atomic
 from edge_agent.errors import Reason, RejectionError
 from edge_agent.inference.model_file import FileTensor, ModelFile, inspect_model
-from edge_agent.release.archive import read_artifact
+from edge_agent.release.archive import Artifact, read_artifact
 from edge_agent.release.chunks import CHUNK_BYTES, build_index
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, REPORT_FILE
 from edge_agent.tasks.labels import parse_labels
@@ -39,6 +39,19 @@ def inspect_file(path: Path) -> dict[str, Any]:
     return {"kind": "model", "path": str(path), **_of_model(inspect_model(path))}
 
 
+def read_members(path: Path) -> tuple[Artifact | None, Mapping[str, bytes]]:
+    """The members of an artifact; of a bare model (None), the model as the only one.
+
+    Raises:
+        ModelError, ArtifactError: as `inspect_file`.
+    """
+    if _is_artifact(path):
+        artifact = read_artifact(path)
+        return artifact, artifact.members
+    inspect_model(path)  # says what it is instead of a model
+    return None, {MODEL_FILE: path.read_bytes()}
+
+
 def draw_model(path: Path, target: Path, *, force: bool) -> None:
     """A picture of the model's graph, written to `target`, an `.svg` or an `.html`.
 
@@ -51,12 +64,7 @@ def draw_model(path: Path, target: Path, *, force: bool) -> None:
         raise RecipeError(f"{target} must end in .svg or .html", hint="a graph is drawn as either")
     if target.exists() and not force:
         raise RecipeError(f"{target} exists", hint="pass --force to replace it")
-    if _is_artifact(path):
-        content = read_artifact(path).members[MODEL_FILE]
-    else:
-        inspect_model(path)  # says what it is instead of a model
-        content = path.read_bytes()
-    picture = draw_graph(read_graph(content), path.name)
+    picture = draw_graph(read_graph(read_members(path)[1][MODEL_FILE]), path.name)
     write_atomic(target, svg_file(picture) if target.suffix == ".svg" else html_file(picture, path.name))
 
 
@@ -92,12 +100,7 @@ def _of_artifact(path: Path) -> dict[str, Any]:
         model_path = Path(temporary) / MODEL_FILE
         model_path.write_bytes(artifact.members[MODEL_FILE])
         model = _of_model(inspect_model(model_path))
-    labels = model["labels"]
-    if LABELS_FILE in artifact.members:
-        try:
-            labels = list(parse_labels(artifact.members[LABELS_FILE]))
-        except ValueError as error:
-            raise RejectionError(f"{path}: {LABELS_FILE}: {error}", reason=Reason.BAD_MANIFEST) from error
+    labels = _labels_file(artifact.members, path) or model["labels"]
     return {
         "kind": "artifact",
         "path": str(path),
@@ -110,6 +113,25 @@ def _of_artifact(path: Path) -> dict[str, Any]:
         "fidelity": _fidelity(artifact.members),
         "model": model,
     }
+
+
+def labels_of(members: Mapping[str, bytes], path: Path) -> list[str]:
+    """Those of an artifact, or of a bare model.
+
+    Raises:
+        RejectionError: they are not text.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
+        model_path = Path(temporary) / MODEL_FILE
+        model_path.write_bytes(members[MODEL_FILE])
+        return _labels_file(members, path) or list(inspect_model(model_path).labels)
+
+
+def _labels_file(members: Mapping[str, bytes], path: Path) -> list[str]:
+    try:
+        return list(parse_labels(members.get(LABELS_FILE, b"")))
+    except ValueError as error:
+        raise RejectionError(f"{path}: {LABELS_FILE}: {error}", reason=Reason.BAD_MANIFEST) from error
 
 
 def _fidelity(members: Mapping[str, bytes]) -> Any:

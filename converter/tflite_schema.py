@@ -33,6 +33,8 @@ class Tensor:
     finite: bool  # a constant float tensor without NaN and Inf
     stored_bytes: int = 0  # of a constant
     granularity: str | None = None  # of a quantized one: tensor, channel, block
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,10 @@ def _ints(array: Any) -> tuple[int, ...]:
     return () if isinstance(array, int) else tuple(int(value) for value in array)  # 0 stands for an absent vector
 
 
+def _reals(array: Any) -> tuple[float, ...]:
+    return () if isinstance(array, int) else tuple(float(value) for value in array)
+
+
 def _text(name: bytes | None) -> str:
     return (name or b"").decode("utf-8", "replace")
 
@@ -243,6 +249,8 @@ def _tensor(tensor: Any, types: dict[int, str], stored: memoryview) -> Tensor:
         finite=kind != "FLOAT32" or bool(np.isfinite(np.frombuffer(stored, "<f4")).all()),
         stored_bytes=len(stored),
         granularity=_granularity(quantization),
+        scales=_reals(quantization.ScaleAsNumpy()) if quantization else (),
+        zero_points=_ints(quantization.ZeroPointAsNumpy()) if quantization else (),
     )
 
 

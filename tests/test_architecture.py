@@ -28,7 +28,10 @@ SHARED_WITH_LAPTOP = (
 # One place per foreign library (or one package, where it ends with a slash).
 ONLY_IN = {
     "paho": ("edge_agent/link/connection.py",),
-    "ai_edge_litert": ("edge_agent/inference/tflite.py", "converter/tflite_schema.py", "converter/layers.py"),
+    "ai_edge_litert": (
+        "edge_agent/inference/tflite.py", "converter/tflite_schema.py", "converter/tflite_values.py",
+        "converter/layers.py",
+    ),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
     "ai_edge_quantizer": ("converter/quantize.py",),
     "tensorflow": ("converter/frontends/keras.py",),
