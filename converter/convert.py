@@ -4,6 +4,7 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 """
 
 import hashlib
+import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ from edge_agent.tasks.anomaly import samples_needed
 from edge_agent.tasks.labels import format_labels, parse_labels
 
 # Packages whose version may change the bytes of an artifact.
-_TOOLS = ("ai-edge-litert", "numpy", "pillow")
+_TOOLS = ("ai-edge-litert", "flatbuffers", "numpy", "pillow")
 _QUANTIZED = ("float16", "dynamic", "int8")
 _CONVERTED_NAME = "converted.tflite"
 # A note about a guess is dropped where somebody has said what was guessed: how the note begins, and the recipe's key.
@@ -169,6 +170,7 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
         "scheme": recipe.scheme,
         "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},
         "tools": dict(sorted(tools.items())),
+        "machine": platform.machine(),  # golden vectors are answers of its kernels
     }
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
