@@ -1,6 +1,6 @@
 """How far each layer of the finished model is from the same one of the float model, and what values it takes.
 
-Both models are run with every tensor kept, by the interpreter's own kernels (XNNPACK keeps none), in a child process.
+Both models are run with every tensor among their outputs, by the kernels that devices use, in a child process.
 Layers are told by the names of their output tensors, which quantizing leaves as they are. What a layer would lose if
 it alone were quantized is another question, and left to the search for mixed precision.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from converter.child import answer_parent, run_child
 from converter.layer_list import list_layers
 from converter.report.sections import LayerError, TensorRange
-from converter.tflite_schema import read_graph
+from converter.tflite_schema import expose_tensors, read_graph
 from edge_agent import schema
 from edge_agent.transform.tensor import Array, Quantization, TensorSpec, dequantize, quantize
 
@@ -56,19 +56,14 @@ def compare_layers(float_model: Path, converted: Path, samples: Sequence[Sequenc
 
 
 class _Observed:
-    """A model of which every tensor can be read after it has run."""
+    """A model of which what every operator gives can be read after it has run."""
 
     def __init__(self, path: Path) -> None:
-        from ai_edge_litert import interpreter
+        from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter: Any = interpreter.Interpreter(
-            model_path=str(path),
-            num_threads=2,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        self._interpreter: Any = Interpreter(model_content=expose_tensors(path.read_bytes()), num_threads=2)
         self._interpreter.allocate_tensors()
-        self._details = {str(detail["name"]): detail for detail in self._interpreter.get_tensor_details()}
+        self._details = {str(detail["name"]): detail for detail in self._interpreter.get_output_details()}
         self._inputs = self._interpreter.get_input_details()
 
     def run(self, inputs: Sequence[Array]) -> None:

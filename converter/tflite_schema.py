@@ -149,6 +149,23 @@ def add_signature(content: bytes) -> bytes:
         return _packed(model, len(content))
 
 
+def expose_tensors(content: bytes) -> bytes:
+    """The model with the outputs of all its operators among its own, behind those it has: each can be read, at full
+    speed, for XNNPACK computes them as well. To be run here; it is no model to publish.
+    """
+    schema = _schema()
+    with _reading():
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
+        for buffer in model.buffers:
+            if buffer.offset > 1:  # values behind the flatbuffer, which is packed anew
+                buffer.data = np.frombuffer(content[buffer.offset : buffer.offset + buffer.size], np.uint8)
+                buffer.offset = buffer.size = 0
+        main = model.subgraphs[0]
+        made = (int(position) for operator in main.operators for position in operator.outputs if position >= 0)
+        main.outputs = list(dict.fromkeys([*(int(position) for position in main.outputs), *made]))
+        return _packed(model, len(content))
+
+
 def float_operators(graph: Graph, *, activations: bool) -> Counter[str]:
     """Operators that still compute in float: with `activations` those with a float result (int8), else those with
     float weights (dynamic, float16).

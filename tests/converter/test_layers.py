@@ -100,7 +100,7 @@ def test_each_layer_is_compared_with_the_float_one(scheme: Scheme, tmp_path: Pat
             answers = [engine.invoke([store(sample[0], engine.inputs[0])])[0] for sample in samples]
             outputs.append(np.stack([dequantize(answer, engine.outputs[0]) for answer in answers]))
     expected = 10 * math.log10(float(np.square(outputs[0]).sum() / np.square(outputs[1] - outputs[0]).sum()))
-    assert layers.errors[-1].snr_db == pytest.approx(expected, abs=3)
+    assert layers.errors[-1].snr_db == pytest.approx(expected, abs=0.1)
 
 
 def test_ranges_are_of_the_float_model(tmp_path: Path) -> None:
