@@ -4,6 +4,7 @@ import click
 
 from converter.commands.bench import bench
 from converter.commands.blobs import export, gc, seed
+from converter.commands.diff import diff
 from converter.commands.evaluate import evaluate
 from converter.commands.fleet import devices, watch
 from converter.commands.keys import keys, sign
@@ -28,8 +29,8 @@ def cli() -> None:
 
 
 for command in (
-    convert, evaluate, inspect, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch, bench,
-    simulate,
+    convert, evaluate, inspect, diff, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch,
+    bench, simulate,
 ):  # fmt: skip
     cli.add_command(command)
 

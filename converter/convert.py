@@ -4,38 +4,48 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 """
 
 import hashlib
+import platform
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.changed import read_changed
 from converter.data.files import absolute
 from converter.dataset import open_dataset
-from converter.errors import CalibrationError, RecipeError
+from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.evaluation.evaluation import Candidate, Evaluation, evaluate
 from converter.fidelity import Fidelity, check_gate
 from converter.frontends.contract import Wanted
+from converter.layers import LAYER_SAMPLES, compare_layers
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.report.sections import CompressionStep
-from converter.samples import Dataset
+from converter.report.page import Report, format_report
+from converter.report.sections import CompressionStep, Sections
+from converter.report.write import check_report_path, report_path, write_report
+from converter.samples import Dataset, Seeded, spread
 from converter.source import Source, open_source
+from converter.tflite_embed import embed
+from converter.tflite_metadata import format_metadata, stored_spec
 from converter.tflite_schema import float_operators, read_graph
 from converter.training.run import Trained, forget, train, work_directory
 from edge_agent import __version__, schema
+from edge_agent.inference.model_file import inspect_model
 from edge_agent.inference.said import Said
-from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.release.manifest import LABELS_FILE, MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
-from edge_agent.tasks.labels import parse_labels
+from edge_agent.tasks.labels import format_labels, parse_labels
 
 # Packages whose version may change the bytes of an artifact.
-_TOOLS = ("ai-edge-litert", "numpy", "pillow")
+_TOOLS = ("ai-edge-litert", "flatbuffers", "numpy", "pillow")
 _QUANTIZED = ("float16", "dynamic", "int8")
+_CONVERTED_NAME = "converted.tflite"
 # A note about a guess is dropped where somebody has said what was guessed: how the note begins, and the recipe's key.
 _GUESSES = {
     "normalization": ("input", "mean"),
@@ -63,6 +73,8 @@ class Order:
     work: Path | None = None  # where training goes on from; None: beside the output
     say: Callable[[str], None] = field(default=lambda _: None)  # told of progress, a line at a time
     wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
+    with_report: bool = True
+    report: Path | None = None  # where it is written; None: beside the output
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,7 @@ class Converted:
     fidelity: Fidelity
     notes: tuple[str, ...]
     evaluation: Evaluation | None = None
+    report: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -84,6 +97,7 @@ class Converted:
             "fidelity": self.fidelity.to_json(latency=True),
             "notes": list(self.notes),
             **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
+            "report": str(self.report) if self.report else None,
         }
 
 
@@ -94,7 +108,7 @@ def convert(order: Order) -> Converted:
         RecipeError: the recipe, an option or the output name.
         ModelError, ConversionError: the source.
         CalibrationError: the representative data.
-        QualityGateError: the result; nothing is written.
+        QualityGateError: the result; nothing but the report is written.
         StorageError: the disk.
     """
     called = parse_output_name(order.output)
@@ -102,6 +116,9 @@ def convert(order: Order) -> Converted:
         raise RecipeError(f"{order.output} is a directory", hint="give the path of a file, or remove it")
     if order.output.exists() and not order.force:
         raise RecipeError(f"{order.output} exists", hint="pass --force to replace it")
+    report = report_path(order.output, order.report) if order.with_report else None
+    if report is not None:
+        check_report_path(report, force=order.force)
     written = read_recipe(order.recipe) if order.recipe else {}
     asked = build_recipe(written, order.options)
     _check_data_is_given(asked, order)
@@ -124,13 +141,24 @@ def convert(order: Order) -> Converted:
         recipe = build_recipe(written, order.options, told=described.guessed)
         job = _Job(order, recipe, source, described, folder, trained.steps)
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
-        finished = _judged(job, _converted_parts(job, called), notes)
+        finished = _run(job, _converted_parts(job, called), notes)
+        assert finished.fidelity is not None
+        sections = _sections(job, finished) if report is not None else Sections()
+    try:
+        check_gate(recipe, finished.fidelity, finished.notes, finished.evaluation)
+    except QualityGateError as error:
+        if report is not None:
+            write_report(report, format_report(_report(finished, sections, refused=str(error))))
+            error.report = report
+        raise
     content = write_artifact(order.output, build_members(finished))
     if asked.training is not None:
         forget(_work(order))
-    assert finished.fidelity is not None
     digest = hashlib.sha256(content).hexdigest()
-    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, finished.evaluation)
+    if report is not None:
+        page = replace(_report(finished, sections), digest=digest, size_bytes=len(content))
+        write_report(report, format_report(page))
+    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, finished.evaluation, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +189,40 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
         "scheme": recipe.scheme,
         "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},
         "tools": dict(sorted(tools.items())),
+        "machine": platform.machine(),  # golden vectors are answers of its kernels
     }
     if job.compression:
         provenance["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
-    return Parts(*called, recipe.task, recipe.input, recipe, model, labels_of(recipe, job.described), provenance)
+    parts = Parts(*called, recipe.task, recipe.input, recipe, model, labels_of(recipe, job.described), provenance)
+    wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
+    return _with_metadata(job, parts) if wanted else parts
 
 
-def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
-    """The parts with fidelity and golden vectors, once they have passed the gate."""
+def _with_metadata(job: _Job, parts: Parts) -> Parts:
+    """What the manifest says, in the model itself too, for those who read no manifest."""
+    path = job.folder / _CONVERTED_NAME
+    path.write_bytes(parts.model)
+    graph, stored = read_graph(parts.model), inspect_model(path)
+    content = format_metadata(
+        build_manifest(parts, {MODEL_FILE: parts.model}),
+        parts.labels,
+        inputs=[stored_spec(tensor) for tensor in stored.inputs],
+        outputs=[stored_spec(tensor) for tensor in stored.outputs],
+        input_names=graph.input_names,
+        output_names=graph.output_names,
+        source=inspect_model(job.source.path),
+    )
+    files = {LABELS_FILE: format_labels(parts.labels)} if parts.labels else {}
+    model = embed(parts.model, content, files)
+    return replace(parts, model=model) if model is not None else parts
+
+
+def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:
+    """The parts with fidelity and golden vectors, not judged yet."""
     recipe, source = job.recipe, job.source
-    converted_path = job.folder / "converted.tflite"
+    converted_path = job.folder / _CONVERTED_NAME
     converted_path.write_bytes(parts.model)
     task = Task(
         converted=str(converted_path),
@@ -191,7 +241,6 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
     parts = replace(parts, anomaly_threshold=comparison.anomaly_threshold)
     evaluation = _evaluated(job, parts, task)
     all_notes += evaluation.notes if evaluation else ()
-    check_gate(recipe, fidelity, all_notes, evaluation)
     return replace(
         parts,
         evaluation=evaluation,
@@ -213,6 +262,39 @@ def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
         candidates.insert(0, Candidate(name, Path(task.float_model), manifest, parts.labels))
     data = Data(absolute(job.order.evaluate), 0, job.source.graph.input_names, job.order.skip_unreadable)
     return evaluate(candidates, data, job.folder, calibration=task.data)
+
+
+def _sections(job: _Job, parts: Parts) -> Sections:
+    """What the report tells beside the fidelity table. Not a reason to fail: what cannot be had is left out."""
+    sections = Sections(compression=job.compression, changed=read_changed(job.folder))
+    if job.recipe.scheme in _QUANTIZED:
+        assert job.recipe.input is not None
+        dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
+        chosen = set(spread(len(dataset.names), LAYER_SAMPLES))
+        every = enumerate(dataset.inputs(job.described.inputs))
+        samples = [sample for number, sample in every if number in chosen]
+        with suppress(ConversionError):
+            layers = compare_layers(job.source.path, job.folder / _CONVERTED_NAME, samples, job.folder)
+            sections = replace(sections, layers=layers.errors, ranges=layers.ranges)
+    return parts.evaluation.fill(sections) if parts.evaluation else sections
+
+
+def _report(parts: Parts, sections: Sections, *, refused: str | None = None) -> Report:
+    assert parts.fidelity is not None
+    manifest = build_manifest(parts, {MODEL_FILE: parts.model})
+    provenance = {name: value for name, value in manifest.provenance.items() if name not in ("recipe", "fidelity")}
+    return Report(
+        name=parts.name,
+        version=parts.version,
+        task=parts.task,
+        fidelity=parts.fidelity,
+        sections=sections,
+        notes=parts.notes,
+        limits=schema.dump(manifest.limits),
+        recipe=manifest.provenance["recipe"],
+        provenance=provenance,
+        refused=refused,
+    )
 
 
 def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:

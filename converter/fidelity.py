@@ -5,12 +5,13 @@ bytes each time it is made.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converter.columns import aligned
 from converter.errors import QualityGateError
-from converter.evaluate import Comparison
+from converter.evaluate import Comparison, Measured
 from converter.evaluation.evaluation import Evaluation
 from converter.evaluation.gate import missed_accuracy
 from converter.evaluation.text import format_evaluation
@@ -39,22 +40,43 @@ class Fidelity:
         return {"scheme": self.scheme, **tree, "operators_left_float": dict(sorted(self.float_operators.items()))}
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure of both models, in words; `original` and `ratio` are empty where there is no float model."""
+
+    name: str
+    original: str
+    converted: str
+    ratio: str
+
+
+def figure_rows(comparison: Comparison) -> list[Row]:
+    """Size, latency and parts that XNNPACK took."""
+    mine, theirs = comparison.converted, comparison.float_model
+
+    def row(name: str, figure: Callable[[Measured], float], unit: str) -> Row:
+        if theirs is None:
+            return Row(name, "", unit.format(figure(mine)), "")
+        ratio = f"{figure(mine) / figure(theirs):.2f}" if figure(theirs) else "-"
+        return Row(name, unit.format(figure(theirs)), unit.format(figure(mine)), ratio)
+
+    return [
+        row("size", lambda model: model.size_bytes, "{:,} B"),
+        row("latency here", lambda model: model.latency_ms, "{:.3f} ms"),
+        row("XNNPACK parts", lambda model: model.partitions, "{:d}"),
+    ]
+
+
 def format_table(fidelity: Fidelity) -> str:
     """The table on the terminal: float, converted, ratio; then the errors."""
     comparison = fidelity.comparison
-    converted, original = comparison.converted, comparison.float_model
+    original = comparison.float_model
     rows = [["", *(["float32"] if original else []), fidelity.scheme, *(["ratio"] if original else [])]]
-
-    def row(name: str, mine: float, theirs: float | None, unit: str) -> None:
-        if theirs is None:
-            rows.append([name, unit.format(mine)])
-        else:
-            rows.append([name, unit.format(theirs), unit.format(mine), f"{mine / theirs:.2f}" if theirs else "-"])
-
-    row("size", converted.size_bytes, original.size_bytes if original else None, "{:,} B")
-    row("latency here", converted.latency_ms, original.latency_ms if original else None, "{:.3f} ms")
-    row("XNNPACK parts", converted.partitions, original.partitions if original else None, "{:d}")
-    lines = _aligned(rows)
+    rows += [
+        [row.name, row.original, row.converted, row.ratio] if original else [row.name, row.converted]
+        for row in figure_rows(comparison)
+    ]
+    lines = aligned(rows, right=range(1, len(rows[0])))
     source = "representative" if comparison.representative else "made-up"
     lines.append(
         f"compared on {comparison.samples} {source} samples"
@@ -90,7 +112,7 @@ def check_gate(
     missed += missed_accuracy(recipe.limits, evaluation) if evaluation else []
     if missed:
         raise QualityGateError(
-            f"the {fidelity.scheme} model misses {'; '.join(missed)}. Nothing was written",
+            f"the {fidelity.scheme} model misses {'; '.join(missed)}. No artifact was written",
             hint=_gate_hint(recipe, fidelity),
             table="\n".join([format_table(fidelity), *([format_evaluation(evaluation)] if evaluation else [])]),
             figures={
@@ -129,13 +151,3 @@ def _gate_hint(recipe: Recipe, fidelity: Fidelity) -> str:
     if recipe.scheme in ("int8", "dynamic"):
         return "check that data and normalization are those the model was trained on; or try --scheme float16"
     return "loosen the limit in the recipe if this is good enough"
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]

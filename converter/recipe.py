@@ -99,6 +99,7 @@ class Recipe:
     signature: str | None = None  # the one that is run; of several, only with scheme `unchanged`
     state: Mapping[str, str] = field(default_factory=dict)  # output → the input it is fed back to; told from the model
     constants: Mapping[str, tuple[float, ...] | float] = field(default_factory=dict)  # input → what it always gets
+    metadata: bool | None = None  # written into the model too; None: unless it is to stay unchanged
     # operators kept out of quantization: no fast kernel takes them quantized
     float_operators: tuple[str, ...] = ()
     calibration_samples: int = 200  # at most; spread evenly over what was given

@@ -31,6 +31,10 @@ class Tensor:
     constant: bool
     quantized: bool
     finite: bool  # a constant float tensor without NaN and Inf
+    stored_bytes: int = 0  # of a constant
+    granularity: str | None = None  # of a quantized one: tensor, channel, block
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,23 @@ def add_signature(content: bytes) -> bytes:
         return _packed(model, len(content))
 
 
+def expose_tensors(content: bytes) -> bytes:
+    """The model with the outputs of all its operators among its own, behind those it has: each can be read, at full
+    speed, for XNNPACK computes them as well. To be run here; it is no model to publish.
+    """
+    schema = _schema()
+    with _reading():
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
+        for buffer in model.buffers:
+            if buffer.offset > 1:  # values behind the flatbuffer, which is packed anew
+                buffer.data = np.frombuffer(content[buffer.offset : buffer.offset + buffer.size], np.uint8)
+                buffer.offset = buffer.size = 0
+        main = model.subgraphs[0]
+        made = (int(position) for operator in main.operators for position in operator.outputs if position >= 0)
+        main.outputs = list(dict.fromkeys([*(int(position) for position in main.outputs), *made]))
+        return _packed(model, len(content))
+
+
 def float_operators(graph: Graph, *, activations: bool) -> Counter[str]:
     """Operators that still compute in float: with `activations` those with a float result (int8), else those with
     float weights (dynamic, float16).
@@ -212,6 +233,10 @@ def _ints(array: Any) -> tuple[int, ...]:
     return () if isinstance(array, int) else tuple(int(value) for value in array)  # 0 stands for an absent vector
 
 
+def _reals(array: Any) -> tuple[float, ...]:
+    return () if isinstance(array, int) else tuple(float(value) for value in array)
+
+
 def _text(name: bytes | None) -> str:
     return (name or b"").decode("utf-8", "replace")
 
@@ -239,7 +264,20 @@ def _tensor(tensor: Any, types: dict[int, str], stored: memoryview) -> Tensor:
         constant=len(stored) > 0,
         quantized=kind == "FLOAT16" or (quantization is not None and quantization.ScaleLength() > 0),
         finite=kind != "FLOAT32" or bool(np.isfinite(np.frombuffer(stored, "<f4")).all()),
+        stored_bytes=len(stored),
+        granularity=_granularity(quantization),
+        scales=_reals(quantization.ScaleAsNumpy()) if quantization else (),
+        zero_points=_ints(quantization.ZeroPointAsNumpy()) if quantization else (),
     )
+
+
+def _granularity(quantization: Any) -> str | None:
+    if quantization is None:
+        return None
+    if quantization.DetailsType() == _schema().QuantizationDetails.BlockwiseQuantization:
+        return "block"
+    scales = quantization.ScaleLength()
+    return ("tensor" if scales == 1 else "channel") if scales else None
 
 
 def _stored(buffer: Any, content: bytes) -> memoryview:

@@ -29,7 +29,10 @@ SHARED_WITH_LAPTOP = (
 # One place per foreign library (or one package, where it ends with a slash).
 ONLY_IN = {
     "paho": ("edge_agent/link/connection.py",),
-    "ai_edge_litert": ("edge_agent/inference/tflite.py", "converter/tflite_schema.py"),
+    "ai_edge_litert": (
+        "edge_agent/inference/tflite.py", "converter/tflite_schema.py", "converter/tflite_values.py",
+        "converter/layers.py",
+    ),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
     "ai_edge_quantizer": ("converter/quantize.py",),
     "tensorflow": (
@@ -50,7 +53,7 @@ ONLY_IN = {
     "sqlite3": ("edge_agent/database.py",),
     "gpiod": ("edge_agent/inference/triggers/gpio.py",),
     "cryptography": ("converter/publish/keys.py", "edge_agent/release/sealing.py"),
-    "flatbuffers": ("converter/tflite_schema.py",),
+    "flatbuffers": ("converter/tflite_schema.py", "converter/tflite_metadata.py"),
     "bsdiff4": ("converter/publish/patches.py",),
     "click": (
         "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",

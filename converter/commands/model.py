@@ -82,6 +82,9 @@ def recipe_options(command: Command) -> Command:
         click.option("--channels", help="Columns of the sensor, with commas between them."),
         click.option("--activation", type=_choices(OutputSpec, "activation"), help="Makes scores of the outputs."),
         click.option("--threshold", type=float, help="Predictions below this score are left out."),
+        click.option(
+            "--metadata/--no-metadata", default=None, help="Write labels and normalization into the model too."
+        ),
         click.option("--top-k", type=int, help="Predictions for each input at most."),
     ]
     for option in reversed(options):
@@ -128,6 +131,8 @@ def _source_options(command: Command) -> Command:
 @click.option("--work", type=_PATH, help="Where training that is cut off goes on from. Default: beside the output.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out files of the data that cannot be read.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
+@click.option("--report", type=_PATH, help="Where report.html goes; else beside the output.")
+@click.option("--no-report", is_flag=True, help="Write none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @_source_options
 @recipe_options
@@ -142,6 +147,8 @@ def convert(  # noqa: PLR0917  # click hands options over by name
     *,
     skip_unreadable: bool,
     force: bool,
+    report: Path | None,
+    no_report: bool,
     as_json: bool,
     input_shapes: dict[str, tuple[int, ...]],
     inputs: tuple[str, ...],
@@ -155,7 +162,7 @@ def convert(  # noqa: PLR0917  # click hands options over by name
     ONNX, PyTorch (.pt2, TorchScript) or scikit-learn; docs/frontends.md says which extra each needs.
 
     Float and converted model are run through the device's own code and compared; where a limit of the recipe is
-    missed, nothing is written and the exit code is 3.
+    missed, no artifact is written and the exit code is 3. A report in HTML is written beside the output either way.
     """
     from converter.convert import Order
     from converter.convert import convert as convert_source
@@ -176,6 +183,8 @@ def convert(  # noqa: PLR0917  # click hands options over by name
             calibrate=calibrate,
             skip_unreadable=skip_unreadable,
             force=force,
+            with_report=not no_report,
+            report=report,
             evaluate=evaluate,
             work=work,
             say=say,
@@ -184,9 +193,11 @@ def convert(  # noqa: PLR0917  # click hands options over by name
         done = convert_source(order)
     except QualityGateError as error:
         tell_notes(error.notes)
+        _tell_report(error.report)
         click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
         raise
     tell_notes(done.notes)
+    _tell_report(done.report)
     if as_json:
         click.echo(json.dumps(done.to_json()))
     else:
@@ -198,12 +209,16 @@ def convert(  # noqa: PLR0917  # click hands options over by name
 
 @click.command()
 @click.argument("file", type=_PATH)
+@click.option("--graph", type=_PATH, help="Draw the graph into this .svg or .html.")
+@click.option("--force", is_flag=True, help="Replace the picture if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def inspect(file: Path, *, as_json: bool) -> None:
-    """Show tensors, operators, metadata, labels and sizes of FILE, a .tflite or an .edge."""
-    from converter.inspect import format_inspection, inspect_file
+def inspect(file: Path, graph: Path | None, *, force: bool, as_json: bool) -> None:
+    """Show tensors, layers, operators, metadata, labels and sizes of FILE, a .tflite or an .edge."""
+    from converter.inspect import draw_model, format_inspection, inspect_file
 
     tree = inspect_file(file)
+    if graph is not None:
+        draw_model(file, graph, force=force)
     click.echo(json.dumps(tree) if as_json else format_inspection(tree))
 
 
@@ -212,10 +227,15 @@ def tell_notes(notes: tuple[str, ...]) -> None:
         click.echo(f"note: {note}", err=True)
 
 
+def _tell_report(path: Path | None) -> None:
+    if path is not None:
+        click.echo(f"report: {path}", err=True)
+
+
 def recipe_tree(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, as a recipe has them."""
     given = {name: value for name, value in options.items() if value is not None}
-    tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task", "signature") if name in given}
+    tree: dict[str, Any] = {name: given[name] for name in ("scheme", "task", "signature", "metadata") if name in given}
     if "labels" in given:
         tree["labels"] = str(given["labels"])
     if "channels" in given:

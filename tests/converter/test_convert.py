@@ -172,7 +172,7 @@ def test_every_missed_limit_is_named_and_the_artifact_that_was_there_stays(digit
     assert "min_snr_db: output scores" in str(caught.value)
     assert caught.value.hint
     assert output.read_bytes() == b"the one before"
-    assert list(tmp_path.iterdir()) == [output]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-1.edge", "digits-1.report.html"]
 
 
 def test_an_existing_artifact_is_only_replaced_by_force(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_an_existing_artifact_is_only_replaced_by_force(tmp_path: Path) -> None:
     assert output.read_bytes() == b"the one before"
     convert(order(output, force=True))
     assert read_artifact(output).manifest.name == "digits"
-    assert read_artifact(output).members[MODEL_FILE] == (EXAMPLES / "digits_v2.tflite").read_bytes()
+    assert (EXAMPLES / "digits_v2.tflite").read_bytes() in read_artifact(output).members[MODEL_FILE]
 
 
 def test_an_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:
