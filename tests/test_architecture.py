@@ -33,6 +33,15 @@ ONLY_IN = {
     "ai_edge_quantizer": ("converter/quantize.py",),
     "tensorflow": ("converter/frontends/keras.py",),
     "keras": ("converter/frontends/keras.py",),
+    "torch": (
+        "converter/frontends/torch.py", "converter/frontends/torch_graph.py", "converter/frontends/torch_state.py",
+        "converter/frontends/lowering.py", "converter/frontends/onnx.py", "converter/frontends/onnx_model/",
+    ),
+    "litert_torch": ("converter/frontends/lowering.py",),
+    "onnxruntime": ("converter/frontends/onnx.py",),
+    "sklearn": ("converter/frontends/sklearn.py",),
+    "skl2onnx": ("converter/frontends/sklearn.py",),
+    "joblib": ("converter/frontends/sklearn.py",),
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
     "securesystemslib": ("converter/publish/",),
     "av": ("edge_agent/inference/sources/libav.py",),
@@ -50,8 +59,8 @@ ONLY_IN = {
     ),
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
-        "converter/frontends/extras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
-        "edge_agent/inference/sources/i2c.py",
+        "converter/frontends/extras.py", "converter/frontends/lowering.py", "converter/quantize.py",
+        "converter/convert.py", "converter/recipe.py", "edge_agent/inference/sources/i2c.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py
