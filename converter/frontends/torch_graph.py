@@ -1,7 +1,7 @@
 """A function of PyTorch as one graph, whose pictures lie [batch, height, width, channels] at both ends.
 
 litert-torch turns the inside around by itself. What it would transpose each time the model runs is written otherwise
-here: means that drop axes of a picture, and pictures that are flattened for a fully connected layer.
+here: means over pictures and softmax over channels, and the convolutions of traced TorchScript.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ _KEEPING = (
     "to", "prelu", "where", "detach", "alias", "_to_copy", "relu6", "hardtanh", "hardswish", "hardsigmoid", "silu",
     "gelu", "mish", "elu", "leaky_relu", "relu", "relu_", "sigmoid", "tanh", "getitem", "mean", "sum", "amax",
 )  # fmt: skip
+_PICTURE_RANK = 4
 _RANDOM = ("dropout", "native_dropout", "rand_like", "bernoulli", "bernoulli_", "feature_dropout", "alpha_dropout")
 _NORMS = ("batch_norm", "native_batch_norm", "instance_norm")
 
@@ -50,18 +51,13 @@ def trace_channels_last(function: Callable[..., tuple[Any, ...]], samples: Seque
     except ConversionError:
         raise
     except Exception as error:  # TorchScript and PyTorch raise what they like
-        text = str(error)
-        if "get value out of a tracing tensor" in text or "data-dependent" in text:
-            raise ConversionError(
-                "what the model does depends on the values of its input (an if, a loop, a size), which TFLite cannot",
-                hint="write it with torch.where, or export the branches as models of their own",
-            ) from error
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        raise ConversionError(f"PyTorch cannot run it: {lines[-1] if lines else type(error).__name__}") from error
+        _check_runs(function, samples)
+        raise ConversionError(
+            "what the model does depends on the values of its input (an if, a loop, a size), which TFLite cannot",
+            hint="write it with torch.where, or export the branches as models of their own",
+        ) from error
     _plain_convolutions(graph_module.graph)
     _check_evaluating(graph_module.graph)
-    _keep_axes(graph_module.graph)
-    graph_module.recompile()
     placeholders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
     outputs = next(node for node in graph_module.graph.nodes if node.op == "output").args[0]
     outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
@@ -69,6 +65,9 @@ def trace_channels_last(function: Callable[..., tuple[Any, ...]], samples: Seque
         raise ConversionError("an output does not depend on the model's input", hint="leave that output out")
     first = _channels_first(graph_module.graph)
     used = tuple(bool(node.users) for node in placeholders)
+    _average_in_place(graph_module.graph)
+    _soften_in_place(graph_module.graph)
+    graph_module.recompile()
     wrapped = _ChannelsLast(
         graph_module,
         [first[node] for node in placeholders],
@@ -82,6 +81,18 @@ def trace_channels_last(function: Callable[..., tuple[Any, ...]], samples: Seque
         tuple(_last_axes(_rank(node), moved=first[node]) for node in placeholders),
         tuple(_last_axes(_rank(node), moved=first.get(node, False)) for node in outputs),
     )
+
+
+def _check_runs(function: Callable[..., tuple[Any, ...]], samples: Sequence[Any]) -> None:
+    """What runs but cannot be traced looks at values."""
+    try:
+        function(*samples)
+    except Exception as error:  # see above
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ConversionError(
+            f"PyTorch cannot run it: {lines[-1] if lines else type(error).__name__}",
+            hint="its inputs may need other sizes: --input-shape NAME=1,…",
+        ) from error
 
 
 class _ChannelsLast(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not installed where types are checked
@@ -172,20 +183,40 @@ def _plain_convolutions(graph: Any) -> None:
             node.target, node.args = torch.ops.aten.convolution.default, node.args[:9]
 
 
-def _keep_axes(graph: Any) -> None:
-    """Means and sums over axes of a picture keep them, and drop them afterwards."""
+def _soften_in_place(graph: Any) -> None:
+    """A softmax over the channels of a picture too; over any but the last axis it would be taken apart."""
     for node in list(graph.nodes):
-        if _name(node) not in ("mean", "sum") or len(node.args) < 2 or not isinstance(node.args[1], list | tuple):
+        if _name(node) not in ("softmax", "_softmax", "log_softmax") or _rank(node) != _PICTURE_RANK:
             continue
-        source, axes = node.args[0], node.args[1]
+        if node.args[1] not in (1, 1 - _PICTURE_RANK):
+            continue
+        with graph.inserting_before(node):
+            last = graph.call_function(torch.ops.aten.permute.default, (node.args[0], [0, 2, 3, 1]))
+            soft = graph.call_function(node.target, (last, 3, *node.args[2:]), node.kwargs)
+            found = graph.call_function(torch.ops.aten.permute.default, (soft, [0, 3, 1, 2]))
+        found.meta = dict(node.meta)
+        node.replace_all_uses_with(found)
+        graph.erase_node(node)
+
+
+def _average_in_place(graph: Any) -> None:
+    """Means and sums over a picture are taken as it lies on the device, whatever else needs the picture."""
+    for node in list(graph.nodes):
+        axes = node.args[1] if len(node.args) > 1 else None
+        if (
+            _name(node) not in ("mean", "sum")
+            or not isinstance(axes, list | tuple)
+            or _rank(node.args[0]) != _PICTURE_RANK
+        ):
+            continue
+        if {axis % _PICTURE_RANK for axis in axes} != {2, 3} or node.kwargs.get("dtype") is not None:
+            continue
         keep = node.args[2] if len(node.args) > 2 else node.kwargs.get("keepdim", False)
-        if keep or _rank(source) != 4 or not axes:
-            continue
-        dropped = {axis % 4 for axis in axes}
-        shape = list(node.meta["val"].shape)
-        with graph.inserting_after(node):
-            flat = graph.call_function(torch.ops.aten.reshape.default, (node, shape))
-        flat.meta = dict(node.meta)
-        node.replace_all_uses_with(flat, delete_user_cb=lambda user, flat=flat: user is not flat)
-        node.args = (source, sorted(dropped), True)
-        node.meta = {**node.meta, "val": source.meta["val"].mean(tuple(dropped), keepdim=True)}
+        with graph.inserting_before(node):
+            last = graph.call_function(torch.ops.aten.permute.default, (node.args[0], [0, 2, 3, 1]))
+            found = graph.call_function(node.target, (last, [1, 2], keep))
+            if keep:
+                found = graph.call_function(torch.ops.aten.permute.default, (found, [0, 3, 1, 2]))
+        found.meta = dict(node.meta)
+        node.replace_all_uses_with(found)
+        graph.erase_node(node)

@@ -89,7 +89,7 @@ def branch(node, name):
 nodes = [
     n("Shape", ["x"], ["s"]), n("Gather", ["s", "last"], ["size"], axis=0), n("Equal", ["size", "six"], ["is_six"]),
     n("If", ["is_six"], ["chosen"], then_branch=branch(n("MatMul", ["x", "w"], ["a"]), "then"),
-      else_branch=branch(n("NonZero", ["x"], ["b"]), "else")),
+      else_branch=branch(n("Hardmax", ["x"], ["b"]), "else")),
     n("Tanh", ["chosen"], ["y"]),
 ]
 save(nodes, {"x": (T.FLOAT, [1, 6])}, ["y"], dict(w=f32(6, 2), last=np.array(1), six=np.array(6)))

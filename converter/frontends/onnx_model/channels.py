@@ -42,8 +42,8 @@ def _shuffled_groups(channels: tuple[int, ...], count: int) -> int | None:
     if len(channels) != count or count < PICTURE_RANK or channels[1] == 0 or count % channels[1]:
         return None
     groups = count // channels[1]
-    shuffled = torch.arange(count).reshape(groups, -1).t().reshape(-1)
-    return groups if tuple(shuffled.tolist()) == channels else None
+    shuffled = tuple(place for first in range(channels[1]) for place in range(first, count, channels[1]))
+    return groups if shuffled == channels else None
 
 
 class ChannelMoves:

@@ -146,9 +146,12 @@ def _dropout(_: Call, x: Tensor, *__: Any) -> Tensor:
 @entry(TABLE, "Softmax", "LogSoftmax", kind="keeps")
 def _softmax(call: Call, x: Tensor) -> Tensor:
     function = F.softmax if call.operator == "Softmax" else F.log_softmax
+    axis = call.get("axis", -1 if call.opset >= 13 else 1) % x.dim()
     if call.opset >= 13:
-        return function(x, call.get("axis", -1))
-    axis = call.get("axis", 1) % x.dim()  # older: over all axes from this one on
+        if (x.dim(), axis) == (4, 1):  # of a picture, as it lies on the device
+            return function(x.permute(0, 2, 3, 1), -1).permute(0, 3, 1, 2)
+        return function(x, axis)
+    # older: over all axes from this one on
     if axis == x.dim() - 1 or math.prod(x.shape[axis + 1 :]) == 1:
         return function(x, axis)
     return function(x.reshape(*x.shape[:axis], -1), -1).reshape(x.shape)
@@ -195,6 +198,9 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
             if call.get("noop_with_empty_axes"):
                 return x
             found = list(range(x.dim()))
+        if x.dim() == 4 and set(found) == {2, 3}:  # a picture, as it lies on the device
+            last = function(x.permute(0, 2, 3, 1), (1, 2))
+            return last.permute(0, 3, 1, 2) if call.get("keepdims", 1) else last.reshape(x.shape[:2])
         kept = function(x, tuple(found))
         if call.get("keepdims", 1):
             return kept

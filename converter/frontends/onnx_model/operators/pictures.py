@@ -99,6 +99,8 @@ def _average_pool(call: Call, x: Tensor) -> Tensor:
 
 @entry(TABLE, "GlobalAveragePool", kind="spatial")
 def _global_average_pool(_: Call, x: Tensor) -> Tensor:
+    if x.dim() == 4:  # as it lies on the device, whatever else needs it
+        return x.permute(0, 2, 3, 1).mean((1, 2), keepdim=True).permute(0, 3, 1, 2)
     return x.mean(tuple(range(2, x.dim())), keepdim=True)
 
 
