@@ -20,7 +20,7 @@ from edge_agent.inference.tflite import open_engine
 
 Array = NDArray[Any]
 
-_REPLACE = "replace it where the model was made, or cut the model before it with --output"
+_REPLACE = "replace it where the model was made, or cut the model before it with --outputs"
 
 
 def versions(*distributions: str) -> dict[str, str]:

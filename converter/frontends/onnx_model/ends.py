@@ -40,7 +40,7 @@ def declared_inputs(model: OnnxModel) -> tuple[Declared, ...]:
         if value.type is None or value.shape is None or value.type not in DTYPES:
             raise ConversionError(
                 f"input {value.name} is no tensor of numbers with a shape, which is all a device can fill",
-                hint="encode strings as numbers before the model, or cut it behind that input with --input",
+                hint="encode strings as numbers before the model, or cut it behind that input with --inputs",
             )
         found.append(Declared(value.name, value.shape, DTYPES[value.type]))
     return tuple(found)
@@ -62,7 +62,7 @@ def find_ends(model: OnnxModel, wanted: Wanted) -> Ends:
     missing = sorted(needed & set(own))
     if missing:
         raise ConversionError(
-            f"outputs {', '.join(names)} need input {', '.join(missing)} too", hint="name it with --input as well"
+            f"outputs {', '.join(names)} need input {', '.join(missing)} too", hint="name it with --inputs as well"
         )
     dtypes = {
         name: DTYPES.get(own[name].type or 0, np.dtype(np.float32)) if name in own else np.dtype(np.float32)

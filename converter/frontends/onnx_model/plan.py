@@ -167,7 +167,7 @@ class _Planning:
         if name not in self.known:
             raise ConversionError(
                 f"{node.called} is told by {name}, which is computed from the model's input; it must be known before",
-                hint="export the model with fixed sizes (no dynamic axes), or cut it before that with --output",
+                hint="export the model with fixed sizes (no dynamic axes), or cut it before that with --outputs",
             )
         return value.numpy()
 
@@ -176,7 +176,7 @@ class _Planning:
         if name not in self.known:
             raise ConversionError(
                 f"an If is decided by {name}, which is computed from the model's input; TFLite models have no branches",
-                hint="export each branch as a model of its own, or cut the model with --input and --output",
+                hint="export each branch as a model of its own, or cut the model with --inputs and --outputs",
             )
         graph = node.attributes["then_branch" if bool(self.values[name].reshape(-1)[0]) else "else_branch"]
         assert isinstance(graph, Graph)
@@ -222,7 +222,7 @@ class _Planning:
         fixed = [name for name in outputs if name in self.known]
         if fixed:
             raise ConversionError(
-                f"output {fixed[0]} does not depend on the model's input", hint="name other outputs with --output"
+                f"output {fixed[0]} does not depend on the model's input", hint="name other outputs with --outputs"
             )
         plan = Plan(
             inputs=tuple(name for name in ends.inputs if name in used),

@@ -44,7 +44,7 @@ class Operator:
 
 
 Table = dict[str, Operator]
-HINT = "replace it where the model was made, or cut the model before it with --output"
+HINT = "replace it where the model was made, or cut the model before it with --outputs"
 
 DTYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
