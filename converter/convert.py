@@ -16,6 +16,7 @@ from converter.dataset import open_dataset
 from converter.errors import CalibrationError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.fidelity import Fidelity, check_gate
+from converter.frontends.contract import Wanted
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
@@ -54,6 +55,7 @@ class Order:
     calibrate: Path | None = None
     skip_unreadable: bool = False
     force: bool = False
+    wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def convert(order: Order) -> Converted:
     _check_data_is_given(asked, order)
     with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
         folder = Path(temporary)
-        source = open_source(order.source, asked.scheme, folder, signature=asked.signature)
+        wanted = replace(order.wanted, signature=asked.signature)
+        source = open_source(order.source, asked.scheme, folder, wanted=wanted)
         described = describe(
             source.path,
             folder,

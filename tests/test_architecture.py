@@ -22,6 +22,7 @@ SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
     "inference.said",
+    "inference.file_kind",
     "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
     "link.download", "update.eligibility", "update.machine",
 )  # fmt: skip
@@ -31,7 +32,10 @@ ONLY_IN = {
     "ai_edge_litert": ("edge_agent/inference/tflite.py", "converter/tflite_schema.py"),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
     "ai_edge_quantizer": ("converter/quantize.py",),
-    "tensorflow": ("converter/frontends/keras.py",),
+    "tensorflow": (
+        "converter/frontends/keras.py", "converter/frontends/saved_model.py", "converter/frontends/frozen.py",
+        "converter/frontends/tensorflow.py",
+    ),
     "keras": ("converter/frontends/keras.py",),
     "torch": (
         "converter/frontends/torch.py", "converter/frontends/torch_graph.py", "converter/frontends/torch_state.py",
@@ -42,6 +46,8 @@ ONLY_IN = {
     "sklearn": ("converter/frontends/sklearn.py",),
     "skl2onnx": ("converter/frontends/sklearn.py",),
     "joblib": ("converter/frontends/sklearn.py",),
+    "tf_keras": ("converter/frontends/keras.py",),
+    "h5py": ("converter/frontends/keras.py",),
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
     "securesystemslib": ("converter/publish/",),
     "av": ("edge_agent/inference/sources/libav.py",),
@@ -59,8 +65,9 @@ ONLY_IN = {
     ),
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
-        "converter/frontends/extras.py", "converter/frontends/lowering.py", "converter/quantize.py",
-        "converter/convert.py", "converter/recipe.py", "edge_agent/inference/sources/i2c.py",
+        "converter/frontends/extras.py", "converter/frontends/lowering.py", "converter/source.py",
+        "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
+        "edge_agent/inference/sources/i2c.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py

@@ -25,6 +25,24 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[fl
         raise click.BadParameter(f"expected a number or several with commas between them, found {text!r}") from error
 
 
+def _input_shapes(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """`NAME=1x224x224x3`, or without a name for the only input; commas do as well."""
+    shapes = {}
+    for text in texts:
+        name, _equals, sizes = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.replace(",", "x").split("x"))
+        except ValueError as error:
+            raise click.BadParameter(f"expected NAME=1x224x224x3, found {text!r}") from error
+        if min(shapes[name]) < 1:
+            raise click.BadParameter(f"expected sizes of 1 and more, found {text!r}")
+    return shapes
+
+
+def _names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
 def _choices(kind: type, field: str) -> click.Choice[str]:
     return click.Choice(get_args(kind.__annotations__[field]))
 
@@ -70,6 +88,33 @@ def _recipe_options(command: Command) -> Command:
     return command
 
 
+def _source_options(command: Command) -> Command:
+    """What the source itself does not tell."""
+    options = [
+        click.option(
+            "--input-shape",
+            "input_shapes",
+            multiple=True,
+            callback=_input_shapes,
+            help="NAME=1x224x224x3, the batch first, where the source leaves sizes open; may be repeated.",
+        ),
+        click.option(
+            "--inputs",
+            callback=_names,
+            help="Where the model is cut: tensors or layers to begin with, with commas between.",
+        ),
+        click.option("--outputs", callback=_names, help="Tensors or layers to end with, with commas between."),
+        click.option(
+            "--allow-code",
+            is_flag=True,
+            help="Run Python that stands in the source (Lambda layers, pickles). Only of people you trust.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("source", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="NAME-VERSION.edge")
@@ -80,6 +125,7 @@ def _recipe_options(command: Command) -> Command:
 @click.option("--skip-unreadable", is_flag=True, help="Leave out calibration files that are not pictures.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@_source_options
 @_recipe_options
 def convert(
     source: Path,
@@ -90,9 +136,16 @@ def convert(
     skip_unreadable: bool,
     force: bool,
     as_json: bool,
+    input_shapes: dict[str, tuple[int, ...]],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    allow_code: bool,
     **options: Any,
 ) -> None:
-    """Convert SOURCE, a float32 .tflite or a .keras model, into an artifact.
+    """Convert SOURCE into an artifact.
+
+    SOURCE is a float32 .tflite, or a model of Keras (.keras, .h5), TensorFlow (a SavedModel directory, a frozen .pb),
+    ONNX, PyTorch (.pt2, TorchScript) or scikit-learn; docs/frontends.md says which extra each needs.
 
     Float and converted model are run through the device's own code and compared; where a limit of the recipe is
     missed, nothing is written and the exit code is 3.
@@ -101,9 +154,11 @@ def convert(
     from converter.convert import convert as work
     from converter.errors import QualityGateError
     from converter.fidelity import format_table
+    from converter.frontends.contract import Wanted
 
+    wanted = Wanted(input_shapes=input_shapes, inputs=inputs, outputs=outputs, allow_code=allow_code)
     try:
-        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force))
+        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force, wanted))
     except QualityGateError as error:
         _tell_notes(error.notes)
         click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)

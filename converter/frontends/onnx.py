@@ -19,6 +19,7 @@ from converter.frontends.lowering import Array, lower, made_up, versions, write_
 from converter.frontends.onnx_model import wire
 from converter.frontends.onnx_model.ends import Ends, declared_inputs, find_ends
 from converter.frontends.onnx_model.model import OnnxModel, read_onnx
+from converter.frontends.request import from_request, to_request
 from converter.frontends.sizes import Shape, fix_sizes
 
 NEWEST_OPSET = 24
@@ -52,20 +53,6 @@ def convert_onnx(source: Path, folder: Path, wanted: Wanted) -> Mapping[str, str
         __name__, request, folder, what=f"converting {source.name}", timeout_s=TIMEOUT_S
     )
     return found
-
-
-def to_request(wanted: Wanted) -> dict[str, Any]:
-    """How it crosses between the processes."""
-    return {
-        "input_shapes": {name: list(shape) for name, shape in wanted.input_shapes.items()},
-        "inputs": list(wanted.inputs),
-        "outputs": list(wanted.outputs),
-    }
-
-
-def from_request(tree: Mapping[str, Any]) -> Wanted:
-    shapes = {str(name): tuple(int(size) for size in shape) for name, shape in tree["input_shapes"].items()}
-    return Wanted(input_shapes=shapes, inputs=tuple(tree["inputs"]), outputs=tuple(tree["outputs"]))
 
 
 def check_model(model: OnnxModel, source: Path) -> None:

@@ -22,7 +22,7 @@ from converter.errors import ConversionError
 from converter.frontends.contract import REFERENCES, TIMEOUT_S, Wanted
 from converter.frontends.extras import require
 from converter.frontends.lowering import Array, lower, made_up, versions, write_reference
-from converter.frontends.onnx import from_request, to_request
+from converter.frontends.request import from_request, to_request
 from converter.frontends.sizes import Declared, Shape, fix_sizes
 
 _EXPORT = "export the model: torch.export.save(torch.export.export(model.eval(), (example,)), 'model.pt2')"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from converter.convert import convert
 from converter.errors import ConversionError
+from converter.frontends.contract import Wanted
 from converter.frontends.keras import convert_keras
 from tests.converter.conftest import EXAMPLES, order
 
@@ -69,11 +70,21 @@ def test_a_zip_that_is_no_keras_file_is_named(tmp_path: Path) -> None:
     assert "no model.weights.h5" in str(refused(path, tmp_path))
 
 
-def test_keras_2_is_named(tmp_path: Path) -> None:
-    path = keras_file(tmp_path / "model.keras", [DENSE], version="2.15.0")
-    error = refused(path, tmp_path)
-    assert "saved by Keras 2.15.0" in str(error)
-    assert "tf_keras" in str(error.hint)
+def hdf5(path: Path, *, version: int, stated: int, size: int) -> Path:
+    """The superblock of an HDF5 file that states its length, and zeros."""
+    head = bytearray(b"\x89HDF\r\n\x1a\n" + bytes([version]) + bytes(55))
+    head[13 if version < 2 else 9] = 8  # bytes of an address
+    position = {0: 40, 1: 44, 2: 28, 3: 28}[version]
+    head[position : position + 8] = stated.to_bytes(8, "little")
+    path.write_bytes(bytes(head) + bytes(size - len(head)))
+    return path
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+def test_a_cut_off_h5_is_named_before_anything_is_loaded(version: int, tmp_path: Path) -> None:
+    error = refused(hdf5(tmp_path / "model.h5", version=version, stated=2000, size=1000), tmp_path)
+    assert "1,000 of its 2,000 bytes are there" in str(error)
+    assert not list(tmp_path.glob("*.json"))  # no child was asked
 
 
 def test_lambda_layers_and_foreign_classes_are_named_together(tmp_path: Path) -> None:
@@ -86,7 +97,17 @@ def test_lambda_layers_and_foreign_classes_are_named_together(tmp_path: Path) ->
     error = refused(keras_file(tmp_path / "model.keras", layers), tmp_path)
     assert "Lambda layers (halve)" in str(error)
     assert "Attention2, Gate" in str(error)
+    assert "--allow-code" not in str(error.hint)  # it would not help with the others
     assert "Dense" not in str(error)
+
+
+def test_a_lambda_layer_is_loaded_only_when_code_is_allowed(tmp_path: Path) -> None:
+    layer = {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "halve"}, "registered_name": None}
+    path = keras_file(tmp_path / "model.keras", [DENSE, layer])
+    assert "--allow-code" in str(refused(path, tmp_path).hint)
+    with pytest.raises(ConversionError) as caught:
+        convert_keras(path, tmp_path, Wanted(allow_code=True))
+    assert "Lambda" not in str(caught.value)  # but that it has no weights, or that there is no TensorFlow
 
 
 @pytest.mark.skipif(HAS_TENSORFLOW, reason="TensorFlow is installed")

@@ -121,13 +121,6 @@ def read_onnx(path: Path) -> OnnxModel:
     return model
 
 
-def is_onnx(beginning: bytes) -> bool:
-    """Whether a file that begins like this may be an ONNX model: its IR version, then its producer, opset or graph."""
-    return (
-        len(beginning) > 3 and beginning[0] == 0x08 and 0 < beginning[1] < 0x40 and beginning[2] in (0x12, 0x3A, 0x42)
-    )
-
-
 def _model(message: memoryview, reading: _Reading) -> OnnxModel:
     graph: Graph | None = None
     opsets: dict[str, int] = {}
