@@ -9,6 +9,7 @@ run by PyTorch's interpreter. Pickles are Python; an exported program whose weig
 """
 
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ from converter.frontends.request import from_request, to_request
 from converter.frontends.sizes import Declared, Shape, fix_sizes
 
 _EXPORT = "export the model: torch.export.save(torch.export.export(model.eval(), (example,)), 'model.pt2')"
-_PICKLED = "weights_config.json", "constants_config.json"  # which say of each weight whether it is pickled
+_CONFIGS = ("weights_config.json", "constants_config.json")  # which say of each weight how it is kept
+_PLAIN = ("weight_", "tensor_")  # custom_obj_ and opaque_obj_ are pickles whatever else is said of them
 
 
 def convert_pt2(source: Path, folder: Path, wanted: Wanted) -> Mapping[str, str]:
@@ -39,7 +41,7 @@ def convert_pt2(source: Path, folder: Path, wanted: Wanted) -> Mapping[str, str]
     """
     members = _members(source)
     _check_kind(source, members, "pt2")
-    if not wanted.allow_code and _has_pickled_weights(source, members):
+    if not wanted.allow_code and _has_pickled_weights(source):
         raise ConversionError(
             f"{source} keeps weights or constants as pickles, which are Python code that runs when they are read",
             hint="pass --allow-code if you trust whoever made it, or export it again with plain tensors",
@@ -114,20 +116,26 @@ def _check_kind(source: Path, members: Sequence[str], wanted: str) -> None:
     raise ConversionError(f"{source} is {names[found]}, not {names[wanted]}", hint=_EXPORT)
 
 
-def _has_pickled_weights(source: Path, members: Sequence[str]) -> bool:
+def _has_pickled_weights(source: Path) -> bool:
+    """Whether a weight or a constant is anything but plain numbers."""
     with zipfile.ZipFile(source) as archive:
-        if "serialized_exported_program.json" in members:  # of before PyTorch 2.8: all weights are one pickle
-            return False  # which is read with weights_only
         for name in archive.namelist():
-            if name.endswith(_PICKLED):
-                try:
-                    config = json.loads(archive.read(name))
-                except ValueError as error:
-                    raise ConversionError(f"{source} is damaged: {name} is no JSON", hint="copy it again") from error
-                entries = config.get("config", {}) if isinstance(config, dict) else {}
-                if any(isinstance(entry, dict) and entry.get("use_pickle") for entry in entries.values()):
-                    return True
+            if not name.endswith(_CONFIGS):
+                continue
+            try:
+                config = json.loads(archive.read(name))
+            except ValueError as error:
+                raise ConversionError(f"{source} is damaged: {name} is no JSON", hint="copy it again") from error
+            entries = config.get("config", {}) if isinstance(config, dict) else {}
+            if not all(_is_plain(entry) for entry in entries.values()):
+                return True
     return False
+
+
+def _is_plain(entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    return entry.get("use_pickle") is False and str(entry.get("path_name", "")).startswith(_PLAIN)
 
 
 # --- in the child -------------------------------------------------------------------------------------------------
@@ -185,6 +193,8 @@ def _open_program(source: Path, wanted: Wanted) -> tuple[Function, list[Declared
     import torch
     from torch.utils import _pytree as pytree
 
+    if not wanted.allow_code:  # else PyTorch reads example inputs as Python where they are more than tensors
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         program = torch.export.load(str(source))
     except Exception as error:  # whatever its parts raise

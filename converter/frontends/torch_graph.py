@@ -26,6 +26,7 @@ _KEEPING = (
     "gelu", "mish", "elu", "leaky_relu", "relu", "relu_", "sigmoid", "tanh", "getitem", "mean", "sum", "amax",
 )  # fmt: skip
 _PICTURE_RANK = 4
+_NOT_NEGATIVE = ("relu", "relu_", "relu6", "relu6_", "sigmoid", "hardsigmoid", "softplus", "exp", "abs")
 _RANDOM = ("dropout", "native_dropout", "rand_like", "bernoulli", "bernoulli_", "feature_dropout", "alpha_dropout")
 _NORMS = ("batch_norm", "native_batch_norm", "instance_norm")
 
@@ -67,6 +68,7 @@ def trace_channels_last(function: Callable[..., tuple[Any, ...]], samples: Seque
     used = tuple(bool(node.users) for node in placeholders)
     _average_in_place(graph_module.graph)
     _soften_in_place(graph_module.graph)
+    _pad_pools(graph_module.graph)
     graph_module.recompile()
     wrapped = _ChannelsLast(
         graph_module,
@@ -220,3 +222,23 @@ def _average_in_place(graph: Any) -> None:
         found.meta = dict(node.meta)
         node.replace_all_uses_with(found)
         graph.erase_node(node)
+
+
+def _pad_pools(graph: Any) -> None:
+    """Pad before a pool of maxima: else litert-torch does with minus infinity, which cannot be quantized."""
+    for node in list(graph.nodes):
+        padding = node.args[3] if len(node.args) > 3 else 0
+        if _name(node) != "max_pool2d" or not any(padding if isinstance(padding, list | tuple) else [padding]):
+            continue
+        rows, columns = (padding * 2)[:2] if isinstance(padding, list | tuple) else (padding, padding)
+        dilation = node.args[4] if len(node.args) > 4 else 1
+        dilated = any(size != 1 for size in (dilation if isinstance(dilation, list | tuple) else [dilation]))
+        order = [columns, columns, rows, rows]
+        with graph.inserting_before(node):
+            if _name(node.args[0]) in _NOT_NEGATIVE:
+                padded = graph.call_function(torch.ops.aten.constant_pad_nd.default, (node.args[0], order))
+            elif not dilated:  # then every window has the value at the edge anyway
+                padded = graph.call_function(torch.ops.aten.replication_pad2d.default, (node.args[0], order))
+            else:
+                continue
+        node.args = (padded, node.args[1], node.args[2] if len(node.args) > 2 else [], 0, *node.args[4:])

@@ -1,5 +1,6 @@
 """Exported programs and TorchScript, converted and held to PyTorch's own answers."""
 
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,26 @@ def test_pickled_weights_need_leave_to_run_code(make_model: Make) -> None:
     folder = make_model(BUILD + "save(Net().eval(), (picture,))")
     _mark_as_pickled(folder / "model.pt2", folder / "pickled.pt2")
     assert "pickles, which are Python code" in refused(convert_pt2, folder / "pickled.pt2", folder)
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_example_inputs_that_are_python_are_not_run(make_model: Make) -> None:
+    folder = make_model(BUILD + "save(Net().eval(), (picture,))")
+    trap = pickle.dumps(Trap(folder / "trapped"))
+    with zipfile.ZipFile(folder / "model.pt2") as read, zipfile.ZipFile(folder / "trap.pt2", "w") as written:
+        for name in read.namelist():
+            written.writestr(name, trap if "sample_inputs" in name else read.read(name))
+    assert "cannot load it" in refused(convert_pt2, folder / "trap.pt2", folder)
+    assert not (folder / "trapped").exists()
 
 
 def _mark_as_pickled(source: Path, target: Path) -> None:

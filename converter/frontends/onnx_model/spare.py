@@ -3,17 +3,31 @@
 from dataclasses import replace
 from typing import Any
 
+from converter.frontends.onnx_model.operators.pictures import NOT_NEGATIVE
 from converter.frontends.onnx_model.operators.table import Call, Tensor
 from converter.frontends.onnx_model.steps import Plan, Step
 
+_NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softplus", "Exp", "Abs", "Softmax")
 _FLAT_INPUTS = 2  # of a fully connected layer: what is flattened, and the weights
 _PICTURE_RANK = 4
 
 
 def spare_transposes(plan: Plan) -> None:
     """Change the steps of a plan such that they compute the same with fewer transposes."""
+    _tell_not_negative(plan)
     _soften_in_place(plan)
     _flatten_channels_last(plan)
+
+
+def _tell_not_negative(plan: Plan) -> None:
+    """Tell pools whose input is never below 0 so: they need not be padded with minus infinity."""
+    makers = {name: step for step in plan.steps for name in step.outputs}
+    for number, step in enumerate(plan.steps):
+        maker = makers.get(str(step.inputs[0])) if step.call.operator == "MaxPool" else None
+        if maker is not None and maker.call.operator in _NOT_NEGATIVE:
+            plan.steps[number] = replace(
+                step, call=replace(step.call, attributes={**step.call.attributes, NOT_NEGATIVE: True})
+            )
 
 
 def _soften_in_place(plan: Plan) -> None:

@@ -12,6 +12,8 @@ from converter.frontends.onnx_model.operators.table import Call, Table, Tensor, 
 
 TABLE: Table = {}
 
+NOT_NEGATIVE = "@not_negative"  # told by the plan: padding by 0 changes no maximum then, and quantizes well
+
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _MAX_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -22,7 +24,7 @@ _AVERAGE_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 def _conv(call: Call, x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     axes = weights.dim() - 2
     strides, dilations = _each(call, "strides", axes), _each(call, "dilations", axes)
-    x, padding = _padded(call, x, list(weights.shape[2:]), strides, dilations, 0.0)
+    x, padding = _padded(call, x, list(weights.shape[2:]), strides, dilations)
     return _CONVOLUTIONS[axes](x, weights, bias, strides, padding, dilations, call.get("group", 1))
 
 
@@ -74,8 +76,15 @@ def _max_pool(call: Call, x: Tensor) -> Tensor:
     if call.outputs > 1:
         raise call.refused("with indices")
     ceil = bool(call.get("ceil_mode", 0))
-    x, padding = _padded(call, x, kernel, strides, dilations, -math.inf)
-    return _MAX_POOLS[len(kernel)](x, kernel, strides, padding, dilations, ceil)
+    pads = _pads(call, x, kernel, strides, dilations)
+    if any(pads):
+        if call.get(NOT_NEGATIVE):
+            x = F.pad(x, _torch_order(pads))
+        elif all(dilation == 1 for dilation in dilations):  # then every window has the value at the edge anyway
+            x = F.pad(x, _torch_order(pads), mode="replicate")
+        else:
+            raise call.refused("with pads and dilations, of values that may be negative")
+    return _MAX_POOLS[len(kernel)](x, kernel, strides, 0, dilations, ceil)
 
 
 @entry(TABLE, "AveragePool", kind="spatial")
@@ -311,12 +320,11 @@ def _torch_order(pads: list[int]) -> list[int]:
 
 
 def _padded(
-    call: Call, x: Tensor, kernel: Sequence[int], strides: list[int], dilations: list[int], value: float
+    call: Call, x: Tensor, kernel: Sequence[int], strides: list[int], dilations: list[int]
 ) -> tuple[Tensor, list[int]]:
     """The input, padded where the operator cannot do it itself, and the padding that is left to the operator."""
     pads = _pads(call, x, kernel, strides, dilations)
     even = _even(pads)
-    reach = all(2 * size <= reach for size, reach in zip(even or [], kernel, strict=False))
-    if even is not None and (value == 0.0 or reach):
+    if even is not None:
         return x, even
-    return F.pad(x, _torch_order(pads), value=value), [0] * len(kernel)
+    return F.pad(x, _torch_order(pads)), [0] * len(kernel)
