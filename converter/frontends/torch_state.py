@@ -42,6 +42,7 @@ class State:
                     hint="let the module take and give its state as tensors of one size",
                 )
             called = name.lstrip("_") or name
+            called = called if "state" in called else f"state_{called}"  # by which a device knows what to feed back
             several = sum(end.name.rstrip("0123456789_") == called for end in declared)
             dtype = np.dtype(str(new.dtype).removeprefix("torch."))
             declared.append(Declared(f"{called}_{several}" if several else called, tuple(new.shape), dtype))

@@ -94,7 +94,7 @@ torch.jit.script(Counting().eval()).save("model.pt")
     wanted = Wanted(input_shapes={"x": (1, 3), "times": (2,)})
     ran = convert(convert_torchscript, folder / "model.pt", folder / "out", wanted)
     assert ran.error < 1e-5
-    assert ran.shapes == {"x": (1, 3), "sum": (1, 3), "output": (1,), "sum_out": (1, 3)}
+    assert ran.shapes == {"x": (1, 3), "state_sum": (1, 3), "output": (1,), "state_sum_out": (1, 3)}
 
 
 def test_what_cannot_be_converted_is_said_plainly(make_model: Make) -> None:
@@ -178,6 +178,6 @@ def test_silero_converts_with_the_state_it_keeps(shared_data: Path, tmp_path: Pa
     ran = convert(convert_torchscript, shared_data / "source_models/silero_vad.jit", tmp_path / "out", wanted)
     assert ran.error < 1e-4
     assert ran.shapes == {
-        "x": (1, 512), "state": (2, 1, 128), "context": (1, 64),
-        "output": (1, 1), "state_out": (2, 1, 128), "context_out": (1, 64),
+        "x": (1, 512), "state": (2, 1, 128), "state_context": (1, 64),
+        "output": (1, 1), "state_out": (2, 1, 128), "state_context_out": (1, 64),
     }  # fmt: skip
