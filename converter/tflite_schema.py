@@ -7,7 +7,7 @@ scheme are left to `quantize`.
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +163,23 @@ def expose_tensors(content: bytes) -> bytes:
         main = model.subgraphs[0]
         made = (int(position) for operator in main.operators for position in operator.outputs if position >= 0)
         main.outputs = list(dict.fromkeys([*(int(position) for position in main.outputs), *made]))
+        return _packed(model, len(content))
+
+
+def name_ends(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """The model with these names for its inputs and outputs, in its signature and as its tensors.
+
+    litert-torch counts them instead (args_0, output_0), since Python's arguments cannot have every name. An input may
+    be an output too; then it keeps the name of the input.
+    """
+    with _reading():
+        model = _unpacked(content, "has to be given names")
+        (signature,) = model.signatureDefs
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        for mappings, names in ((signature.outputs, outputs), (signature.inputs, inputs)):
+            for mapping in mappings:
+                name = names[int(_text(mapping.name).rpartition("_")[2])].encode()
+                mapping.name = tensors[mapping.tensorIndex].name = name
         return _packed(model, len(content))
 
 
