@@ -13,29 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
-from converter.changed import read_changed
 from converter.dataset import open_dataset
-from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
+from converter.errors import CalibrationError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.fidelity import Fidelity, check_gate
-from converter.layers import LAYER_SAMPLES, compare_layers
+from converter.layers import LAYER_SAMPLES
+from converter.model_metadata import with_metadata
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.report.page import Report, format_report
+from converter.report.collect import collect_sections, report_of
+from converter.report.page import format_report
 from converter.report.sections import Sections
 from converter.report.write import check_report_path, report_path, write_report
-from converter.samples import Dataset, Seeded, spread
+from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
-from converter.tflite_embed import embed
-from converter.tflite_metadata import format_metadata, stored_spec
 from converter.tflite_schema import float_operators, read_graph
-from edge_agent import __version__, schema
-from edge_agent.inference.model_file import inspect_model
+from edge_agent import __version__
+from edge_agent.errors import StorageError
 from edge_agent.inference.said import Said
-from edge_agent.release.manifest import LABELS_FILE, MODEL_FILE
+from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
-from edge_agent.tasks.labels import format_labels, parse_labels
+from edge_agent.tasks.labels import parse_labels
 
 # Packages whose version may change the bytes of an artifact.
 _TOOLS = ("ai-edge-litert", "flatbuffers", "numpy", "pillow")
@@ -107,7 +106,7 @@ def convert(order: Order) -> Converted:
         raise RecipeError(f"{order.output} exists", hint="pass --force to replace it")
     report = report_path(order.output, order.report) if order.with_report else None
     if report is not None:
-        check_report_path(report, force=order.force)
+        check_report_path(report, force=order.force, taken=(order.output, order.source, order.recipe))
     written = read_recipe(order.recipe) if order.recipe else {}
     asked = build_recipe(written, order.options)
     _check_data_is_given(asked, order)
@@ -132,15 +131,23 @@ def convert(order: Order) -> Converted:
         check_gate(recipe, finished.fidelity, finished.notes)
     except QualityGateError as error:
         if report is not None:
-            write_report(report, format_report(_report(finished, sections, refused=str(error))))
-            error.report = report
+            _write_refusal(report, finished, sections, error)
         raise
     content = write_artifact(order.output, build_members(finished))
     digest = hashlib.sha256(content).hexdigest()
     if report is not None:
-        page = replace(_report(finished, sections), digest=digest, size_bytes=len(content))
+        page = replace(report_of(finished, sections), digest=digest, size_bytes=len(content))
         write_report(report, format_report(page))
     return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, report)
+
+
+def _write_refusal(path: Path, parts: Parts, sections: Sections, error: QualityGateError) -> None:
+    """That the report cannot be written is no reason to hide why the model was refused."""
+    try:
+        write_report(path, format_report(report_of(parts, sections, refused=str(error))))
+        error.report = path
+    except StorageError as problem:
+        error.notes = (*error.notes, f"the report could not be written: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,26 +183,7 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
     parts = Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
     wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
-    return _with_metadata(job, parts) if wanted else parts
-
-
-def _with_metadata(job: _Job, parts: Parts) -> Parts:
-    """What the manifest says, in the model itself too, for those who read no manifest."""
-    path = job.folder / _CONVERTED_NAME
-    path.write_bytes(parts.model)
-    graph, stored = read_graph(parts.model), inspect_model(path)
-    content = format_metadata(
-        build_manifest(parts, {MODEL_FILE: parts.model}),
-        parts.labels,
-        inputs=[stored_spec(tensor) for tensor in stored.inputs],
-        outputs=[stored_spec(tensor) for tensor in stored.outputs],
-        input_names=graph.input_names,
-        output_names=graph.output_names,
-        source=inspect_model(job.source.path),
-    )
-    files = {LABELS_FILE: format_labels(parts.labels)} if parts.labels else {}
-    model = embed(parts.model, content, files)
-    return replace(parts, model=model) if model is not None else parts
+    return with_metadata(parts, source.path, job.folder) if wanted else parts
 
 
 def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:
@@ -228,38 +216,12 @@ def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:
 
 
 def _sections(job: _Job) -> Sections:
-    """What the report tells beside the fidelity table. Not a reason to fail: what cannot be had is left out."""
+    """What the report tells beside the fidelity table."""
     if job.recipe.scheme not in _QUANTIZED:
         return Sections()
     assert job.recipe.input is not None
     dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
-    chosen = set(spread(len(dataset.names), LAYER_SAMPLES))
-    every = enumerate(dataset.inputs(job.described.inputs))
-    samples = [sample for number, sample in every if number in chosen]
-    changed = read_changed(job.folder)
-    try:
-        layers = compare_layers(job.source.path, job.folder / _CONVERTED_NAME, samples, job.folder)
-    except ConversionError:
-        return Sections(changed=changed)
-    return Sections(layers.errors, layers.ranges, changed=changed)
-
-
-def _report(parts: Parts, sections: Sections, *, refused: str | None = None) -> Report:
-    assert parts.fidelity is not None
-    manifest = build_manifest(parts, {MODEL_FILE: parts.model})
-    provenance = {name: value for name, value in manifest.provenance.items() if name not in ("recipe", "fidelity")}
-    return Report(
-        name=parts.name,
-        version=parts.version,
-        task=parts.task,
-        fidelity=parts.fidelity,
-        sections=sections,
-        notes=parts.notes,
-        limits=schema.dump(manifest.limits),
-        recipe=manifest.provenance["recipe"],
-        provenance=provenance,
-        refused=refused,
-    )
+    return collect_sections(job.source.path, job.folder / _CONVERTED_NAME, dataset, job.described.inputs, job.folder)
 
 
 def _said(asked: Recipe, written: Tree, options: Tree) -> Said:

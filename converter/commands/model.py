@@ -116,7 +116,8 @@ def convert(
     except QualityGateError as error:
         _tell_notes(error.notes)
         _tell_report(error.report)
-        click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
+        told = {"fidelity": error.figures, "notes": error.notes, "report": str(error.report) if error.report else None}
+        click.echo(json.dumps(told) if as_json else error.table)
         raise
     _tell_notes(done.notes)
     _tell_report(done.report)
