@@ -100,7 +100,10 @@ BENCHMARKS = (
     ),
     Benchmark(
         "links",
-        (Claim("share of a line (20-100 ms, 1-4 MB/s) that carries chunks, the worst", at_least=0.8),),
+        (
+            Claim("share of a line (20-100 ms, 1-4 MB/s) that carries chunks, the worst", at_least=0.8),
+            Claim("the same over HTTPS, by ranges", "https_ratio", at_least=0.8),
+        ),
         needs_shared_data=False,
     ),
     Benchmark(

@@ -16,6 +16,9 @@ from converter.samples import digest_of, spread
 from edge_agent.release.inputs import ImageInput, InputSpec
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
 
+# Names of arrays that are no inputs, but what is true of them.
+TRUTHS = ("y", "labels", "label", "targets", "target", "y_test", "y_val", "y_train")
+
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
@@ -34,8 +37,9 @@ class Arrays:
 def open_arrays(
     path: Path, spec: InputSpec, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int
 ) -> Arrays:
-    stored = _read_npz(path)
+    stored = read_npz(path)
     names = list(input_names) or [tensor.name for tensor in tensors]
+    stored = {name: array for name, array in stored.items() if name in names or name not in TRUTHS}
     if len(stored) == 1 and len(tensors) == 1:
         stored = {names[0]: next(iter(stored.values()))}
     missing = [name for name in names if name not in stored]
@@ -64,7 +68,7 @@ def open_arrays(
     return Arrays(tuple(f"sample {number}" for number in chosen), digest_of({path.name: path.read_bytes()}), columns)
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         # from memory: numpy leaves a broken file open
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,12 +22,22 @@ _ERRORS: Mapping[str, type[EdgeError]] = {
     kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError)
 }
 _TAIL_LINES = 6
+_POLL_S = 0.2
 
 
-def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: str, timeout_s: float) -> Any:
+def run_child(
+    module: str,
+    request: Mapping[str, Any],
+    folder: Path,
+    *,
+    what: str,
+    timeout_s: float,
+    progress: tuple[Path, Callable[[str], None]] | None = None,
+) -> Any:
     """Run `python -m module` on `request`; gives the answer of its work.
 
-    Request, answer and log go into `folder`; `what` is for messages: `quantizing the model`.
+    Request, answer and log go into `folder`; `what` is for messages: `quantizing the model`. `progress`: a file to
+    which the child adds lines, and who is told of each.
 
     Raises:
         CalibrationError, RecipeError, ConversionError: those of the child; ConversionError if it crashed, hung or
@@ -39,20 +50,17 @@ def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: st
     with open(log_path, "wb") as log:
         command = [sys.executable, "-m", module, str(folder)]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        try:
-            code = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                timeout=timeout_s,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired as error:
-            raise ConversionError(
-                f"{what} was not done within {timeout_s:.0f} s", hint="try a smaller model, or less calibration data"
-            ) from error
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        with process:
+            try:
+                code = _wait(process, timeout_s, progress)
+            except subprocess.TimeoutExpired as error:
+                raise ConversionError(
+                    f"{what} was not done within {timeout_s:.0f} s",
+                    hint="try a smaller model, or less calibration data",
+                ) from error
+            finally:
+                process.kill()  # also when somebody has pressed Ctrl-C
     if not answer_path.is_file():
         raise ConversionError(f"{what} ended with {describe_exit(code)}{_tail(log_path)}", hint=_crash_hint(code))
     answer = json.loads(answer_path.read_text(encoding="utf-8"))
@@ -60,6 +68,28 @@ def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: st
         kind = _ERRORS.get(answer["error"], ConversionError)
         raise kind(answer["message"], hint=answer["hint"])
     return answer["answer"]
+
+
+def _wait(
+    process: "subprocess.Popen[bytes]", timeout_s: float, progress: tuple[Path, Callable[[str], None]] | None
+) -> int:
+    if progress is None:
+        return process.wait(timeout_s)
+    path, say = progress
+    path.write_text("", encoding="utf-8")
+    until_s = time.monotonic() + timeout_s
+    with open(path, encoding="utf-8") as lines:
+        while True:
+            try:
+                code = process.wait(_POLL_S)
+            except subprocess.TimeoutExpired:
+                code = None
+                if time.monotonic() > until_s:
+                    raise
+            for line in lines:
+                say(line.rstrip("\n"))
+            if code is not None:
+                return code
 
 
 def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]) -> None:

@@ -6,30 +6,34 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 import hashlib
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.data.files import absolute
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
+from converter.evaluation.evaluation import Candidate, Evaluation, evaluate
 from converter.fidelity import Fidelity, check_gate
+from converter.frontends.contract import Wanted
 from converter.layers import LAYER_SAMPLES
 from converter.model_metadata import with_metadata
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.report.collect import collect_sections, report_of
+from converter.report.collect import collect_sections, report_of, with_evaluation
 from converter.report.page import format_report
-from converter.report.sections import Sections
+from converter.report.sections import CompressionStep, Sections
 from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
 from converter.tflite_schema import float_operators, read_graph
-from edge_agent import __version__
+from converter.training.run import Trained, forget, train, work_directory
+from edge_agent import __version__, schema
 from edge_agent.errors import StorageError
 from edge_agent.inference.said import Said
 from edge_agent.release.manifest import MODEL_FILE
@@ -65,6 +69,10 @@ class Order:
     force: bool = False
     with_report: bool = True
     report: Path | None = None  # where it is written; None: beside the output
+    evaluate: Path | None = None  # labeled data, which both models are judged by
+    work: Path | None = None  # where training goes on from; None: beside the output
+    say: Callable[[str], None] = field(default=lambda _: None)  # told of progress, a line at a time
+    wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class Converted:
     size_bytes: int
     fidelity: Fidelity
     notes: tuple[str, ...]
+    evaluation: Evaluation | None = None
     report: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -86,6 +95,7 @@ class Converted:
             "fidelity": self.fidelity.to_json(latency=True),
             "notes": list(self.notes),
             "report": str(self.report) if self.report else None,
+            **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
         }
 
 
@@ -112,33 +122,40 @@ def convert(order: Order) -> Converted:
     _check_data_is_given(asked, order)
     with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
         folder = Path(temporary)
-        source = open_source(order.source, asked.scheme, folder, signature=asked.signature)
+        trained = _trained(order, asked, folder)
+        wanted = replace(order.wanted, signature=asked.signature)
+        source = open_source(trained.path, asked.scheme, folder, wanted=wanted)
+        if trained.steps:  # what was given is what it comes from
+            given = order.source.read_bytes()
+            source = replace(source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
         described = describe(
             source.path,
             folder,
             reference=source.reference,
             output_names=source.graph.output_names,
             name=order.source.name,
-            said=_said(asked, written, order.options),
+            said=said_of(asked, written, order.options),
         )
         recipe = build_recipe(written, order.options, told=described.guessed)
-        job = _Job(order, recipe, source, described, folder)
-        notes = [note for note in described.notes if not _is_answered(note, written, order.options)]
+        job = _Job(order, recipe, source, described, folder, trained.steps)
+        notes = [note for note in described.notes if not is_answered(note, written, order.options)]
         finished = _run(job, _converted_parts(job, called), notes)
         assert finished.fidelity is not None
-        sections = _sections(job) if report is not None else Sections()
+        sections = _sections(job, finished.evaluation) if report is not None else Sections()
     try:
-        check_gate(recipe, finished.fidelity, finished.notes)
+        check_gate(recipe, finished.fidelity, finished.notes, finished.evaluation)
     except QualityGateError as error:
         if report is not None:
             _write_refusal(report, finished, sections, error)
         raise
     content = write_artifact(order.output, build_members(finished))
+    if asked.training is not None:
+        forget(_work(order))
     digest = hashlib.sha256(content).hexdigest()
     if report is not None:
         page = replace(report_of(finished, sections), digest=digest, size_bytes=len(content))
         write_report(report, format_report(page))
-    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, report)
+    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, finished.evaluation, report)
 
 
 def _write_refusal(path: Path, parts: Parts, sections: Sections, error: QualityGateError) -> None:
@@ -159,6 +176,7 @@ class _Job:
     source: Source
     described: Described
     folder: Path  # gone when all is done
+    compression: tuple[CompressionStep, ...] = ()
 
 
 def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
@@ -179,9 +197,11 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
         "tools": dict(sorted(tools.items())),
         "machine": platform.machine(),  # golden vectors are answers of its kernels
     }
+    if job.compression:
+        provenance["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
-    parts = Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
+    parts = Parts(*called, recipe.task, recipe.input, recipe, model, labels_of(recipe, job.described), provenance)
     wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
     return with_metadata(parts, source.path, job.folder) if wanted else parts
 
@@ -205,26 +225,45 @@ def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:
     left = float_operators(read_graph(parts.model), activations=recipe.scheme == "int8")
     fidelity = Fidelity(recipe.scheme, comparison, dict(left) if recipe.scheme in _QUANTIZED else {})
     all_notes = (*notes, *_notes(recipe, comparison), *_threshold_notes(recipe, comparison))
+    parts = replace(parts, anomaly_threshold=comparison.anomaly_threshold)
+    evaluation = _evaluated(job, parts, task)
+    all_notes += evaluation.notes if evaluation else ()
     return replace(
         parts,
+        evaluation=evaluation,
         golden=(job.folder / GOLDEN_NAME).read_bytes() if comparison.golden_vectors else None,
         golden_tolerance=comparison.golden_tolerance,
-        anomaly_threshold=comparison.anomaly_threshold,
         fidelity=fidelity,
         notes=all_notes,
     )
 
 
-def _sections(job: _Job) -> Sections:
+def _sections(job: _Job, evaluation: Evaluation | None) -> Sections:
     """What the report tells beside the fidelity table."""
-    if job.recipe.scheme not in _QUANTIZED:
-        return Sections()
-    assert job.recipe.input is not None
-    dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
-    return collect_sections(job.source.path, job.folder / _CONVERTED_NAME, dataset, job.described.inputs, job.folder)
+    sections = Sections()
+    if job.recipe.scheme in _QUANTIZED:
+        assert job.recipe.input is not None
+        dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
+        converted = job.folder / _CONVERTED_NAME
+        sections = collect_sections(job.source.path, converted, dataset, job.described.inputs, job.folder)
+    sections = replace(sections, compression=job.compression)
+    return with_evaluation(sections, evaluation) if evaluation is not None else sections
 
 
-def _said(asked: Recipe, written: Tree, options: Tree) -> Said:
+def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
+    """Both models judged by labeled data, where there is some."""
+    if job.order.evaluate is None:
+        return None
+    manifest = build_manifest(parts, {MODEL_FILE: parts.model})
+    candidates = [Candidate(job.recipe.scheme, Path(task.converted), manifest, parts.labels)]
+    if task.float_model is not None:
+        name = "float32" if job.recipe.scheme != "float32" else "source"
+        candidates.insert(0, Candidate(name, Path(task.float_model), manifest, parts.labels))
+    data = Data(absolute(job.order.evaluate), 0, job.source.graph.input_names, job.order.skip_unreadable)
+    return evaluate(candidates, data, job.folder, calibration=task.data)
+
+
+def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:
     """What the model need not be guessed for. The kind of the input only where somebody has written it."""
     stated = {key: value for tree in (written, options) for key, value in tree.get("input", {}).items()}
     sound = stated.get("kind") == "audio" or "features" in stated
@@ -239,7 +278,22 @@ def _said(asked: Recipe, written: Tree, options: Tree) -> Said:
     )
 
 
+def _trained(order: Order, asked: Recipe, folder: Path) -> Trained:
+    if asked.training is None:
+        return Trained(order.source, ())
+    return train(order.source, asked.training, _work(order), folder, order.say)
+
+
+def _work(order: Order) -> Path:
+    return order.work or work_directory(order.output)
+
+
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:
+    if recipe.limits.needs_labels and order.evaluate is None:
+        raise RecipeError(
+            "limits.max_drop and limits.min_accuracy are judged on labeled data, and none was given",
+            hint="--evaluate FOLDER with a subfolder for each class, or another form (docs/evaluation.md)",
+        )
     if order.calibrate is not None:
         return
     if recipe.scheme == "int8":
@@ -259,7 +313,7 @@ def _data(job: _Job) -> Data | None:
     if order.calibrate is None:
         return None
     names, limit = job.source.graph.input_names, job.recipe.calibration_samples
-    return Data(str(order.calibrate.resolve()), limit, names, order.skip_unreadable)
+    return Data(absolute(order.calibrate), limit, names, order.skip_unreadable)
 
 
 def _open_dataset(job: _Job) -> Dataset | None:
@@ -277,7 +331,12 @@ def _open_dataset(job: _Job) -> Dataset | None:
     )
 
 
-def _labels(recipe: Recipe, described: Described) -> tuple[str, ...]:
+def labels_of(recipe: Recipe, described: Described) -> tuple[str, ...]:
+    """Those of the recipe's file, else those the model tells.
+
+    Raises:
+        RecipeError: the file cannot be read, or is empty.
+    """
     if recipe.labels is None:
         return described.labels
     try:
@@ -289,7 +348,8 @@ def _labels(recipe: Recipe, described: Described) -> tuple[str, ...]:
     return labels
 
 
-def _is_answered(note: str, written: Tree, options: Tree) -> bool:
+def is_answered(note: str, written: Tree, options: Tree) -> bool:
+    """Whether somebody has said what the note is a guess about."""
     for beginning, (table, key) in _GUESSES.items():
         if note.startswith(beginning):
             return any(isinstance(tree.get(table), Mapping) and key in tree[table] for tree in (written, options))

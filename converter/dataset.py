@@ -12,6 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.arrays import open_arrays
+from converter.data.annotations import without_annotations
+from converter.data.examples import Request, Unlabeled
+from converter.data.files import NAMED, files_of, listed
+from converter.data.generated import is_generator
+from converter.data.normalization import check_normalization
+from converter.data.opening import open_examples
 from converter.errors import CalibrationError
 from converter.samples import Dataset, digest_of, spread
 from converter.sounds import open_sounds
@@ -21,8 +27,6 @@ from edge_agent.transform.image import ImageTransform, read_image
 from edge_agent.transform.rows import parse_rows
 from edge_agent.transform.signal import SignalTransform, Windower
 from edge_agent.transform.tensor import Array, TensorSpec
-
-_NAMED = 3  # files a message names before it says "and N more"
 
 
 def open_dataset(
@@ -43,6 +47,8 @@ def open_dataset(
     Raises:
         CalibrationError: with everything that is wrong with it.
     """
+    if is_labeled(path, spec) or (path.suffix == ".npz" and path.is_file() and _takes_one_picture(spec, tensors)):
+        return _open_labeled(Request(path, "raw", spec, skip_unreadable, labeled=False), tensors, input_names, limit)
     if not path.exists():
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of calibration data")
     if len(tensors) > 1 and path.suffix != ".npz":
@@ -57,7 +63,7 @@ def open_dataset(
     if isinstance(spec, SignalInput) and (path.is_dir() or path.suffix == ".csv"):
         return _open_windows(path, spec, limit)
     if isinstance(spec, AudioInput) and (path.is_dir() or path.suffix == ".wav"):
-        return open_sounds([path] if path.is_file() else _files(path), spec, limit)
+        return open_sounds([path] if path.is_file() else files_of(path), spec, limit)
     wanted = {
         "image": "a folder of pictures or a .npz", "signal": "a .csv, a folder of them, or a .npz",
         "audio": "a .wav, a folder of them, or a .npz of the input itself",
@@ -66,6 +72,25 @@ def open_dataset(
         f"{path} is no data for a model with input kind {spec.kind!r}, which needs {wanted.get(spec.kind, 'a .npz')}",
         hint="state the input (input.kind of the recipe, or --task) if the kind is wrong",
     )
+
+
+# --- with labels that nobody asks for here ---------------------------------------------------------------------
+
+
+def is_labeled(path: Path, spec: InputSpec) -> bool:
+    """Whether it has a form that `data` alone reads."""
+    tables = (".csv", ".json") if isinstance(spec, ImageInput | AudioInput) else ()
+    return is_generator(path) or (path.is_file() and path.suffix.lower() in (".npy", ".h5", ".hdf5", *tables))
+
+
+def _takes_one_picture(spec: InputSpec, tensors: Sequence[TensorSpec]) -> bool:
+    return isinstance(spec, ImageInput) and len(tensors) == 1
+
+
+def _open_labeled(request: Request, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int) -> Unlabeled:
+    found = open_examples(request, tensors, input_names)
+    check_normalization(found.items, request.spec)
+    return Unlabeled.of(found, request.spec, spread(len(found.items), limit))
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -89,7 +114,7 @@ class Pictures:
 def _open_pictures(
     folder: Path, spec: ImageInput, tensor: TensorSpec, limit: int, *, skip_unreadable: bool
 ) -> Pictures:
-    files = _files(folder)
+    files = without_annotations(folder, files_of(folder))
     transform = ImageTransform(spec, tensor)
     readable, bad = [], []
     for path in files:
@@ -106,21 +131,15 @@ def _open_pictures(
         except FrameError:
             bad.append(path)
     if bad and not skip_unreadable:
+        names = [path.relative_to(folder).as_posix() for path in bad]
         raise CalibrationError(
-            f"{len(bad)} of {len(files)} files in {folder} are not pictures that can be read: {_listed(folder, bad)}",
+            f"{len(bad)} of {len(files)} files in {folder} are not pictures that can be read: {listed(names)}",
             hint="take them out, or pass --skip-unreadable",
         )
     if not chosen:
         raise CalibrationError(f"{folder} holds no pictures", hint="give a folder of JPEG, PNG, BMP, GIF or WebP files")
-    names = tuple(path.relative_to(folder).as_posix() for path in chosen)
-    contents = {name: path.read_bytes() for name, path in zip(names, chosen, strict=True)}
-    return Pictures(tuple(chosen), names, digest_of(contents), spec)
-
-
-def _files(folder: Path) -> list[Path]:
-    """All but hidden files (.DS_Store and the like)."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in chosen}
+    return Pictures(tuple(chosen), tuple(contents), digest_of(contents), spec)
 
 
 # --- rows of a sensor ---------------------------------------------------------------------------------------------
@@ -142,7 +161,7 @@ class Windows:
 
 
 def _open_windows(path: Path, spec: SignalInput, limit: int) -> Windows:
-    files = [file for file in _files(path) if file.suffix == ".csv"] if path.is_dir() else [path]
+    files = [file for file in files_of(path) if file.suffix == ".csv"] if path.is_dir() else [path]
     if not files:
         raise CalibrationError(f"{path} holds no .csv files", hint="give a .csv of sensor rows, or a folder of them")
     cut: list[tuple[str, NDArray[np.float64]]] = []
@@ -156,8 +175,8 @@ def _open_windows(path: Path, spec: SignalInput, limit: int) -> Windows:
             what = "is not text" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
             problems.append(SourceError(f"{file}: {what}", hint="CSV files of numbers are expected"))
     if problems:
-        more = f" (and {len(problems) - _NAMED} more)" if len(problems) > _NAMED else ""
-        raise CalibrationError("; ".join(map(str, problems[:_NAMED])) + more, hint=problems[0].hint)
+        more = f" (and {len(problems) - NAMED} more)" if len(problems) > NAMED else ""
+        raise CalibrationError("; ".join(map(str, problems[:NAMED])) + more, hint=problems[0].hint)
     if not cut:
         raise CalibrationError(f"{path} holds no whole window of {spec.window} rows", hint="check --window")
     chosen = [cut[position] for position in spread(len(cut), limit)]
@@ -174,9 +193,3 @@ def _windows(file: Path, spec: SignalInput) -> Iterator[NDArray[np.float64]]:
             window = windower.push(row.values)
             if window is not None:
                 yield window
-
-
-def _listed(folder: Path, paths: list[Path]) -> str:
-    names = [path.relative_to(folder).as_posix() for path in paths[:_NAMED]]
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return ", ".join(names) + more

@@ -12,6 +12,9 @@ from typing import Any
 from converter.columns import aligned
 from converter.errors import QualityGateError
 from converter.evaluate import Comparison, Measured
+from converter.evaluation.evaluation import Evaluation
+from converter.evaluation.gate import missed_accuracy
+from converter.evaluation.text import format_evaluation
 from converter.recipe import Gate, Recipe
 from edge_agent import schema
 
@@ -97,19 +100,25 @@ def format_table(fidelity: Fidelity) -> str:
     return "\n".join(lines)
 
 
-def check_gate(recipe: Recipe, fidelity: Fidelity, notes: tuple[str, ...]) -> None:
+def check_gate(
+    recipe: Recipe, fidelity: Fidelity, notes: tuple[str, ...], evaluation: Evaluation | None = None
+) -> None:
     """Hold the converted model to the recipe's limits. `notes` go with a refusal: a wrong guess may be the cause.
 
     Raises:
         QualityGateError: with every limit that was missed.
     """
     missed = _missed(recipe.limits, fidelity.comparison)
+    missed += missed_accuracy(recipe.limits, evaluation) if evaluation else []
     if missed:
         raise QualityGateError(
             f"the {fidelity.scheme} model misses {'; '.join(missed)}. No artifact was written",
             hint=_gate_hint(recipe, fidelity),
-            table=format_table(fidelity),
-            figures=fidelity.to_json(latency=True),
+            table="\n".join([format_table(fidelity), *([format_evaluation(evaluation)] if evaluation else [])]),
+            figures={
+                **fidelity.to_json(latency=True),
+                **({"evaluation": evaluation.to_json()} if evaluation else {}),
+            },
             notes=notes,
         )
 

@@ -34,7 +34,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
         ModelError: it is neither; says what it is instead.
         ArtifactError: a damaged artifact.
     """
-    if _is_artifact(path):
+    if is_artifact(path):
         return _of_artifact(path)
     return {"kind": "model", "path": str(path), **_of_model(inspect_model(path))}
 
@@ -45,7 +45,7 @@ def read_members(path: Path) -> tuple[Artifact | None, Mapping[str, bytes]]:
     Raises:
         ModelError, ArtifactError: as `inspect_file`.
     """
-    if _is_artifact(path):
+    if is_artifact(path):
         artifact = read_artifact(path)
         return artifact, artifact.members
     inspect_model(path)  # says what it is instead of a model
@@ -82,7 +82,8 @@ def format_inspection(tree: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _is_artifact(path: Path) -> bool:
+def is_artifact(path: Path) -> bool:
+    """Whether it is a `.edge`, whole or not, told by its content."""
     try:
         with open(path, "rb") as file:
             if file.read(len(_ZIP)) != _ZIP:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import RecipeError
+from converter.evaluation.evaluation import Evaluation
 from converter.fidelity import Fidelity
 from converter.recipe import DeviceLimits, Recipe
 from edge_agent import schema
@@ -60,6 +61,7 @@ class Parts:
     golden_tolerance: float | None = None
     anomaly_threshold: float | None = None
     fidelity: Fidelity | None = None
+    evaluation: Evaluation | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -121,8 +123,10 @@ def format_report(parts: Parts) -> bytes:
         "task": parts.task,
         **_provenance(parts),
         "notes": list(parts.notes),
+        **({"evaluation": parts.evaluation.summary()} if parts.evaluation else {}),
     }
-    return json.dumps(tree, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    whole = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return whole.encode() + b"\n"
 
 
 def write_artifact(path: Path, members: Mapping[str, bytes]) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from converter.errors import RecipeError
+from converter.training.steps import Training
 from edge_agent import schema
 from edge_agent.release.inputs import InputSpec
 from edge_agent.release.manifest import Runtime
@@ -41,15 +42,27 @@ class Gate:
     max_disagreement: float | None = None  # largest `tasks.agreement.disagreement` from the float model
     min_snr_db: float | None = None  # of every output against the float model's; judged on made-up inputs too
     max_size_bytes: int | None = None  # of the converted model
+    # on labeled data (--evaluate), of the task's metric: accuracy, map, miou, r2 or roc_auc
+    max_drop: float | None = None  # by how much the converted model may be below the float one
+    min_accuracy: float | None = None  # what the converted model has to reach
 
     def __post_init__(self) -> None:
         if self.min_top1_agreement is not None and not 0 <= self.min_top1_agreement <= 1:
             raise ValueError(f"min_top1_agreement is a share from 0 to 1, found {self.min_top1_agreement}")
+        for name in ("max_drop", "min_accuracy"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, found {value}")
 
     @property
     def needs_data(self) -> bool:
         """Whether a limit can only be judged on representative data."""
         return self.min_top1_agreement is not None or self.max_disagreement is not None
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a limit can only be judged on labeled data."""
+        return self.max_drop is not None or self.min_accuracy is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class Recipe:
     limits: Gate = field(default_factory=Gate)
     device: DeviceLimits = field(default_factory=DeviceLimits)
     runtime: Runtime = field(default_factory=Runtime)
+    training: Training | None = None  # before it is quantized; only of sources that can be trained
     signature: str | None = None  # the one that is run; of several, only with scheme `unchanged`
     state: Mapping[str, str] = field(default_factory=dict)  # output → the input it is fed back to; told from the model
     constants: Mapping[str, tuple[float, ...] | float] = field(default_factory=dict)  # input → what it always gets
@@ -111,7 +125,7 @@ def shipped_recipe(scheme: str) -> Tree:
 
 
 def read_recipe(path: Path) -> Tree:
-    """A user's recipe file as a plain tree; its `labels` path is made relative to the working directory."""
+    """A user's recipe file as a plain tree; the paths in it are made relative to the working directory."""
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -120,7 +134,20 @@ def read_recipe(path: Path) -> Tree:
         raise RecipeError(f"{path} is not TOML: {error}") from error
     if isinstance(tree.get("labels"), str):
         tree["labels"] = str(path.parent / tree["labels"])
+    _place_training(tree.get("training"), path.parent)
     return tree
+
+
+def _place_training(training: object, folder: Path) -> None:
+    """The paths in it are relative to the recipe's file."""
+    if not isinstance(training, dict):
+        return
+    steps = training.get("steps")
+    holders = [training, *(steps if isinstance(steps, list) else [])]
+    for holder in holders:
+        for key in ("data", "student"):
+            if isinstance(holder, dict) and isinstance(holder.get(key), str):
+                holder[key] = str(folder / holder[key])
 
 
 def build_recipe(

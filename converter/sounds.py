@@ -42,7 +42,7 @@ def open_sounds(files: Sequence[Path], spec: AudioInput, limit: int) -> Sounds:
     problems: list[FrameError] = []
     for file in recordings:
         try:
-            cut += [(f"{file.name}#{number}", samples) for number, samples in enumerate(_windows(file, spec))]
+            cut += [(f"{file.name}#{number}", samples) for number, samples in enumerate(windows_of(file, spec))]
         except FrameError as error:
             problems.append(error)
     if problems:
@@ -55,7 +55,12 @@ def open_sounds(files: Sequence[Path], spec: AudioInput, limit: int) -> Sounds:
     return Sounds(tuple(name for name, _ in chosen), digest, tuple(samples for _, samples in chosen), spec)
 
 
-def _windows(file: Path, spec: AudioInput) -> list[Samples]:
+def windows_of(file: Path, spec: AudioInput) -> list[Samples]:
+    """All windows of a recording, at the model's sample rate; of one that is shorter, one with silence behind it.
+
+    Raises:
+        FrameError: it is no WAV file, or damaged.
+    """
     samples, rate_hz = read_wav(file)
     windower = AudioWindower(spec)
     if rate_hz == spec.sample_rate_hz:

@@ -19,11 +19,12 @@ DEVICE = (
     "commands", "cli",
 )  # fmt: skip
 SHARED_WITH_LAPTOP = (
-    "errors", "schema", "clock", "disk", "config", "histogram", "console", "release", "transform", "tasks",
+    "errors", "schema", "clock", "disk", "config", "histogram", "console", "plugins", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
     "inference.said",
+    "inference.file_kind",
     "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
-    "link.download", "update.eligibility", "update.machine",
+    "link.download", "link.https", "link.pace", "update.eligibility", "update.machine",
 )  # fmt: skip
 # One place per foreign library (or one package, where it ends with a slash).
 ONLY_IN = {
@@ -34,8 +35,14 @@ ONLY_IN = {
     ),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
     "ai_edge_quantizer": ("converter/quantize.py",),
-    "tensorflow": ("converter/frontends/keras.py",),
-    "keras": ("converter/frontends/keras.py",),
+    "tensorflow": (
+        "converter/frontends/keras.py", "converter/frontends/saved_model.py", "converter/frontends/frozen.py",
+        "converter/frontends/tensorflow.py", "converter/training/keras_trainee.py",
+    ),
+    "keras": ("converter/frontends/keras.py", "converter/training/keras_trainee.py"),
+    "torch": ("converter/training/torch_trainee.py", "converter/training/torch_channels.py"),
+    "tf_keras": ("converter/frontends/keras.py",),
+    "h5py": ("converter/frontends/keras.py", "converter/data/hdf5.py"),
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
     "securesystemslib": ("converter/publish/",),
     "av": ("edge_agent/inference/sources/libav.py",),
@@ -53,8 +60,10 @@ ONLY_IN = {
     ),
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
-        "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
+        "converter/frontends/extras.py", "converter/source.py", "converter/quantize.py", "converter/convert.py",
+        "converter/recipe.py",
         "edge_agent/inference/sources/i2c.py",
+        "converter/data/generated.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py

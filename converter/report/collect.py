@@ -1,10 +1,12 @@
 """What a report is made of, put together once a conversion is through: the finished parts, layers, changed answers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from converter.changed import read_changed
 from converter.errors import ConversionError
+from converter.evaluation.evaluation import Evaluation
 from converter.layers import LAYER_SAMPLES, compare_layers
 from converter.package import Parts, build_manifest
 from converter.report.page import Report
@@ -33,6 +35,13 @@ def collect_sections(
     except ConversionError:
         return Sections(changed=changed)
     return Sections(layers.errors, layers.ranges, changed=changed)
+
+
+def with_evaluation(sections: Sections, evaluation: Evaluation) -> Sections:
+    """The sections with what labeled data tells. Where its answers did not change, those of other data stay."""
+    filled = evaluation.fill(sections)
+    between = {"comparison": evaluation.comparison} if evaluation.comparison is not None else {}
+    return replace(filled, changed=filled.changed or sections.changed, evaluation={**filled.evaluation, **between})
 
 
 def report_of(parts: Parts, sections: Sections, *, refused: str | None = None) -> Report:

@@ -155,10 +155,31 @@ def test_arrays_that_do_not_fit_are_named(arrays: dict[str, Array], words: str, 
         opened(tmp_path / "x.npz", TensorInput(), ROWS)
 
 
-def test_raw_bytes_are_refused_where_the_model_takes_normalized_pictures(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", image=np.zeros((3, 32, 32, 1), np.uint8))
-    with pytest.raises(CalibrationError, match="normalized with mean and std"):
-        opened(tmp_path / "x.npz", GRAY, PICTURE)
+def test_bytes_of_pictures_go_through_the_transform_of_the_device(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 1), np.uint8)
+    np.savez(tmp_path / "x.npz", image=pictures)
+    expected, _ = ImageTransform(GRAY, PICTURE).apply(Image.fromarray(pictures[1, ..., 0]))
+    assert np.array_equal(list(opened(tmp_path / "x.npz", GRAY, PICTURE).inputs([PICTURE]))[1][0], expected)
+
+
+def test_arrays_of_pictures_that_are_normalized_otherwise_are_refused(tmp_path: Path) -> None:
+    for low, high in ((0, 255), (0.0, 0.01)):
+        np.savez(tmp_path / "x.npz", image=np.linspace(low, high, 3 * 1024).reshape(3, 32, 32, 1))
+        with pytest.raises(CalibrationError, match="by its normalization the model takes 0 to 1"):
+            opened(tmp_path / "x.npz", GRAY, PICTURE)
+    np.savez(tmp_path / "x.npz", image=np.linspace(0, 1, 3 * 1024).reshape(3, 32, 32, 1))
+    assert len(opened(tmp_path / "x.npz", GRAY, PICTURE).names) == 3
+
+
+def test_annotations_and_masks_of_pictures_calibrate_nothing(tmp_path: Path) -> None:
+    for name in ("a.png", "images/b.png", "masks/b.png", "a_mask.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.effect_noise((40, 40), 50).save(tmp_path / name)
+    for name in ("a.txt", "a.xml", "annotations.json", "labels.csv", "data.yaml", "classes.txt"):
+        (tmp_path / name).write_text("of no use here")
+    assert opened(tmp_path, GRAY, PICTURE).names == ("a.png", "images/b.png")
+    (tmp_path / "labels.csv").write_text("file,label\nimages/b.png,cat\n")
+    assert opened(tmp_path / "labels.csv", GRAY, PICTURE).names == ("images/b.png",)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY", b"text"])
@@ -226,7 +247,7 @@ def test_recordings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"broken\.wav"):
         opened(tmp_path, SOUND, FEATURES)
     (tmp_path / "rows.csv").write_text("1,2\n")
-    with pytest.raises(CalibrationError, match=r"needs a \.wav, a folder of them"):
+    with pytest.raises(CalibrationError, match="no column of file names"):
         opened(tmp_path / "rows.csv", SOUND, FEATURES)
 
 

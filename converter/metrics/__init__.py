@@ -1,0 +1,1 @@
+"""What is measured of answers against the truth: numpy only, one module for each kind, each with its source."""
