@@ -7,40 +7,38 @@ import hashlib
 import platform
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
-from converter.changed import read_changed
 from converter.data.files import absolute
 from converter.dataset import open_dataset
-from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
+from converter.errors import CalibrationError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.evaluation.evaluation import Candidate, Evaluation, evaluate
 from converter.fidelity import Fidelity, check_gate
 from converter.frontends.contract import Wanted
-from converter.layers import LAYER_SAMPLES, compare_layers
+from converter.layers import LAYER_SAMPLES
+from converter.model_metadata import with_metadata
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantize import quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.report.page import Report, format_report
+from converter.report.collect import collect_sections, report_of, with_evaluation
+from converter.report.page import format_report
 from converter.report.sections import CompressionStep, Sections
 from converter.report.write import check_report_path, report_path, write_report
-from converter.samples import Dataset, Seeded, spread
+from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
-from converter.tflite_embed import embed
-from converter.tflite_metadata import format_metadata, stored_spec
 from converter.tflite_schema import float_operators, read_graph
 from converter.training.run import Trained, forget, train, work_directory
 from edge_agent import __version__, schema
-from edge_agent.inference.model_file import inspect_model
+from edge_agent.errors import StorageError
 from edge_agent.inference.said import Said
-from edge_agent.release.manifest import LABELS_FILE, MODEL_FILE
+from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
-from edge_agent.tasks.labels import format_labels, parse_labels
+from edge_agent.tasks.labels import parse_labels
 
 # Packages whose version may change the bytes of an artifact.
 _TOOLS = ("ai-edge-litert", "flatbuffers", "numpy", "pillow")
@@ -69,12 +67,12 @@ class Order:
     calibrate: Path | None = None
     skip_unreadable: bool = False
     force: bool = False
+    with_report: bool = True
+    report: Path | None = None  # where it is written; None: beside the output
     evaluate: Path | None = None  # labeled data, which both models are judged by
     work: Path | None = None  # where training goes on from; None: beside the output
     say: Callable[[str], None] = field(default=lambda _: None)  # told of progress, a line at a time
     wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
-    with_report: bool = True
-    report: Path | None = None  # where it is written; None: beside the output
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,8 @@ class Converted:
             "size_bytes": self.size_bytes,
             "fidelity": self.fidelity.to_json(latency=True),
             "notes": list(self.notes),
-            **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
             "report": str(self.report) if self.report else None,
+            **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
         }
 
 
@@ -118,7 +116,7 @@ def convert(order: Order) -> Converted:
         raise RecipeError(f"{order.output} exists", hint="pass --force to replace it")
     report = report_path(order.output, order.report) if order.with_report else None
     if report is not None:
-        check_report_path(report, force=order.force)
+        check_report_path(report, force=order.force, taken=(order.output, order.source, order.recipe))
     written = read_recipe(order.recipe) if order.recipe else {}
     asked = build_recipe(written, order.options)
     _check_data_is_given(asked, order)
@@ -143,22 +141,30 @@ def convert(order: Order) -> Converted:
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
         finished = _run(job, _converted_parts(job, called), notes)
         assert finished.fidelity is not None
-        sections = _sections(job, finished) if report is not None else Sections()
+        sections = _sections(job, finished.evaluation) if report is not None else Sections()
     try:
         check_gate(recipe, finished.fidelity, finished.notes, finished.evaluation)
     except QualityGateError as error:
         if report is not None:
-            write_report(report, format_report(_report(finished, sections, refused=str(error))))
-            error.report = report
+            _write_refusal(report, finished, sections, error)
         raise
     content = write_artifact(order.output, build_members(finished))
     if asked.training is not None:
         forget(_work(order))
     digest = hashlib.sha256(content).hexdigest()
     if report is not None:
-        page = replace(_report(finished, sections), digest=digest, size_bytes=len(content))
+        page = replace(report_of(finished, sections), digest=digest, size_bytes=len(content))
         write_report(report, format_report(page))
     return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, finished.evaluation, report)
+
+
+def _write_refusal(path: Path, parts: Parts, sections: Sections, error: QualityGateError) -> None:
+    """That the report cannot be written is no reason to hide why the model was refused."""
+    try:
+        write_report(path, format_report(report_of(parts, sections, refused=str(error))))
+        error.report = path
+    except StorageError as problem:
+        error.notes = (*error.notes, f"the report could not be written: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,26 +203,7 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
     parts = Parts(*called, recipe.task, recipe.input, recipe, model, labels_of(recipe, job.described), provenance)
     wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
-    return _with_metadata(job, parts) if wanted else parts
-
-
-def _with_metadata(job: _Job, parts: Parts) -> Parts:
-    """What the manifest says, in the model itself too, for those who read no manifest."""
-    path = job.folder / _CONVERTED_NAME
-    path.write_bytes(parts.model)
-    graph, stored = read_graph(parts.model), inspect_model(path)
-    content = format_metadata(
-        build_manifest(parts, {MODEL_FILE: parts.model}),
-        parts.labels,
-        inputs=[stored_spec(tensor) for tensor in stored.inputs],
-        outputs=[stored_spec(tensor) for tensor in stored.outputs],
-        input_names=graph.input_names,
-        output_names=graph.output_names,
-        source=inspect_model(job.source.path),
-    )
-    files = {LABELS_FILE: format_labels(parts.labels)} if parts.labels else {}
-    model = embed(parts.model, content, files)
-    return replace(parts, model=model) if model is not None else parts
+    return with_metadata(parts, source.path, job.folder) if wanted else parts
 
 
 def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:
@@ -251,6 +238,18 @@ def _run(job: _Job, parts: Parts, notes: list[str]) -> Parts:
     )
 
 
+def _sections(job: _Job, evaluation: Evaluation | None) -> Sections:
+    """What the report tells beside the fidelity table."""
+    sections = Sections()
+    if job.recipe.scheme in _QUANTIZED:
+        assert job.recipe.input is not None
+        dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
+        converted = job.folder / _CONVERTED_NAME
+        sections = collect_sections(job.source.path, converted, dataset, job.described.inputs, job.folder)
+    sections = replace(sections, compression=job.compression)
+    return with_evaluation(sections, evaluation) if evaluation is not None else sections
+
+
 def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
     """Both models judged by labeled data, where there is some."""
     if job.order.evaluate is None:
@@ -262,39 +261,6 @@ def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
         candidates.insert(0, Candidate(name, Path(task.float_model), manifest, parts.labels))
     data = Data(absolute(job.order.evaluate), 0, job.source.graph.input_names, job.order.skip_unreadable)
     return evaluate(candidates, data, job.folder, calibration=task.data)
-
-
-def _sections(job: _Job, parts: Parts) -> Sections:
-    """What the report tells beside the fidelity table. Not a reason to fail: what cannot be had is left out."""
-    sections = Sections(compression=job.compression, changed=read_changed(job.folder))
-    if job.recipe.scheme in _QUANTIZED:
-        assert job.recipe.input is not None
-        dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
-        chosen = set(spread(len(dataset.names), LAYER_SAMPLES))
-        every = enumerate(dataset.inputs(job.described.inputs))
-        samples = [sample for number, sample in every if number in chosen]
-        with suppress(ConversionError):
-            layers = compare_layers(job.source.path, job.folder / _CONVERTED_NAME, samples, job.folder)
-            sections = replace(sections, layers=layers.errors, ranges=layers.ranges)
-    return parts.evaluation.fill(sections) if parts.evaluation else sections
-
-
-def _report(parts: Parts, sections: Sections, *, refused: str | None = None) -> Report:
-    assert parts.fidelity is not None
-    manifest = build_manifest(parts, {MODEL_FILE: parts.model})
-    provenance = {name: value for name, value in manifest.provenance.items() if name not in ("recipe", "fidelity")}
-    return Report(
-        name=parts.name,
-        version=parts.version,
-        task=parts.task,
-        fidelity=parts.fidelity,
-        sections=sections,
-        notes=parts.notes,
-        limits=schema.dump(manifest.limits),
-        recipe=manifest.provenance["recipe"],
-        provenance=provenance,
-        refused=refused,
-    )
 
 
 def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:

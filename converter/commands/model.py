@@ -183,18 +183,19 @@ def convert(  # noqa: PLR0917  # click hands options over by name
             calibrate=calibrate,
             skip_unreadable=skip_unreadable,
             force=force,
-            with_report=not no_report,
-            report=report,
             evaluate=evaluate,
             work=work,
             say=say,
             wanted=wanted,
+            with_report=not no_report,
+            report=report,
         )
         done = convert_source(order)
     except QualityGateError as error:
         tell_notes(error.notes)
         _tell_report(error.report)
-        click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
+        told = {"fidelity": error.figures, "notes": error.notes, "report": str(error.report) if error.report else None}
+        click.echo(json.dumps(told) if as_json else error.table)
         raise
     tell_notes(done.notes)
     _tell_report(done.report)

@@ -8,7 +8,7 @@ from typing import Any
 
 from converter.report.charts import confusion_chart
 from converter.report.layout import section, table
-from converter.report.markup import Markup, element
+from converter.report.markup import Markup, element, joined
 
 _SIDES = ("float", "converted")
 _LARGEST_MATRIX = 120  # classes; beyond, cells could not be seen
@@ -17,11 +17,14 @@ _OWN = ("confusion", "labels", "per_class")
 
 
 def evaluation(trees: Mapping[str, Mapping[str, Any]]) -> Markup | None:
-    """The section; None where nothing was evaluated. `trees`: by `float` and `converted`, others are told as well."""
-    sides = {side: trees[side] for side in (*_SIDES, *sorted(set(trees) - set(_SIDES))) if trees.get(side)}
-    if not sides:
+    """The section; None where nothing was evaluated. `trees`: by `float` and `converted`; others have their own."""
+    sides = {side: trees[side] for side in _SIDES if trees.get(side)}
+    others = {name: tree for name, tree in sorted(trees.items()) if name not in _SIDES and tree}
+    if not sides and not others:
         return None
-    return section("Accuracy", _figures(sides), element("div", *_matrices(sides), class_="pair"), _classes(sides))
+    more = [joined(element("h3", name), _figures({"": tree})) for name, tree in others.items()]
+    matrices = element("div", *_matrices(sides), class_="pair")
+    return section("Accuracy", _figures(sides), *more, matrices, _classes(sides))
 
 
 def _figures(sides: Mapping[str, Mapping[str, Any]]) -> Markup | None:

@@ -1,5 +1,6 @@
 """Where a report goes: beside the artifact, or where somebody said. What stands in it is left to `page`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from converter.errors import RecipeError
@@ -14,12 +15,14 @@ def report_path(output: Path, asked: Path | None) -> Path:
     return asked if asked is not None else output.with_suffix(SUFFIX)
 
 
-def check_report_path(path: Path, *, force: bool) -> None:
-    """An older report may be replaced, nothing else.
+def check_report_path(path: Path, *, force: bool, taken: Iterable[Path | None] = ()) -> None:
+    """An older report may be replaced; with `force` any file but those that are `taken`.
 
     Raises:
         RecipeError: something else is there.
     """
+    if path.resolve() in {other.resolve() for other in taken if other is not None}:
+        raise RecipeError(f"--report {path} is a file of this conversion", hint="give --report another path")
     if path.is_dir():
         raise RecipeError(f"{path} is a directory", hint="give --report the path of a file")
     if force or not path.exists():

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from converter.convert import convert
-from converter.errors import QualityGateError, RecipeError
+from converter.errors import ConversionError, QualityGateError, RecipeError
 from converter.evaluate import Comparison, Measured, OutputError
 from converter.fidelity import Fidelity
+from converter.layers import Layers
+from converter.report import collect
 from converter.report.page import MARK, Report, format_report
 from converter.report.sections import Candidate, ChangedAnswer, CompressionStep, LayerError, Sections, TensorRange
 from tests.converter.conftest import EXAMPLES, Digits, order
@@ -262,6 +264,36 @@ def test_an_older_report_is_replaced_but_nothing_else(tmp_path: Path) -> None:
     convert(order(tmp_path / "digits-1.edge"))
     assert there.read_bytes().startswith(MARK)
     assert b"of yesterday" not in there.read_bytes()
+
+
+def test_a_report_never_replaces_what_the_conversion_reads_or_makes(tmp_path: Path) -> None:
+    source, output = tmp_path / "digits.tflite", tmp_path / "digits-1.edge"
+    source.write_bytes((EXAMPLES / "digits_v2.tflite").read_bytes())
+    for path in (source, output, tmp_path / "sub" / ".." / "digits.tflite"):
+        with pytest.raises(RecipeError, match="a file of this conversion"):
+            convert(order(output, source=source, report=path, force=True))
+    assert source.read_bytes() == (EXAMPLES / "digits_v2.tflite").read_bytes()
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_refusal_is_told_where_its_report_cannot_be_written(tmp_path: Path) -> None:
+    options = {"scheme": "dynamic", "limits": {"max_size_bytes": 1000}}
+    with pytest.raises(QualityGateError, match="max_size_bytes") as caught:
+        convert(order(tmp_path / "digits-1.edge", options=options, report=tmp_path / "missing" / "why.html"))
+    assert caught.value.report is None
+    assert "the report could not be written" in caught.value.notes[-1]
+
+
+def test_layers_that_cannot_be_compared_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> Layers:
+        raise ConversionError("comparing the layers ended with signal SIGSEGV")
+
+    monkeypatch.setattr(collect, "compare_layers", crash)
+    done = convert(order(tmp_path / "digits-1.edge", options={"scheme": "dynamic"}))
+    assert done.report is not None
+    text = done.report.read_text(encoding="utf-8")
+    assert "Error of each layer" not in text
+    assert "Passed every limit" in text
 
 
 def test_no_report_is_written_where_none_is_wanted(tmp_path: Path) -> None:
