@@ -17,11 +17,12 @@ from converter.errors import CalibrationError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.fidelity import Fidelity, check_gate
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
-from converter.quantize import quantize, quantizer_version
+from converter.quantization.matching import check_operators, check_rules
+from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
+from converter.report.sections import Sections, TensorRange
 from converter.samples import Dataset
 from converter.source import Source, open_source
-from converter.tflite_schema import float_operators, read_graph
 from edge_agent import __version__
 from edge_agent.inference.said import Said
 from edge_agent.release.manifest import MODEL_FILE
@@ -30,7 +31,6 @@ from edge_agent.tasks.labels import parse_labels
 
 # Packages whose version may change the bytes of an artifact.
 _TOOLS = ("ai-edge-litert", "numpy", "pillow")
-_QUANTIZED = ("float16", "dynamic", "int8")
 # A note about a guess is dropped where somebody has said what was guessed: how the note begins, and the recipe's key.
 _GUESSES = {
     "normalization": ("input", "mean"),
@@ -65,6 +65,7 @@ class Converted:
     size_bytes: int
     fidelity: Fidelity
     notes: tuple[str, ...]
+    sections: Sections = field(default_factory=Sections)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -106,13 +107,17 @@ def convert(order: Order) -> Converted:
             said=_said(asked, written, order.options),
         )
         recipe = build_recipe(written, order.options, told=described.guessed)
+        _check_matches(source, recipe, written, order.options)
         job = _Job(order, recipe, source, described, folder)
         notes = [note for note in described.notes if not _is_answered(note, written, order.options)]
-        finished = _judged(job, _converted_parts(job, called), notes)
+        parts, made = _converted_parts(job, called)
+        finished = _judged(job, parts, made, [*notes, *made.notes])
     content = write_artifact(order.output, build_members(finished))
     assert finished.fidelity is not None
     digest = hashlib.sha256(content).hexdigest()
-    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes)
+    return Converted(
+        order.output, digest, len(content), finished.fidelity, finished.notes, Sections(ranges=made.ranges)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +131,29 @@ class _Job:
     folder: Path  # gone when all is done
 
 
-def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was seen when the model was quantized."""
+
+    left_float: tuple[LeftFloat, ...] = ()
+    ranges: tuple[TensorRange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
     """The model in its scheme, with all that is known before it is run."""
     recipe, source = job.recipe, job.source
     assert recipe.task is not None
     assert recipe.input is not None
     dataset = _open_dataset(job)
     tools = {"edge-deploy": __version__, **{name: metadata.version(name) for name in _TOOLS}, **source.tools}
-    model = source.content
-    if recipe.scheme in _QUANTIZED:
+    model, made = source.content, _Made()
+    if recipe.quantized:
         tools["ai-edge-quantizer"] = quantizer_version()
-        samples = collect_samples(dataset, job.described.inputs) if dataset and recipe.scheme == "int8" else []
-        model = quantize(source.content, recipe.scheme, recipe.float_operators, samples, job.folder)
+        treatment = recipe.treatment
+        samples = collect_samples(dataset, job.described.inputs) if dataset and treatment.needs_samples else []
+        done = quantize(source.content, treatment, samples, job.folder)
+        model, made = done.content, _Made(done.left_float, done.ranges, done.notes)
     provenance: dict[str, Any] = {
         "scheme": recipe.scheme,
         "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},
@@ -145,10 +161,11 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
     }
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
-    return Parts(*called, recipe.task, recipe.input, recipe, model, _labels(recipe, job.described), provenance)
+    labels = _labels(recipe, job.described)
+    return Parts(*called, recipe.task, recipe.input, recipe, model, labels, provenance), made
 
 
-def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
+def _judged(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
     """The parts with fidelity and golden vectors, once they have passed the gate."""
     recipe, source = job.recipe, job.source
     converted_path = job.folder / "converted.tflite"
@@ -164,8 +181,7 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
         false_alarm_share=recipe.false_alarm_share,
     )
     comparison = compare(task, build_manifest(parts, {MODEL_FILE: parts.model}), job.folder)
-    left = float_operators(read_graph(parts.model), activations=recipe.scheme == "int8")
-    fidelity = Fidelity(recipe.scheme, comparison, dict(left) if recipe.scheme in _QUANTIZED else {})
+    fidelity = Fidelity(recipe.scheme, comparison, counted(made.left_float), made.left_float)
     all_notes = (*notes, *_notes(recipe, comparison), *_threshold_notes(recipe, comparison))
     check_gate(recipe, fidelity, all_notes)
     return replace(
@@ -176,6 +192,17 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
         fidelity=fidelity,
         notes=all_notes,
     )
+
+
+def _check_matches(source: Source, recipe: Recipe, written: Tree, options: Tree) -> None:
+    """What somebody wrote must be about this model; what ships is about all."""
+    shipped = build_recipe({}, {"scheme": recipe.scheme})
+    known = set(recipe.float_operators) & set(shipped.float_operators)
+    check_operators((name for name in recipe.float_operators if name not in known), source.graph)
+    for number, tree in enumerate((written, options)):
+        if tree.get("rules"):
+            rules = [rule for rule in build_recipe({**tree, "scheme": "mixed"}, {}).rules if rule not in shipped.rules]
+            check_rules(rules, source.graph, where=("the recipe", "the options")[number])
 
 
 def _said(asked: Recipe, written: Tree, options: Tree) -> Said:
@@ -196,9 +223,9 @@ def _said(asked: Recipe, written: Tree, options: Tree) -> Said:
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:
     if order.calibrate is not None:
         return
-    if recipe.scheme == "int8":
+    if recipe.needs_samples:
         raise CalibrationError(
-            "scheme int8 needs representative data, and none was given",
+            f"scheme {recipe.scheme} needs representative data, and none was given",
             hint="--calibrate FOLDER of pictures, X.csv of rows, or X.npz; or --scheme dynamic, which needs none",
         )
     if recipe.limits.needs_data:
@@ -251,12 +278,12 @@ def _is_answered(note: str, written: Tree, options: Tree) -> bool:
 
 
 def _notes(recipe: Recipe, comparison: Comparison) -> list[str]:
-    notes = []
+    notes = [f"scheme {recipe.scheme}: {recipe.caution}"] if recipe.caution else []
     if comparison.golden_vectors < recipe.golden_vectors:
         notes.append(f"{comparison.golden_vectors} golden vectors instead of {recipe.golden_vectors}: they are large")
     if not comparison.representative:
         notes.append(f"no --calibrate: golden vectors and figures are of {comparison.samples} made-up inputs")
-    elif recipe.scheme == "int8" and comparison.samples < FEW_SAMPLES:
+    elif recipe.needs_samples and comparison.samples < FEW_SAMPLES:
         notes.append(f"calibrated on {comparison.samples} samples only; {FEW_SAMPLES} and more are better")
     if comparison.converted.partitions == 0:
         notes.append("XNNPACK took no part of the converted model: it runs on slow kernels")

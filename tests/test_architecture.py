@@ -28,9 +28,11 @@ SHARED_WITH_LAPTOP = (
 # One place per foreign library (or one package, where it ends with a slash).
 ONLY_IN = {
     "paho": ("edge_agent/link/connection.py",),
-    "ai_edge_litert": ("edge_agent/inference/tflite.py", "converter/tflite_schema.py"),
+    "ai_edge_litert": (
+        "edge_agent/inference/tflite.py", "converter/tflite_schema.py", "converter/quantization/observe.py",
+    ),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
-    "ai_edge_quantizer": ("converter/quantize.py",),
+    "ai_edge_quantizer": ("converter/quantization/aeq.py",),
     "tensorflow": ("converter/frontends/keras.py",),
     "keras": ("converter/frontends/keras.py",),
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
@@ -50,8 +52,8 @@ ONLY_IN = {
     ),
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
-        "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
-        "edge_agent/inference/sources/i2c.py",
+        "converter/frontends/keras.py", "converter/quantization/quantize.py", "converter/convert.py",
+        "converter/recipe.py", "edge_agent/inference/sources/i2c.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py

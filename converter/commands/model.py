@@ -73,7 +73,7 @@ def _recipe_options(command: Command) -> Command:
 @click.command()
 @click.argument("source", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="NAME-VERSION.edge")
-@click.option("--recipe", type=_PATH, help="TOML file; options lie above it.")
+@click.option("--recipe", type=_PATH, help="TOML or JSON file, or the name of one that ships; options lie above it.")
 @click.option(
     "--calibrate", type=_PATH, help="Representative data: folder of pictures or WAV files, .csv of rows, .npz."
 )

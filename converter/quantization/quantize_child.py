@@ -1,0 +1,39 @@
+"""The child that quantizes one model: `python -m converter.quantization.quantize_child FOLDER`.
+
+The order of things: equalize, see the ranges, choose them, quantize, correct the biases.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converter.child import answer_parent
+from converter.quantization.aeq import fates
+from converter.quantization.apply import apply, prepare
+from converter.quantization.quantize import CHILD, RESULT_NAME, SAMPLES_NAME, SOURCE_NAME, Report
+from converter.quantization.treatment import Treatment
+from converter.tflite_schema import read_graph
+from edge_agent import schema
+from edge_agent.transform.tensor import Array
+
+
+def read_samples(folder: Path) -> list[list[Array]]:
+    """The samples of `quantize.write_samples`; views, so that they are held once."""
+    with np.load(folder / SAMPLES_NAME, allow_pickle=False) as stored:
+        columns = [stored[f"arr_{number}"] for number in range(len(stored.files))]
+    return [list(sample) for sample in zip(*columns, strict=True)]
+
+
+def _quantize(folder: Path, request: Mapping[str, Any]) -> object:
+    treatment = schema.parse(Treatment, request, strict=True)
+    samples = read_samples(folder) if treatment.needs_samples else []
+    prepared = prepare((folder / SOURCE_NAME).read_bytes(), treatment, samples)
+    (folder / RESULT_NAME).write_bytes(apply(prepared, treatment, samples))
+    told = fates(read_graph(prepared.content), treatment.rules)
+    return schema.dump(Report(told, prepared.tensor_ranges(), prepared.notes))
+
+
+if __name__ == "__main__":
+    answer_parent(CHILD, _quantize)
