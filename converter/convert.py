@@ -5,7 +5,7 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -17,13 +17,14 @@ from converter.errors import CalibrationError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
 from converter.fidelity import Fidelity, check_gate
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
+from converter.quantization.auto import Auto, Found, Question, find_best
 from converter.quantization.matching import check_operators, check_rules
 from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.report.sections import Sections, TensorRange
+from converter.report.sections import LayerError, Sections, TensorRange
 from converter.samples import Dataset
 from converter.source import Source, open_source
-from edge_agent import __version__
+from edge_agent import __version__, schema
 from edge_agent.inference.said import Said
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
@@ -43,6 +44,10 @@ _GUESSES = {
 }
 
 
+def _silent(_: str) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What somebody asked for."""
@@ -54,6 +59,8 @@ class Order:
     calibrate: Path | None = None
     skip_unreadable: bool = False
     force: bool = False
+    auto: Auto | None = None  # search for the best way to quantize
+    tell: Callable[[str], None] = _silent  # what the search is at
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class Converted:
     fidelity: Fidelity
     notes: tuple[str, ...]
     sections: Sections = field(default_factory=Sections)
+    curve: str = ""  # table of what the search has tried
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +82,7 @@ class Converted:
             "size_bytes": self.size_bytes,
             "fidelity": self.fidelity.to_json(latency=True),
             "notes": list(self.notes),
+            **({"candidates": schema.dump(self.sections.candidates)} if self.sections.candidates else {}),
         }
 
 
@@ -94,6 +103,11 @@ def convert(order: Order) -> Converted:
         raise RecipeError(f"{order.output} exists", hint="pass --force to replace it")
     written = read_recipe(order.recipe) if order.recipe else {}
     asked = build_recipe(written, order.options)
+    if order.auto and {"scheme", "rules", "float_operators"} & ({*written, *order.options}):
+        raise RecipeError(
+            "--auto chooses the scheme and what stays float, and the recipe or an option says it already",
+            hint="leave out --auto, or scheme, rules and float_operators",
+        )
     _check_data_is_given(asked, order)
     with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
         folder = Path(temporary)
@@ -110,13 +124,23 @@ def convert(order: Order) -> Converted:
         _check_matches(source, recipe, written, order.options)
         job = _Job(order, recipe, source, described, folder)
         notes = [note for note in described.notes if not _is_answered(note, written, order.options)]
+        found = _searched(job, called) if order.auto else None
+        if found:
+            notes += found.notes
+            job = replace(job, recipe=_taken(found, written, order.options, described.guessed))
         parts, made = _converted_parts(job, called)
         finished = _judged(job, parts, made, [*notes, *made.notes])
     content = write_artifact(order.output, build_members(finished))
     assert finished.fidelity is not None
     digest = hashlib.sha256(content).hexdigest()
     return Converted(
-        order.output, digest, len(content), finished.fidelity, finished.notes, Sections(ranges=made.ranges)
+        order.output,
+        digest,
+        len(content),
+        finished.fidelity,
+        finished.notes,
+        _sections(made, found),
+        found.table if found else "",
     )
 
 
@@ -131,11 +155,42 @@ class _Job:
     folder: Path  # gone when all is done
 
 
+def _searched(job: _Job, called: tuple[str, str]) -> Found:
+    data = _data(job)
+    assert job.order.auto is not None
+    if data is None:
+        raise CalibrationError(
+            "--auto judges candidates by representative data, and none was given",
+            hint="--calibrate FOLDER, X.csv or X.npz; with subfolders named like the labels, by accuracy",
+        )
+    recipe = job.recipe
+    assert recipe.task is not None
+    assert recipe.input is not None
+    quantizer_version()
+    labels, content = _labels(recipe, job.described), job.source.content
+    manifest = build_manifest(
+        Parts(*called, recipe.task, recipe.input, recipe, content, labels, {}), {MODEL_FILE: content}
+    )
+    question = Question(labels, data)
+    return find_best(content, manifest, question, job.order.auto, folder=job.folder, tell=job.order.tell)
+
+
+def _taken(found: Found, written: Tree, options: Tree, told: Tree) -> Recipe:
+    """The recipe with the way that was taken: --max-drop stands for the agreement that its scheme would be held to."""
+    limits = {"min_top1_agreement": 0.0, **written.get("limits", {}), **options.get("limits", {})}
+    return build_recipe(written, {**options, **found.way, "limits": limits}, told=told)
+
+
+def _sections(made: "_Made", found: Found | None) -> Sections:
+    return Sections(layers=made.layers, ranges=made.ranges, candidates=found.candidates if found else ())
+
+
 @dataclass(frozen=True, slots=True)
 class _Made:
     """What was seen when the model was quantized."""
 
     left_float: tuple[LeftFloat, ...] = ()
+    layers: tuple[LayerError, ...] = ()
     ranges: tuple[TensorRange, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -151,9 +206,9 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
     if recipe.quantized:
         tools["ai-edge-quantizer"] = quantizer_version()
         treatment = recipe.treatment
-        samples = collect_samples(dataset, job.described.inputs) if dataset and treatment.needs_samples else []
+        samples = collect_samples(dataset, job.described.inputs) if dataset else []
         done = quantize(source.content, treatment, samples, job.folder)
-        model, made = done.content, _Made(done.left_float, done.ranges, done.notes)
+        model, made = done.content, _Made(done.left_float, done.layers, done.ranges, done.notes)
     provenance: dict[str, Any] = {
         "scheme": recipe.scheme,
         "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},

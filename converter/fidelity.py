@@ -13,6 +13,7 @@ from converter.errors import QualityGateError
 from converter.evaluate import Comparison
 from converter.quantization.quantize import LeftFloat
 from converter.recipe import Gate, Recipe
+from converter.report.tables import aligned
 from edge_agent import schema
 
 _NAMED = 3  # places of an operator that are named
@@ -59,7 +60,7 @@ def format_table(fidelity: Fidelity) -> str:
     row("size", converted.size_bytes, original.size_bytes if original else None, "{:,} B")
     row("latency here", converted.latency_ms, original.latency_ms if original else None, "{:.3f} ms")
     row("XNNPACK parts", converted.partitions, original.partitions if original else None, "{:d}")
-    lines = _aligned(rows)
+    lines = aligned(rows)
     source = "representative" if comparison.representative else "made-up"
     lines.append(
         f"compared on {comparison.samples} {source} samples"
@@ -139,14 +140,4 @@ def _left_lines(left: tuple[LeftFloat, ...]) -> list[str]:
     return [
         f"  {operator}: {why}, at {', '.join(at[:_NAMED])}" + (f" and {len(at) - _NAMED} more" * (len(at) > _NAMED))
         for (operator, why), at in sorted(groups.items())
-    ]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
     ]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from converter.commands.auto import auto_options, end_progress, ignore_progress, show_progress, take_auto
 from converter.recipe import SCHEMES
 from edge_agent.release.inputs import AudioInput, ImageInput
 from edge_agent.release.outputs import DetectionDecoder, OutputSpec, PoseDecoder, TaskName
@@ -80,6 +81,7 @@ def _recipe_options(command: Command) -> Command:
 @click.option("--skip-unreadable", is_flag=True, help="Leave out calibration files that are not pictures.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@auto_options
 @_recipe_options
 def convert(
     source: Path,
@@ -102,16 +104,22 @@ def convert(
     from converter.errors import QualityGateError
     from converter.fidelity import format_table
 
+    auto = take_auto(options)
+    tell = show_progress if auto else ignore_progress
     try:
-        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force))
+        done = work(Order(source, output, recipe, _tree(options), calibrate, skip_unreadable, force, auto, tell))
     except QualityGateError as error:
         _tell_notes(error.notes)
         click.echo(json.dumps({"fidelity": error.figures, "notes": error.notes}) if as_json else error.table)
         raise
+    finally:
+        end_progress()
     _tell_notes(done.notes)
     if as_json:
         click.echo(json.dumps(done.to_json()))
     else:
+        if done.curve:
+            click.echo(done.curve + "\n")
         click.echo(format_table(done.fidelity))
         click.echo(f"{done.path}: {done.size_bytes:,} bytes, sha256 {done.digest}")
 

@@ -20,6 +20,8 @@ from edge_agent.transform.tensor import Array
 Ranges = Mapping[str, Any]  # activation → {"min": [1], "max": [1]}, as the quantizer keeps them
 
 _THREADS = 2
+# What it raises where it meets what it was not made for.
+_FOREIGN = (ValueError, RuntimeError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError)
 
 
 def quantize_by(content: bytes, rules: Sequence[Rule], ranges: Ranges | None) -> bytes:
@@ -27,11 +29,20 @@ def quantize_by(content: bytes, rules: Sequence[Rule], ranges: Ranges | None) ->
 
     Raises:
         RecipeError: a rule the quantizer refuses.
+        ConversionError: it cannot do with the model what the rules say.
     """
     from ai_edge_quantizer import quantizer
 
-    work = quantizer.Quantizer(content, _manager(rules).get_quantization_recipe())
-    return bytes(work.quantize(_copied(ranges), enable_progress_report=False).quantized_model)
+    recipe = _manager(rules).get_quantization_recipe()
+    try:
+        work = quantizer.Quantizer(content, recipe)
+        return bytes(work.quantize(_copied(ranges), enable_progress_report=False).quantized_model)
+    except _FOREIGN as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise ConversionError(
+            f"the quantizer cannot do this with the model: {type(error).__name__}: {said}",
+            hint="another scheme, or keep the operators it names in float (float_operators)",
+        ) from error
 
 
 def calibrate(content: bytes, rules: Sequence[Rule], samples: Sequence[Sequence[Array]]) -> Ranges:

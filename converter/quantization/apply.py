@@ -17,7 +17,7 @@ from converter.quantization.treatment import Treatment
 from converter.report.sections import TensorRange
 from edge_agent.transform.tensor import Array
 
-_SHOWN_SAMPLES, _COUNTED_SAMPLES = 8, 32  # enough to draw a histogram; to tell a range from it
+_SHOWN_SAMPLES, COUNTED_SAMPLES = 8, 32  # enough to draw a histogram; to tell a range from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,10 @@ class Prepared:
         return tuple(histogram.shown(name) for name, histogram in self.histograms.items())
 
 
-def prepare(content: bytes, treatment: Treatment, samples: Sequence[Sequence[Array]]) -> Prepared:
-    """Equalize where asked, and see the ranges of the activations where a rule needs them."""
+def prepare(content: bytes, treatment: Treatment, samples: Sequence[Sequence[Array]], *, counted: int = 0) -> Prepared:
+    """Equalize where asked, and see the ranges of the activations where a rule needs them; histograms are of `counted`
+    samples at the least.
+    """
     notes: list[str] = []
     if treatment.equalization:
         content, pairs = equalize(content, samples)
@@ -44,9 +46,9 @@ def prepare(content: bytes, treatment: Treatment, samples: Sequence[Sequence[Arr
         return Prepared(content, None, notes=tuple(notes))
     seen = calibrate(content, treatment.rules, samples)
     limits = {name: _pair(found) for name, found in seen.items() if found and "min" in found}
-    most = _SHOWN_SAMPLES if treatment.range_estimator == "min_max" else _COUNTED_SAMPLES
-    counted = histograms(content, samples, limits, most=most)
-    return with_estimator(Prepared(content, seen, counted, tuple(notes)), treatment)
+    most = _SHOWN_SAMPLES if treatment.range_estimator == "min_max" else COUNTED_SAMPLES
+    found = histograms(content, samples, limits, most=max(most, counted))
+    return with_estimator(Prepared(content, seen, found, tuple(notes)), treatment)
 
 
 def with_estimator(prepared: Prepared, treatment: Treatment) -> Prepared:

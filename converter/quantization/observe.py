@@ -4,6 +4,7 @@ What is made of them is left to `ranges`, `equalize`, `bias` and `layers`.
 """
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +46,7 @@ def activations(
 
     Samples are as the float model takes them; a quantized model with integer inputs takes them too.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content, num_threads=_THREADS, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
+    interpreter = _opened(content, _THREADS, preserve=True)
     inputs = interpreter.get_input_details()
     constant = _constants(content)
     wanted = [
@@ -57,8 +55,7 @@ def activations(
         if detail["name"] not in constant and (names is None or detail["name"] in names) and _is_real(detail)
     ]
     for sample in samples:
-        for detail, array in zip(inputs, sample, strict=True):
-            interpreter.set_tensor(detail["index"], _stored(array, detail))
+        _feed(interpreter, inputs, sample)
         interpreter.invoke()
         found = {}
         for detail in wanted:
@@ -67,6 +64,34 @@ def activations(
             except ValueError:  # a tensor no operator wrote: one of another subgraph, or fused away
                 continue
         yield found
+
+
+def answers(content: bytes, samples: Iterable[Sequence[Array]]) -> Iterator[list[Real]]:
+    """For each sample the outputs of the model, as real numbers."""
+    interpreter = _opened(content, _THREADS, preserve=False)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    for sample in samples:
+        _feed(interpreter, inputs, sample)
+        interpreter.invoke()
+        yield [_real(interpreter.get_tensor(detail["index"]), detail) for detail in outputs]
+
+
+def latencies_ms(contents: Sequence[bytes], sample: Sequence[Array], *, rounds: int) -> list[float]:
+    """How long an invoke of each model takes with one thread, ms: the lower quartile of `rounds`.
+
+    In turns, so that all see the same load of the machine; what another process takes away is in the upper half.
+    """
+    loaded = [_opened(content, 1, preserve=False) for content in contents]
+    for interpreter in loaded:
+        _feed(interpreter, interpreter.get_input_details(), sample)
+        interpreter.invoke()
+    taken: list[list[float]] = [[] for _ in loaded]
+    for _ in range(rounds):
+        for interpreter, times in zip(loaded, taken, strict=True):
+            started = time.perf_counter()
+            interpreter.invoke()
+            times.append((time.perf_counter() - started) * 1000)
+    return [float(np.quantile(times, 0.25)) for times in taken]
 
 
 def histograms(
@@ -82,6 +107,19 @@ def histograms(
             place = (flat - lowest) * (BINS / (highest - lowest)) if highest > lowest else np.zeros_like(flat)
             counts[name] += np.bincount(np.clip(place.astype(np.int32), 0, BINS - 1), minlength=BINS)
     return {name: Histogram(*ranges[name], found) for name, found in counts.items() if found.any()}
+
+
+def _opened(content: bytes, threads: int, *, preserve: bool) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=threads, experimental_preserve_all_tensors=preserve)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _feed(interpreter: Any, inputs: Sequence[Mapping[str, Any]], sample: Sequence[Array]) -> None:
+    for detail, array in zip(inputs, sample, strict=True):
+        interpreter.set_tensor(detail["index"], _stored(array, detail))
 
 
 def _stride(values: Real) -> int:

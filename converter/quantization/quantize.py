@@ -14,7 +14,7 @@ import numpy as np
 from converter.child import run_child
 from converter.errors import ConversionError, RecipeError
 from converter.quantization.treatment import Treatment
-from converter.report.sections import TensorRange
+from converter.report.sections import LayerError, TensorRange
 from converter.tflite_schema import add_signature, float_results, read_graph, renew_operator_codes
 from edge_agent import schema
 from edge_agent.transform.tensor import Array
@@ -40,6 +40,7 @@ class Report:
     """What the child tells of its work."""
 
     fates: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerError, ...] = ()
     ranges: tuple[TensorRange, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -50,6 +51,7 @@ class Quantized:
 
     content: bytes
     left_float: tuple[LeftFloat, ...] = ()
+    layers: tuple[LayerError, ...] = ()  # where there are samples
     ranges: tuple[TensorRange, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -57,7 +59,7 @@ class Quantized:
 def quantize(content: bytes, treatment: Treatment, samples: Sequence[Sequence[Array]], folder: Path) -> Quantized:
     """The float32 model `content`, which has one signature at the most, after a treatment in a child process.
 
-    `samples` are the inputs as the float model takes them, where the treatment needs any. The child's files go into
+    `samples` are the inputs as the float model takes them; not every treatment needs any. The child's files go into
     `folder`.
 
     Raises:
@@ -69,7 +71,7 @@ def quantize(content: bytes, treatment: Treatment, samples: Sequence[Sequence[Ar
         )
     content = ready(content)
     (folder / SOURCE_NAME).write_bytes(content)
-    if treatment.needs_samples:
+    if samples:
         write_samples(samples, folder)
     answer = run_child(CHILD, schema.dump(treatment), folder, what="quantizing", timeout_s=_TIMEOUT_S)
     report = schema.parse(Report, answer, strict=True)
@@ -80,7 +82,7 @@ def quantize(content: bytes, treatment: Treatment, samples: Sequence[Sequence[Ar
             hint="--scheme float32 packages it in float; or another scheme",
         )
     left = left_float(result, treatment, report.fates)
-    return Quantized(result, left, report.ranges, report.notes)
+    return Quantized(result, left, report.layers, report.ranges, report.notes)
 
 
 def ready(content: bytes) -> bytes:

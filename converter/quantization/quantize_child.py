@@ -12,6 +12,7 @@ import numpy as np
 from converter.child import answer_parent
 from converter.quantization.aeq import fates
 from converter.quantization.apply import apply, prepare
+from converter.quantization.layers import layer_errors
 from converter.quantization.quantize import CHILD, RESULT_NAME, SAMPLES_NAME, SOURCE_NAME, Report
 from converter.quantization.treatment import Treatment
 from converter.tflite_schema import read_graph
@@ -20,7 +21,9 @@ from edge_agent.transform.tensor import Array
 
 
 def read_samples(folder: Path) -> list[list[Array]]:
-    """The samples of `quantize.write_samples`; views, so that they are held once."""
+    """The samples of `quantize.write_samples`, where there are any; views, so that they are held once."""
+    if not (folder / SAMPLES_NAME).exists():
+        return []
     with np.load(folder / SAMPLES_NAME, allow_pickle=False) as stored:
         columns = [stored[f"arr_{number}"] for number in range(len(stored.files))]
     return [list(sample) for sample in zip(*columns, strict=True)]
@@ -28,11 +31,14 @@ def read_samples(folder: Path) -> list[list[Array]]:
 
 def _quantize(folder: Path, request: Mapping[str, Any]) -> object:
     treatment = schema.parse(Treatment, request, strict=True)
-    samples = read_samples(folder) if treatment.needs_samples else []
-    prepared = prepare((folder / SOURCE_NAME).read_bytes(), treatment, samples)
-    (folder / RESULT_NAME).write_bytes(apply(prepared, treatment, samples))
+    samples = read_samples(folder)
+    source = (folder / SOURCE_NAME).read_bytes()
+    prepared = prepare(source, treatment, samples)
+    result = apply(prepared, treatment, samples)
+    (folder / RESULT_NAME).write_bytes(result)
     told = fates(read_graph(prepared.content), treatment.rules)
-    return schema.dump(Report(told, prepared.tensor_ranges(), prepared.notes))
+    layers = layer_errors(prepared.content, result, samples) if samples else ()
+    return schema.dump(Report(told, layers, prepared.tensor_ranges(), prepared.notes))
 
 
 if __name__ == "__main__":
