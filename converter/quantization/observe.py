@@ -5,6 +5,7 @@ What is made of them is left to `ranges`, `equalize`, `bias` and `layers`.
 
 import math
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +113,11 @@ def histograms(
 def _opened(content: bytes, threads: int, *, preserve: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content, num_threads=threads, experimental_preserve_all_tensors=preserve)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all activations are kept is what is wanted
+        interpreter = Interpreter(
+            model_content=content, num_threads=threads, experimental_preserve_all_tensors=preserve
+        )
     interpreter.allocate_tensors()
     return interpreter
 

@@ -11,6 +11,7 @@ from converter.quantization.observe import BINS, Histogram
 from converter.quantization.treatment import RangeEstimator
 
 _LEVELS = 256
+_LEAST = 1e-9  # a probability that stands for none
 _SHARES = np.linspace(0.2, 1.0, 65)  # of the range towards zero, that are tried
 
 
@@ -58,29 +59,28 @@ def _least_divergence(values: NDArray[np.float64], counts: NDArray[np.int64], lo
     tuple[float, float]
 ):  # fmt: skip
     """The range whose quantized distribution has the least Kullback-Leibler divergence from that of the values:
-    Migacz 2017, "8-bit Inference with TensorRT" (GTC S7310), widened to ranges that are not symmetric.
+    Migacz 2017, "8-bit Inference with TensorRT" (GTC S7310); there symmetric, here first one end moves, then the other.
     """
-    best, least = (lowest, highest), np.inf
-    for share in _SHARES:
-        low, high = lowest * share, highest * share
-        inside = (values >= low) & (values <= high)
-        kept = counts[inside].astype(np.float64)
-        if kept.size < 2 or kept.sum() == 0:
-            continue
-        reference = kept.copy()
-        reference[0] += counts[values < low].sum()
-        reference[-1] += counts[values > high].sum()
-        level = np.rint((values[inside] - low) / (high - low) * (_LEVELS - 1)).astype(np.int64)
-        filled = kept > 0
-        total = np.bincount(level, kept, _LEVELS)
-        share_of = np.bincount(level, filled, _LEVELS)
-        quantized = np.where(filled, total[level] / np.maximum(share_of[level], 1), 0)
-        p, q = reference / reference.sum(), quantized / quantized.sum()
-        both = p > 0
-        divergence = float(np.sum(p[both] * np.log(p[both] / np.maximum(q[both], 1e-9))))
-        if divergence < least:
-            best, least = (float(low), float(high)), divergence
-    return best
+    high = min(highest * _SHARES[::-1], key=lambda end: _divergence(values, counts, lowest, end))
+    low = min(lowest * _SHARES[::-1], key=lambda end: _divergence(values, counts, end, high))
+    return float(low), float(high)
+
+
+def _divergence(values: NDArray[np.float64], counts: NDArray[np.int64], low: float, high: float) -> float:
+    inside = (values >= low) & (values <= high)
+    kept = counts[inside].astype(np.float64)
+    if kept.sum() == 0 or high <= low:
+        return np.inf
+    reference = kept.copy()  # with what is clipped at its ends
+    reference[0] += counts[values < low].sum()
+    reference[-1] += counts[values > high].sum()
+    level = np.rint((values[inside] - low) / (high - low) * (_LEVELS - 1)).astype(np.int64)
+    filled = kept > 0
+    total, bins = np.bincount(level, kept, _LEVELS), np.bincount(level, filled, _LEVELS)
+    quantized = np.where(filled, total[level] / np.maximum(bins[level], 1), 0)
+    p, q = reference / reference.sum(), quantized / quantized.sum()
+    both = p > 0
+    return float(np.sum(p[both] * np.log(p[both] / np.maximum(q[both], _LEAST))))
 
 
 def _centers(histogram: Histogram) -> NDArray[np.float64]:
