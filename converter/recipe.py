@@ -98,7 +98,7 @@ class Recipe:
     rules: tuple[Rule, ...] = ()  # which operator becomes what; the last one that matches decides
     float_io: bool = False  # inputs and outputs of the model stay float
     range_estimator: RangeEstimator = "min_max"
-    range_percentile: float = 99.99  # of estimator `percentile`
+    range_percentile: float = 99.999  # of estimator `percentile`
     bias_correction: bool = False
     equalization: bool = False
     caution: str = ""  # a known drawback, told with each conversion

@@ -15,9 +15,10 @@ from converter.quantization.observe import Histogram, histograms
 from converter.quantization.ranges import estimate
 from converter.quantization.treatment import Treatment
 from converter.report.sections import TensorRange
+from converter.tflite_schema import Graph, read_graph
 from edge_agent.transform.tensor import Array
 
-_SHOWN_SAMPLES, COUNTED_SAMPLES = 8, 32  # enough to draw a histogram; to tell a range from it
+_SHOWN_SAMPLES, COUNTED_SAMPLES = 8, 16  # enough to draw a histogram; to tell a range from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,12 @@ def prepare(content: bytes, treatment: Treatment, samples: Sequence[Sequence[Arr
 
 def with_estimator(prepared: Prepared, treatment: Treatment) -> Prepared:
     """The same with the ranges that the treatment's estimator makes of what was seen."""
-    if treatment.range_estimator == "min_max" or prepared.ranges is None:
+    if treatment.range_estimator in ("min_max", "best") or prepared.ranges is None:  # best is chosen before
         return prepared
-    ranges = dict(prepared.ranges)
+    ranges, whole = dict(prepared.ranges), _never_clipped(read_graph(prepared.content))
     for name, histogram in prepared.histograms.items():
+        if name in whole:
+            continue
         low, high = estimate(histogram, treatment.range_estimator, treatment.range_percentile)
         ranges[name] = {**ranges[name], "min": np.array([low]), "max": np.array([high])}
     return Prepared(prepared.content, ranges, prepared.histograms, prepared.notes)
@@ -66,6 +69,12 @@ def apply(prepared: Prepared, treatment: Treatment, samples: Sequence[Sequence[A
     """Quantize what was prepared; correct its biases where asked."""
     result = quantize_by(prepared.content, treatment.rules, prepared.ranges)
     return correct_biases(prepared.content, result, samples) if treatment.bias_correction else result
+
+
+def _never_clipped(graph: Graph) -> frozenset[str]:
+    """What the model takes and gives, and the logits before a softmax: clipped, sure answers become like others."""
+    softmax = (operator.inputs[0] for operator in graph.operators if operator.name == "SOFTMAX")
+    return frozenset(graph.tensors[position].name for position in (*graph.inputs, *graph.outputs, *softmax))
 
 
 def _pair(limits: Mapping[str, object]) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def _ways(study: Study, float_ms: float, notes: list[str]) -> Iterator[_Named]:
         kinds = study.slow_kinds({"scheme": scheme}, tell_parent)
         if kinds:
             notes.append(f"{scheme}: quantized, {', '.join(kinds)} made the model slower; left in float")
-        way: Way = {"scheme": scheme, "float_operators": list(kinds)}
+        way: Way = {"scheme": scheme, "float_operators": list(kinds), "range_estimator": "min_max"}
         label = f"{scheme}, {' and '.join(kinds)} in float" if kinds else scheme
         yield _Named(label, way)
         if scheme == "int8":
@@ -156,7 +156,7 @@ def _corrected(study: Study, way: Way, notes: list[str]) -> Way:
 
 
 def _corrections(way: Way) -> str:
-    named = [str(way[key]) for key in ("range_estimator",) if key in way]
+    named = [str(way[key]) for key in ("range_estimator",) if way.get(key, "min_max") != "min_max"]
     return ", ".join([*named, *(key for key in ("bias_correction", "equalization") if way.get(key))])
 
 

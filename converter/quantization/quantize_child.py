@@ -11,10 +11,11 @@ import numpy as np
 
 from converter.child import answer_parent
 from converter.quantization.aeq import fates
-from converter.quantization.apply import apply, prepare
+from converter.quantization.apply import apply, prepare, with_estimator
 from converter.quantization.layers import layer_errors
 from converter.quantization.quantize import CHILD, RESULT_NAME, SAMPLES_NAME, SOURCE_NAME, Report
 from converter.quantization.treatment import Treatment
+from converter.quantization.tune import tuned
 from converter.tflite_schema import read_graph
 from edge_agent import schema
 from edge_agent.transform.tensor import Array
@@ -34,11 +35,16 @@ def _quantize(folder: Path, request: Mapping[str, Any]) -> object:
     samples = read_samples(folder)
     source = (folder / SOURCE_NAME).read_bytes()
     prepared = prepare(source, treatment, samples)
+    notes = list(prepared.notes)
+    if treatment.range_estimator == "best" and prepared.ranges is not None:
+        treatment, note = tuned(prepared, treatment, samples)
+        prepared = with_estimator(prepared, treatment)
+        notes += [note] if note else []
     result = apply(prepared, treatment, samples)
     (folder / RESULT_NAME).write_bytes(result)
     told = fates(read_graph(prepared.content), treatment.rules)
     layers = layer_errors(prepared.content, result, samples) if samples else ()
-    return schema.dump(Report(told, layers, prepared.tensor_ranges(), prepared.notes))
+    return schema.dump(Report(told, layers, prepared.tensor_ranges(), tuple(notes)))
 
 
 if __name__ == "__main__":

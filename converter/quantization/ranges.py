@@ -18,7 +18,7 @@ _SHARES = np.linspace(0.2, 1.0, 65)  # of the range towards zero, that are tried
 def estimate(histogram: Histogram, estimator: RangeEstimator, percentile: float) -> tuple[float, float]:
     """Smallest and largest value that are covered; zero is always within, for padding and ReLU are exact then."""
     lowest, highest = min(histogram.smallest, 0.0), max(histogram.largest, 0.0)
-    if not highest > lowest or histogram.counts.sum() == 0 or estimator == "min_max":
+    if not highest > lowest or histogram.counts.sum() == 0 or estimator in ("min_max", "best"):
         return lowest, highest
     values = _centers(histogram)
     if estimator == "percentile":

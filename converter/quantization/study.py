@@ -21,7 +21,7 @@ from edge_agent.transform.tensor import Array
 
 Way = Mapping[str, Any]
 
-_RANKED_SAMPLES = 16  # errors of layers are told from
+_RANKED_SAMPLES, _JUDGED_SAMPLES = 16, 64  # the errors of layers are told from; those of a whole model
 _FASTER = 0.95  # of the latency: what is not noise
 _ROUNDS = 21
 _NO_NOISE_DB = 150.0  # nothing was quantized
@@ -47,7 +47,7 @@ class Study:
 
     def logit_snr_db(self, way: Way) -> float:
         """How far the model made by a recipe is from the float one, before softmax and sigmoid."""
-        return self._snr_db(build_recipe({}, way).treatment)
+        return self._snr_db(build_recipe({}, way).treatment, _JUDGED_SAMPLES)
 
     def sensitivity(self, way: Way, tell: Callable[[str], None]) -> list[tuple[float, int]]:
         """Operators by the noise each makes when it alone is quantized by a recipe: dB and position, worst first."""
@@ -58,7 +58,7 @@ class Study:
             alone = _only(treatment, operation_of(operator), exactly(operator, graph))
             if not alone.rules:
                 continue
-            noise = self._snr_db(alone)
+            noise = self._snr_db(alone, _RANKED_SAMPLES)
             if noise < _NO_NOISE_DB:
                 ranked.append((noise, position))
             tell(f"layer {position + 1} of {len(graph.operators)}")
@@ -95,12 +95,13 @@ class Study:
             self._prepared[key] = prepare(content, static, self.samples, counted=COUNTED_SAMPLES)
         return apply(with_estimator(self._prepared[key], treatment), treatment, self.samples)
 
-    def _snr_db(self, treatment: Treatment) -> float:
+    def _snr_db(self, treatment: Treatment, count: int) -> float:
         _, soft = self._cut()
-        chosen = [self.samples[position] for position in spread(len(self.samples), _RANKED_SAMPLES)]
-        if "expected" not in self._logits:
-            self._logits["expected"] = list(answers(self._cut()[0], chosen))
-        expected: list[list[Real]] = self._logits["expected"]
+        chosen = [self.samples[position] for position in spread(len(self.samples), count)]
+        key = f"expected {count}"
+        if key not in self._logits:
+            self._logits[key] = list(answers(self._cut()[0], chosen))
+        expected: list[list[Real]] = self._logits[key]
         try:
             found = list(answers(self._applied(treatment, cut=True), chosen))
         except (ValueError, RuntimeError):  # the interpreter does not take it

@@ -6,8 +6,8 @@ from typing import Literal
 
 from converter.quantization.rules import Rule, keep_float
 
-# How the range of an activation is told from its values: see `ranges`.
-RangeEstimator = Literal["min_max", "percentile", "mse", "entropy"]
+# How the range of an activation is told from its values: see `ranges`; best: see `tune`.
+RangeEstimator = Literal["min_max", "percentile", "mse", "entropy", "best"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Treatment:
 
     rules: tuple[Rule, ...]
     range_estimator: RangeEstimator = "min_max"
-    range_percentile: float = 99.99  # share of the values, in percent, that estimator `percentile` keeps
+    range_percentile: float = 99.999  # share of the values, in percent, that estimator `percentile` keeps
     bias_correction: bool = False
     equalization: bool = False
 
