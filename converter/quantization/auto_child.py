@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.calibrate import collect_samples
+from converter.calibrate import FEW_SAMPLES, collect_samples
 from converter.child import answer_parent, tell_parent
 from converter.dataset import open_dataset
 from converter.errors import ConversionError
@@ -34,7 +34,7 @@ from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, quantize
 
 _PROBED, _TIMED = 5, 41  # invokes of each candidate: to see whether it is slow, and to tell its latency
-_HOPELESS = 8.0  # times the float model's latency: it is not looked at any further
+_HOPELESS = 20.0  # times the float model's latency: it is not looked at any further
 _STEPS = (1, 2, 4, 8, 16, 32, 64)  # layers in higher precision
 _GAIN_DB = 0.3  # of signal to noise: what makes an estimator or a correction worth its place in the recipe
 _CORRECTIONS: tuple[Way, ...] = (
@@ -76,7 +76,8 @@ def _search(folder: Path, request: Mapping[str, Any]) -> object:
     judge = _judge(path, manifest, question)
     study = Study(path.read_bytes(), judge.samples)
     [float_ms] = latencies_ms([study.content], judge.samples[0], rounds=_TIMED)
-    notes: list[str] = []
+    count = len(judge.samples)
+    notes = [f"candidates were judged on {count} samples; {FEW_SAMPLES} and more are better"] * (count < FEW_SAMPLES)
     named = list(_ways(study, float_ms, notes))
     tried = []
     for number, one in enumerate(named):

@@ -10,7 +10,7 @@ from typing import Any
 from converter.report.sections import Candidate
 from converter.report.tables import aligned
 
-_SAME_LATENCY = 1.05  # times the fastest: what a busy machine cannot tell apart
+_SAME_LATENCY, _SAME_MS = 1.05, 0.01  # times the fastest, or more than it: what a busy machine cannot tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def choose(curve: Curve, limits: Limits) -> Tried | None:
     if not good:
         return None
     fastest = min(one.latency_ms for one in good)
-    fast = [one for one in good if one.latency_ms <= _SAME_LATENCY * fastest]
+    fast = [one for one in good if one.latency_ms <= max(_SAME_LATENCY * fastest, fastest + _SAME_MS)]
     return min(fast, key=lambda one: (one.size_bytes, -one.fidelity, -one.snr_db, one.label))
 
 

@@ -22,7 +22,7 @@ from edge_agent.transform.tensor import Array
 Way = Mapping[str, Any]
 
 _RANKED_SAMPLES, _JUDGED_SAMPLES = 16, 64  # the errors of layers are told from; those of a whole model
-_FASTER = 0.95  # of the latency: what is not noise
+_FASTER, _NOTICED_MS = 0.95, 0.01  # of the latency, and how much of it at the least: what is no noise
 _ROUNDS = 21
 _NO_NOISE_DB = 150.0  # nothing was quantized
 
@@ -81,7 +81,7 @@ class Study:
             tell(f"latency with {', '.join(kept) or 'no kind'} in float, and each of {len(variants)} kinds")
             first, *others = latencies_ms([current, *variants.values()], self.samples[0], rounds=_ROUNDS)
             gains = sorted(zip(others, variants, strict=True))
-            if not gains or gains[0][0] > _FASTER * first:
+            if not gains or gains[0][0] > min(_FASTER * first, first - _NOTICED_MS):
                 break
             kept.append(gains[0][1])
             current = variants[gains[0][1]]

@@ -57,7 +57,7 @@ def test_the_taken_one_is_within_the_limits_and_no_other_within_them_is_much_fas
         if one.fidelity >= original.fidelity - 0.02 and one.size_bytes:
             assert one.latency_ms is not None
             assert chosen.latency_ms is not None
-            assert chosen.latency_ms <= 1.06 * one.latency_ms
+            assert chosen.latency_ms <= max(1.06 * one.latency_ms, one.latency_ms + 0.011)
     assert picture_accuracy(done.path, digits, tmp_path / "release") >= 0.92
 
 
