@@ -107,4 +107,4 @@ def _range_problems(name: str, array: NDArray[Any], spec: ImageInput) -> list[st
     if min(ends) - slack <= found[0] and found[1] <= max(ends) + slack:
         return []
     bounds = f"{min(ends):.3g} to {max(ends):.3g}"
-    return [f"{name} has values from {found[0]:.3g} to {found[1]:.3g}, but the stated mean and std give {bounds}"]
+    return [f"{name} has values from {found[0]:.3g} to {found[1]:.3g}, but mean and std give {bounds}"]

@@ -5,7 +5,8 @@ accuracy: layers, by the noise each makes alone. From the worst ones on, more an
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from edge_agent.transform.tensor import Array, quantize
 _PROBED, _TIMED = 5, 41  # invokes of each candidate: to see whether it is slow, and to tell its latency
 _HOPELESS = 20.0  # times the float model's latency: it is not looked at any further
 _STEPS = (1, 2, 4, 8, 16, 32, 64)  # layers in higher precision
+_BUDGET_S = 400.0  # after it no new way is tried; judging those there are takes a fraction of it
 _GAIN_DB = 0.3  # of signal to noise: what makes an estimator or a correction worth its place in the recipe
 _CORRECTIONS: tuple[Way, ...] = (
     {"range_estimator": "percentile"},
@@ -45,6 +47,8 @@ _CORRECTIONS: tuple[Way, ...] = (
     {"equalization": True},
 )
 _EXACT_DB = 200.0  # stands for no error at all, for JSON knows no infinity; its negative for nothing but error
+Late = Callable[[], bool]
+
 _CLASSIFYING = ("classification", "signal_classification", "audio_classification")
 
 
@@ -74,11 +78,11 @@ def _search(folder: Path, request: Mapping[str, Any]) -> object:
     path = folder / SOURCE_NAME
     tell_parent("reading the representative data")
     judge = _judge(path, manifest, question)
-    study = Study(path.read_bytes(), judge.samples)
+    study, until = Study(path.read_bytes(), judge.samples), time.monotonic() + _BUDGET_S
     [float_ms] = latencies_ms([study.content], judge.samples[0], rounds=_TIMED)
     count = len(judge.samples)
     notes = [f"candidates were judged on {count} samples; {FEW_SAMPLES} and more are better"] * (count < FEW_SAMPLES)
-    named = list(_ways(study, float_ms, notes))
+    named = list(_in_time(_ways(study, float_ms, notes, lambda: time.monotonic() > until), notes, until))
     tried = []
     for number, one in enumerate(named):
         tell_parent(f"judging {number + 1} of {len(named)}: {one.label}")
@@ -88,7 +92,16 @@ def _search(folder: Path, request: Mapping[str, Any]) -> object:
     return schema.dump(Answer(curve, tuple(notes)))
 
 
-def _ways(study: Study, float_ms: float, notes: list[str]) -> Iterator[_Named]:
+def _in_time(ways: Iterator[_Named], notes: list[str], until: float) -> Iterator[_Named]:
+    """The ways, until the time is up."""
+    for one in ways:
+        yield one
+        if time.monotonic() > until:
+            notes.append(f"time was up after {one.label}: what comes behind it was not tried")
+            return
+
+
+def _ways(study: Study, float_ms: float, notes: list[str], late: Late) -> Iterator[_Named]:
     yield _Named("float32", {"scheme": "float32"})
     yield _Named("float16", {"scheme": "float16"})
     for scheme in ("weight_int8", "dynamic", "int8"):
@@ -103,15 +116,15 @@ def _ways(study: Study, float_ms: float, notes: list[str]) -> Iterator[_Named]:
             corrected = _corrected(study, way, notes)
             if corrected != way:
                 yield _Named(f"{label}, {_corrections(corrected)}", corrected)
-            yield from _mixed(study, label, corrected, "float32")
-    yield from _packed(study, float_ms, notes)
+            yield from _mixed(study, label, corrected, "float32", late)
+    yield from _packed(study, float_ms, notes, late)
     probe = study.quantized({"scheme": "int16x8"})
     if _is_hopeless(study, probe, float_ms, "int16x8", notes):
         return
     yield _Named("int16x8", {"scheme": "int16x8"})
 
 
-def _packed(study: Study, float_ms: float, notes: list[str]) -> Iterator[_Named]:
+def _packed(study: Study, float_ms: float, notes: list[str], late: Late) -> Iterator[_Named]:
     """int4 weights, the worst layers in int8."""
     way: Way = {"scheme": "weight_int4"}
     if _is_hopeless(study, study.quantized(way), float_ms, "weight_int4", notes):
@@ -122,13 +135,13 @@ def _packed(study: Study, float_ms: float, notes: list[str]) -> Iterator[_Named]
         notes.append("weight_int4: bias correction brings the answers nearer to the float model's")
         way = corrected
         yield _Named("weight_int4, bias_correction", way)
-    yield from _mixed(study, "weight_int4", way, "weight_int8")
+    yield from _mixed(study, "weight_int4", way, "weight_int8", late)
 
 
-def _mixed(study: Study, label: str, way: Way, higher: str) -> Iterator[_Named]:
+def _mixed(study: Study, label: str, way: Way, higher: str, late: Late) -> Iterator[_Named]:
     """The same with more and more of the layers that make most noise in higher precision."""
     tell_parent(f"{label}: the noise each layer makes")
-    ranked = study.sensitivity(way, tell_parent)
+    ranked = study.sensitivity(way, tell_parent, late=late)
     graph = study.graph
     for count in (count for count in _STEPS if count < len(ranked)):
         worst = [exactly(graph.operators[position], graph) for _, position in ranked[:count]]

@@ -49,8 +49,13 @@ class Study:
         """How far the model made by a recipe is from the float one, before softmax and sigmoid."""
         return self._snr_db(build_recipe({}, way).treatment, _JUDGED_SAMPLES)
 
-    def sensitivity(self, way: Way, tell: Callable[[str], None]) -> list[tuple[float, int]]:
-        """Operators by the noise each makes when it alone is quantized by a recipe: dB and position, worst first."""
+    def sensitivity(
+        self, way: Way, tell: Callable[[str], None], *, late: Callable[[], bool] = lambda: False
+    ) -> list[tuple[float, int]]:
+        """Operators by the noise each makes when it alone is quantized by a recipe: dB and position, worst first.
+
+        When it is `late`, those that are left are not looked at.
+        """
         treatment = build_recipe({}, way).treatment
         graph = self.graph
         ranked = []
@@ -58,6 +63,8 @@ class Study:
             alone = _only(treatment, operation_of(operator), exactly(operator, graph))
             if not alone.rules:
                 continue
+            if late():
+                break
             noise = self._snr_db(alone, _RANKED_SAMPLES)
             if noise < _NO_NOISE_DB:
                 ranked.append((noise, position))

@@ -180,3 +180,18 @@ def test_the_layer_that_makes_most_noise_is_found() -> None:
     noises = [noise for noise, _ in ranked]
     assert noises == sorted(noises)
     assert noises[0] < noises[-1] - 5  # or there would be nothing to find
+
+
+def test_when_time_is_up_the_layers_that_are_left_are_not_looked_at() -> None:
+    content = ready((EXAMPLES / "digits_v2.tflite").read_bytes())
+    generator = np.random.default_rng(0)
+    study = Study(content, [[generator.random((1, 32, 32, 1), np.float32)] for _ in range(4)])
+    asked: list[bool] = []
+
+    def late() -> bool:
+        asked.append(len(asked) >= 2)
+        return asked[-1]
+
+    ranked = study.sensitivity({"scheme": "weight_int8"}, lambda _: None, late=late)
+    assert {position for _, position in ranked} <= {0, 1}
+    assert asked == [False, False, True]

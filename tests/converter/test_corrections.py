@@ -15,6 +15,7 @@ from converter.quantization.logits import snr_db, without_scores
 from converter.quantization.observe import activations, answers
 from converter.quantization.quantize import ready
 from converter.quantization.treatment import Treatment
+from converter.quantization.tune import tuned
 from converter.quantization.weights import layers
 from converter.recipe import build_recipe
 from converter.tflite_schema import constant_tensors, packed_model, read_graph, unpacked_model
@@ -131,6 +132,20 @@ def test_bias_correction_takes_back_what_wrong_weights_do_to_the_mean() -> None:
 def _shifted(samples: list[list[Array]], by: float) -> list[list[Array]]:
     """With a mean that is not zero: else wrong weights do nothing to it."""
     return [[(array + by) / 2 for array in sample] for sample in samples]
+
+
+@pytest.mark.shared_data
+@pytest.mark.filterwarnings("ignore:Warning. Enabling:UserWarning")  # of the quantizer's own interpreter
+def test_the_best_estimator_is_no_worse_than_the_plain_one_and_is_told(shared_data: Path) -> None:
+    content = ready((shared_data / "models/classification/cifar10_resnet8_float.tflite").read_bytes())
+    samples = _samples(content, 24)
+    treatment = build_recipe({}, {"scheme": "int8"}).treatment
+    assert treatment.range_estimator == "best"
+    found, note = tuned(prepare(content, treatment, samples), treatment, samples)
+    plain = dataclasses.replace(treatment, range_estimator="min_max")
+    assert found != plain
+    assert ("bias correction" in note) == found.bias_correction
+    assert _logit_snr_db(content, found, samples) > _logit_snr_db(content, plain, samples)
 
 
 def test_a_cut_model_gives_the_logits_under_the_same_name() -> None:
