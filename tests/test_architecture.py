@@ -31,10 +31,10 @@ ONLY_IN = {
     "paho": ("edge_agent/link/connection.py",),
     "ai_edge_litert": (
         "edge_agent/inference/tflite.py", "converter/tflite_schema.py", "converter/tflite_values.py",
-        "converter/layers.py",
+        "converter/layers.py", "converter/quantization/observe.py",
     ),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
-    "ai_edge_quantizer": ("converter/quantize.py",),
+    "ai_edge_quantizer": ("converter/quantization/aeq.py",),
     "tensorflow": (
         "converter/frontends/keras.py", "converter/frontends/saved_model.py", "converter/frontends/frozen.py",
         "converter/frontends/tensorflow.py", "converter/training/keras_trainee.py",
@@ -70,7 +70,7 @@ ONLY_IN = {
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
         "converter/frontends/extras.py", "converter/frontends/lowering.py", "converter/source.py",
-        "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
+        "converter/quantization/quantize.py", "converter/convert.py", "converter/recipe.py",
         "edge_agent/inference/sources/i2c.py",
         "converter/data/generated.py",
     ),
