@@ -326,8 +326,8 @@ def _sections(job: _Job, made: _Made, found: Found | None, evaluation: Evaluatio
         dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
         converted = job.folder / _CONVERTED_NAME
         sections = collect_sections(job.source.path, converted, dataset, job.described.inputs, job.folder)
-    if not sections.layers:
-        sections = replace(sections, layers=made.layers, ranges=made.ranges)
+    layers, ranges = sections.layers or made.layers, made.ranges or sections.ranges
+    sections = replace(sections, layers=layers, ranges=ranges)
     sections = replace(sections, compression=job.compression, candidates=found.candidates if found else ())
     return with_evaluation(sections, evaluation) if evaluation is not None else sections
 

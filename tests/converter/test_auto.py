@@ -71,7 +71,8 @@ def test_the_curve_names_every_scheme_and_the_model_is_the_chosen_one(
     assert any("layers in" in label for label in labels)
     assert "chosen" in done.curve
     [chosen] = [one for one in done.sections.candidates if one.chosen]
-    assert len(read_artifact(done.path).members[MODEL_FILE]) == chosen.size_bytes
+    released = len(read_artifact(done.path).members[MODEL_FILE])
+    assert chosen.size_bytes <= released < chosen.size_bytes + 2000  # with labels and metadata
     assert any("which kinds of operators run slower" in line for line in told)
 
 
