@@ -124,6 +124,19 @@ BENCHMARKS = (
         ),
         needs_shared_data=False,
     ),
+    Benchmark(
+        "quantize_speed",
+        (
+            Claim("time of int8 of a MobileNetV2, of TensorFlow's", at_most=0.3),
+            Claim("memory of that, of TensorFlow's", "memory_ratio", at_most=0.5),
+            Claim("dB of signal to noise more than TensorFlow's", "snr_gain_db", at_least=0.0),
+            Claim("share of same answers more than TensorFlow's", "agreement_gain", at_least=0.0),
+            Claim("latency of the int8 model, of TensorFlow's", "latency_ratio", at_most=1.05),
+            Claim("latency of MobileNetV3Small by --auto, of TensorFlow's int8", "auto_latency_ratio", at_most=0.35),
+            Claim("s that --auto took for it", "auto_s", at_most=600.0),
+        ),
+        needs_shared_data=False,
+    ),
 )
 
 

@@ -18,6 +18,7 @@ from edge_agent.transform.tensor import Array, TensorSpec, quantize
 
 # Names of arrays that are no inputs, but what is true of them.
 TRUTHS = ("y", "labels", "label", "targets", "target", "y_test", "y_val", "y_train")
+_SLACK = 0.05  # of the range: what resizing overshoots
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +97,17 @@ def _problems(name: str, array: NDArray[Any], tensor: TensorSpec, spec: InputSpe
     normalized = isinstance(spec, ImageInput) and spec.mean is not None
     if normalized and array.dtype == np.uint8:
         return [f"{name} holds bytes, but the model takes pictures normalized with mean and std"]
-    return []
+    return _range_problems(name, array, spec) if isinstance(spec, ImageInput) and normalized else []
+
+
+def _range_problems(name: str, array: NDArray[Any], spec: ImageInput) -> list[str]:
+    """Pictures of bytes, normalized as stated, lie within known bounds."""
+    assert spec.mean is not None
+    assert spec.std is not None
+    ends = [(byte - mean) / std for byte in (0, 255) for mean, std in zip(spec.mean, spec.std, strict=True)]
+    slack = _SLACK * (max(ends) - min(ends))
+    found = (float(array.min(initial=0)), float(array.max(initial=0)))
+    if min(ends) - slack <= found[0] and found[1] <= max(ends) + slack:
+        return []
+    bounds = f"{min(ends):.3g} to {max(ends):.3g}"
+    return [f"{name} has values from {found[0]:.3g} to {found[1]:.3g}, but mean and std give {bounds}"]

@@ -15,8 +15,11 @@ from converter.evaluate import Comparison, Measured
 from converter.evaluation.evaluation import Evaluation
 from converter.evaluation.gate import missed_accuracy
 from converter.evaluation.text import format_evaluation
+from converter.quantization.quantize import LeftFloat
 from converter.recipe import Gate, Recipe
 from edge_agent import schema
+
+_NAMED = 3  # places of an operator that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Fidelity:
     scheme: str
     comparison: Comparison
     float_operators: Mapping[str, int]  # still computed in float, by how often they occur
+    left_float: tuple[LeftFloat, ...] = ()  # where and why
 
     def to_json(self, *, latency: bool) -> dict[str, Any]:
         """Plain tree, for `report.json` (without latency) and `--json`."""
@@ -37,7 +41,11 @@ class Fidelity:
         for output in tree["outputs"]:
             if output.get("snr_db") == -math.inf:
                 output["snr_db"] = None
-        return {"scheme": self.scheme, **tree, "operators_left_float": dict(sorted(self.float_operators.items()))}
+        left = {
+            "operators_left_float": dict(sorted(self.float_operators.items())),
+            "left_float": schema.dump(self.left_float),
+        }
+        return {"scheme": self.scheme, **tree, **left}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ def format_table(fidelity: Fidelity) -> str:
     if fidelity.scheme not in ("float32", "unchanged"):
         left = ", ".join(f"{name} x{count}" for name, count in sorted(fidelity.float_operators.items()))
         lines.append(f"operators left float: {left or 'none'}")
+        lines += _left_lines(fidelity.left_float)
     if comparison.golden_vectors:
         lines.append(f"golden vectors {comparison.golden_vectors}, tolerance {comparison.golden_tolerance}")
     return "\n".join(lines)
@@ -151,3 +160,14 @@ def _gate_hint(recipe: Recipe, fidelity: Fidelity) -> str:
     if recipe.scheme in ("int8", "dynamic"):
         return "check that data and normalization are those the model was trained on; or try --scheme float16"
     return "loosen the limit in the recipe if this is good enough"
+
+
+def _left_lines(left: tuple[LeftFloat, ...]) -> list[str]:
+    """Each operator with its reason, and where the first of them are."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in left:
+        groups.setdefault((one.operator, one.why), []).append(one.tensor.split(";")[0])
+    return [
+        f"  {operator}: {why}, at {', '.join(at[:_NAMED])}" + (f" and {len(at) - _NAMED} more" * (len(at) > _NAMED))
+        for (operator, why), at in sorted(groups.items())
+    ]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from converter.commands.auto import auto_options, end_progress, show_progress, take_auto
 from converter.recipe import SCHEMES
 from edge_agent.release.inputs import AudioInput, ImageInput
 from edge_agent.release.outputs import DetectionDecoder, OutputSpec, PoseDecoder, TaskName
@@ -122,7 +123,7 @@ def _source_options(command: Command) -> Command:
 @click.command()
 @click.argument("source", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="NAME-VERSION.edge")
-@click.option("--recipe", type=_PATH, help="TOML file; options lie above it.")
+@click.option("--recipe", type=_PATH, help="TOML or JSON file, or the name of one that ships; options lie above it.")
 @click.option(
     "--calibrate", type=_PATH, help="Representative data: folder of pictures or WAV files, .csv of rows, .npz."
 )
@@ -134,6 +135,7 @@ def _source_options(command: Command) -> Command:
 @click.option("--report", type=_PATH, help="Where report.html goes; else beside the output.")
 @click.option("--no-report", is_flag=True, help="Write none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@auto_options
 @_source_options
 @recipe_options
 def convert(  # noqa: PLR0917  # click hands options over by name
@@ -172,9 +174,10 @@ def convert(  # noqa: PLR0917  # click hands options over by name
     from converter.frontends.contract import Wanted
 
     wanted = Wanted(input_shapes=input_shapes, inputs=inputs, outputs=outputs, allow_code=allow_code)
+    auto = take_auto(options)
+    tell = show_progress if auto else functools.partial(click.echo, err=True)
     try:
         tree = recipe_tree(options) | ({"training": {"data": str(train)}} if train else {})
-        say = functools.partial(click.echo, err=True)
         order = Order(
             source,
             output,
@@ -185,7 +188,8 @@ def convert(  # noqa: PLR0917  # click hands options over by name
             force=force,
             evaluate=evaluate,
             work=work,
-            say=say,
+            auto=auto,
+            tell=tell,
             wanted=wanted,
             with_report=not no_report,
             report=report,
@@ -197,11 +201,15 @@ def convert(  # noqa: PLR0917  # click hands options over by name
         told = {"fidelity": error.figures, "notes": error.notes, "report": str(error.report) if error.report else None}
         click.echo(json.dumps(told) if as_json else error.table)
         raise
+    finally:
+        end_progress()
     tell_notes(done.notes)
     _tell_report(done.report)
     if as_json:
         click.echo(json.dumps(done.to_json()))
     else:
+        if done.curve:
+            click.echo(done.curve + "\n")
         click.echo(format_table(done.fidelity))
         if done.evaluation is not None:
             click.echo(format_evaluation(done.evaluation))

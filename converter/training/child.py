@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from converter.child import answer_parent
+from converter.child import answer_parent, tell_parent
 from converter.training.loop import Loop, Samples
 from converter.training.steps import Training
 from converter.training.trainee import Trainee
 from edge_agent import schema
 
 CHILD = "converter.training.child"
-PROGRESS_NAME = "training.progress"
 
 
 def _open_model(path: Path) -> Trainee:
@@ -26,16 +25,12 @@ def _open_model(path: Path) -> Trainee:
     return KerasTrainee(path)
 
 
-def _work(folder: Path, request: Mapping[str, Any]) -> object:
+def _work(_folder: Path, request: Mapping[str, Any]) -> object:
     training = schema.parse(Training, request["training"], strict=True)
     with np.load(request["data"], allow_pickle=False) as stored:
         samples = Samples(stored["x"].astype(np.float32), stored["y"])
 
-    def say(text: str) -> None:
-        with open(folder / PROGRESS_NAME, "a", encoding="utf-8") as progress:
-            progress.write(text + "\n")
-
-    loop = Loop(training, samples, request["fingerprint"], Path(request["work"]), say)
+    loop = Loop(training, samples, request["fingerprint"], Path(request["work"]), tell_parent)
     model, steps = loop.run(Path(request["source"]), _open_model)
     return {"model": str(model), "steps": [schema.dump(step) for step in steps]}
 

@@ -16,7 +16,6 @@ from converter.training.steps import Training
 from edge_agent import schema
 
 _CHILD = "converter.training.child"
-_PROGRESS_NAME = "training.progress"
 _TIMEOUT_S = 7 * 24 * 3600.0
 _SUFFIXES = (".keras", ".h5", ".pt2")
 
@@ -68,7 +67,7 @@ def train(source: Path, training: Training, work: Path, folder: Path, say: Calla
         folder,
         what=f"training {source.name}",
         timeout_s=_TIMEOUT_S,
-        progress=(folder / _PROGRESS_NAME, say),
+        tell=say,
     )
     steps = tuple(schema.parse(CompressionStep, step, strict=False) for step in answer["steps"])
     return Trained(Path(answer["model"]), steps)

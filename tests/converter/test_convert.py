@@ -13,7 +13,8 @@ from converter.convert import convert
 from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.frontends.tflite import normalize
 from converter.package import NO_DATE, created
-from converter.quantize import quantize
+from converter.quantization.quantize import quantize
+from converter.recipe import build_recipe
 from converter.tflite_schema import read_graph
 from edge_agent.errors import ModelError, Reason, StorageError
 from edge_agent.inference.model_file import inspect_model
@@ -296,7 +297,9 @@ def test_what_is_not_a_model_is_named(tmp_path: Path) -> None:
 
 def test_dense_layers_of_the_dynamic_scheme_have_one_scale(tmp_path: Path) -> None:
     """tflite-runtime 2.14 reads no more than one there, and answers wrongly instead of refusing."""
-    content = quantize((EXAMPLES / "linescan_v1.tflite").read_bytes(), "dynamic", (), [], tmp_path)
+    content = quantize(
+        (EXAMPLES / "linescan_v1.tflite").read_bytes(), build_recipe({}, {"scheme": "dynamic"}).treatment, [], tmp_path
+    ).content
     (tmp_path / "model.tflite").write_bytes(content)
     weights = [tensor for tensor in inspect_model(tmp_path / "model.tflite").tensors if tensor.dtype == "int8"]
     dense = [tensor for tensor in weights if len(tensor.shape) == 2]

@@ -267,3 +267,14 @@ def test_a_model_with_several_inputs_takes_arrays_of_all_of_them(tmp_path: Path)
         PICTURE.shape,
         state.shape,
     ]
+
+
+def test_arrays_beyond_the_stated_normalization_are_refused(tmp_path: Path) -> None:
+    tensor = TensorSpec("image", (1, 4, 4, 1), np.dtype(np.float32))
+    spec = ImageInput(color="gray", mean=(127.5,), std=(127.5,))
+    path = tmp_path / "data.npz"
+    np.savez(path, np.random.default_rng(0).uniform(0, 255, (3, 4, 4, 1)).astype(np.float32))
+    with pytest.raises(CalibrationError, match="but mean and std give -1 to 1"):
+        open_dataset(path, spec, [tensor], limit=10)
+    np.savez(path, np.random.default_rng(0).uniform(-1.05, 1.05, (3, 4, 4, 1)).astype(np.float32))
+    assert len(open_dataset(path, spec, [tensor], limit=10).names) == 3

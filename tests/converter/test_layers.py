@@ -8,8 +8,8 @@ import pytest
 
 from converter.layer_list import count_macs, list_layers, short_name
 from converter.layers import compare_layers
-from converter.quantize import quantize
-from converter.recipe import Scheme
+from converter.quantization.quantize import quantize
+from converter.recipe import Scheme, build_recipe
 from converter.tflite_schema import Graph, Operator, Tensor, read_graph
 from edge_agent.inference.tflite import open_engine
 from edge_agent.transform.tensor import Array, dequantize
@@ -17,6 +17,10 @@ from edge_agent.transform.tensor import quantize as store
 from tests.converter.conftest import EXAMPLES
 
 SOURCE = EXAMPLES / "digits_v2.tflite"
+
+
+def in_scheme(scheme: str, samples: list[list[Array]], folder: Path) -> bytes:
+    return quantize(SOURCE.read_bytes(), build_recipe({}, {"scheme": scheme}).treatment, samples, folder).content
 
 
 def pictures(count: int) -> list[list[Array]]:
@@ -67,7 +71,7 @@ def test_a_recurrent_layer_multiplies_its_matrices_at_each_step() -> None:
 
 
 def test_weights_that_an_operator_makes_float_belong_to_the_layer_that_takes_them(tmp_path: Path) -> None:
-    layers = list_layers(read_graph(quantize(SOURCE.read_bytes(), "float16", (), [], tmp_path)))
+    layers = list_layers(read_graph(in_scheme("float16", [], tmp_path)))
     assert len(layers) == 8
     assert layers[0].precision == "float32, float16 weights"
     assert layers[5].size_bytes == 2 * 2048 * 160 + 4 * 160  # its biases stay float32
@@ -86,7 +90,7 @@ def test_joined_names_are_shortened() -> None:
 @pytest.mark.parametrize("scheme", ["int8", "dynamic", "float16"])
 def test_each_layer_is_compared_with_the_float_one(scheme: Scheme, tmp_path: Path) -> None:
     samples = pictures(4)
-    (tmp_path / "q.tflite").write_bytes(quantize(SOURCE.read_bytes(), scheme, (), samples, tmp_path))
+    (tmp_path / "q.tflite").write_bytes(in_scheme(scheme, samples, tmp_path))
     layers = compare_layers(SOURCE, tmp_path / "q.tflite", samples, tmp_path)
     assert [layer.operator for layer in layers.errors] == [
         layer.operator for layer in list_layers(read_graph(SOURCE.read_bytes()))
