@@ -52,11 +52,9 @@ def _scalars(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str
 
 def _matrices(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Markup]:
     for side, tree in sides.items():
-        matrix = _matrix(tree.get("confusion"))
+        matrix, labels = _confusion(tree)
         if not matrix:
             continue
-        found = tree.get("labels")
-        labels = [str(label) for label in found] if isinstance(found, Sequence) and not isinstance(found, str) else []
         title = f"Confusion matrix, {side}"
         caption = element("figcaption", f"{title}: rows are true, columns answered")
         drawn = confusion_chart(matrix, labels, title) if len(matrix) <= _LARGEST_MATRIX else None
@@ -64,6 +62,19 @@ def _matrices(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Markup]:
         summary = element("summary", "what is most often taken for another")
         listed = element("details", summary, table(["true", "answered", "times"], worst)) if worst else None
         yield element("figure", caption, drawn, listed)
+
+
+def _confusion(tree: Mapping[str, Any]) -> tuple[Sequence[Sequence[float]], list[str]]:
+    """The counts and what the classes are called: beside each other, or both under `confusion`."""
+    holder = tree.get("confusion")
+    if isinstance(holder, Mapping):
+        square = next((found for found in map(_matrix, holder.values()) if found), ())
+        return square, _names(holder.get("labels"))
+    return _matrix(holder), _names(tree.get("labels"))
+
+
+def _names(found: Any) -> list[str]:
+    return [str(label) for label in found] if isinstance(found, Sequence) and not isinstance(found, str) else []
 
 
 def _confusions(matrix: Sequence[Sequence[float]], labels: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -187,9 +187,31 @@ def test_figures_of_both_models_stand_side_by_side() -> None:
     assert "recall, converted" in text
 
 
+def test_a_matrix_with_its_labels_is_drawn_as_one_beside_them() -> None:
+    """As `edgectl evaluate` gives it."""
+    beside = {"labels": ["cat", "dog"], "confusion": [[8, 2], [1, 9]]}
+    under = {"confusion": {"labels": ["cat", "dog"], "rows": [[8, 2], [1, 9]]}}
+    pages = [format_report(report(sections=Sections(evaluation={"converted": tree}))) for tree in (beside, under)]
+    assert b"cat answered dog: 2 (20.0%)" in pages[0]
+    assert pages[0] == pages[1]
+
+
+def test_a_comparison_has_a_table_of_its_own() -> None:
+    trees: dict[str, dict[str, Any]] = {
+        "float": {"accuracy": 0.9},
+        "converted": {"accuracy": 0.8},
+        "comparison": {"drop": 0.1, "verdict": "real"},
+    }
+    text = format_report(report(sections=Sections(evaluation=trees))).decode()
+    assert "<h3>comparison</h3>" in text
+    assert re.search(r"<td>drop</td><td[^>]*>0.1</td>", text)
+    assert re.search(r"<td>accuracy</td><td[^>]*>0.9</td><td[^>]*>0.8</td></tr>", text)
+
+
 @pytest.mark.parametrize(
     "tree",
     [
+        {"confusion": {"labels": 3, "rows": "none"}},
         {"confusion": [[1, 2], [3]]},
         {"confusion": "none", "labels": "none", "per_class": 3},
         {"confusion": [], "per_class": []},
@@ -224,6 +246,23 @@ def test_a_conversion_leaves_a_report_beside_the_artifact(digits: Digits, tmp_pa
     assert "Passed every limit" in text
     assert str(tmp_path) not in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-1.edge", "digits-1.report.html"]
+
+
+def test_what_labeled_data_tells_is_in_the_report(digits: Digits, tmp_path: Path) -> None:
+    for path, digit in digits.held_out[:40]:
+        folder = tmp_path / "labeled" / str(digit)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).write_bytes(path.read_bytes())
+    done = convert(
+        order(
+            tmp_path / "digits-1.edge", recipe=EXAMPLES / "digits.toml", options={"scheme": "int8"},
+            calibrate=digits.calibration, evaluate=tmp_path / "labeled",
+        )
+    )  # fmt: skip
+    assert done.report is not None
+    text = done.report.read_text(encoding="utf-8")
+    for words in ("<h2>Accuracy</h2>", "Confusion matrix, float", "Confusion matrix, converted", "mcnemar p value"):
+        assert words in text
 
 
 def test_a_refused_conversion_leaves_the_report_that_says_why(digits: Digits, tmp_path: Path) -> None:
