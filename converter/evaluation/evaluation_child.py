@@ -65,7 +65,8 @@ def _work(folder: Path, request: Mapping[str, Any]) -> object:  # noqa: ARG001 -
         left = [*found.left_out, *bad]
         notes += [f"{len(left)} left out: {listed(left)}"] if left else []
         notes += [*found.notes, *doubts(run.used, task)]
-        if request["calibration"] is not None:
+        # of a model with a state, samples hold that too and cannot be told again
+        if request["calibration"] is not None and len(tensors) == len(first.model.engine.inputs):
             seen = _calibrated(request["calibration"], first.model)
             notes += calibration_doubts(run.seen, seen, [example.name for example in run.used])
         return {
