@@ -121,7 +121,7 @@ def test_what_is_no_text_is_named_and_its_hint_is_not_that_of_columns(tmp_path: 
     (tmp_path / "rows.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CalibrationError, match=r"rows\.csv: is not text") as caught:
         opened(tmp_path, SIGNAL, ROWS)
-    assert caught.value.hint == "CSV files of numbers are expected"
+    assert "--skip-unreadable" in str(caught.value.hint)
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------
@@ -249,6 +249,21 @@ def test_recordings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("1,2\n")
     with pytest.raises(CalibrationError, match="no column of file names"):
         opened(tmp_path / "rows.csv", SOUND, FEATURES)
+
+
+def test_rows_and_recordings_that_cannot_be_read_can_be_left_out(tmp_path: Path) -> None:
+    write_wav(tmp_path / "good.wav", 1_600)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVE")
+    assert {name.partition("#")[0] for name in opened(tmp_path, SOUND, FEATURES, skip=True).names} == {"good.wav"}
+    (tmp_path / "a.csv").write_text("left,right\n" + "1,2\n" * 4)
+    (tmp_path / "b.csv").write_text("left,right\n1,oops\n")
+    assert opened(tmp_path, SIGNAL, ROWS, skip=True).names == ("a.csv#0",)
+
+
+def test_rows_with_labels_calibrate_without_them(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("left,right,label\n" + "1,2,walk\n" * 4)
+    data = opened(tmp_path / "rows.csv", SignalInput(window=4, stride=4), ROWS)
+    assert next(iter(data.inputs([ROWS])))[0].tolist() == [[[1, 2]] * 4]
 
 
 def test_made_up_sound_is_the_same_every_time_and_fills_the_input() -> None:

@@ -161,9 +161,9 @@ def test_rows_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"log\.csv: line 5: expected a number, found 'oops'"):
         opened(tmp_path, "signal_classification", ROWS)
     (tmp_path / "log.csv").write_text("x,y,label\n1,2,walk\n")
-    with pytest.raises(CalibrationError, match="holds nothing") as caught:
+    with pytest.raises(CalibrationError, match="holds no whole window of 4 rows") as caught:
         opened(tmp_path, "signal_classification", ROWS)
-    assert "4 rows" in str(caught.value.hint)
+    assert "--window" in str(caught.value.hint)
     (tmp_path / "log.csv").unlink()
     with pytest.raises(CalibrationError, match=r"holds no \.csv"):
         opened(tmp_path, "signal_classification", ROWS)
