@@ -113,7 +113,10 @@ def _rows(table: Path) -> Iterator[tuple[str, list[str]]]:
     if not lines:
         return
     separator = next((mark for mark in (";", "\t") if mark in lines[0]), ",")
-    header, *rows = csv.reader(lines, delimiter=separator)
+    try:
+        header, *rows = csv.reader(lines, delimiter=separator)
+    except csv.Error as error:
+        raise CalibrationError(f"{table} is no CSV: {error}", hint="write it as UTF-8 CSV") from error
     names = [name.strip().lower() for name in header]
     file = next((names.index(name) for name in _FILE_COLUMNS if name in names), None)
     if file is None:

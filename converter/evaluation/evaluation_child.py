@@ -162,7 +162,8 @@ def _figures(judge: _Judge, samples: int) -> dict[str, Any]:
     name = f"{judge.scorer.metric}_interval"
     if name not in found:
         interval = bootstrap(judge.scorer.value, samples, resamples=judge.scorer.resamples)
-        found[name] = [figure(end) for end in interval] if interval else None
+        # draws that are all the same tell of one sample, or of nothing but right answers: not of certainty
+        found[name] = [figure(end) for end in interval] if interval and interval[0] < interval[1] else None
     return found
 
 
