@@ -8,24 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from converter.arrays import open_arrays
 from converter.data.annotations import without_annotations
 from converter.data.examples import Request, Unlabeled
-from converter.data.files import NAMED, files_of, listed
+from converter.data.files import files_of, listed
 from converter.data.generated import is_generator
 from converter.data.normalization import check_normalization
 from converter.data.opening import open_examples
 from converter.errors import CalibrationError
 from converter.samples import Dataset, digest_of, spread
-from converter.sounds import open_sounds
-from edge_agent.errors import FrameError, SourceError
-from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput
+from edge_agent.errors import FrameError
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec
 from edge_agent.transform.image import ImageTransform, read_image
-from edge_agent.transform.rows import parse_rows
-from edge_agent.transform.signal import SignalTransform, Windower
 from edge_agent.transform.tensor import Array, TensorSpec
 
 
@@ -47,8 +41,9 @@ def open_dataset(
     Raises:
         CalibrationError: with everything that is wrong with it.
     """
+    request = Request(path, "raw", spec, skip_unreadable, labeled=False)
     if is_labeled(path, spec) or (path.suffix == ".npz" and path.is_file() and _takes_one_picture(spec, tensors)):
-        return _open_labeled(Request(path, "raw", spec, skip_unreadable, labeled=False), tensors, input_names, limit)
+        return _open_labeled(request, tensors, input_names, limit)
     if not path.exists():
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of calibration data")
     if len(tensors) > 1 and path.suffix != ".npz":
@@ -57,13 +52,12 @@ def open_dataset(
             hint="name the arrays like the model's inputs; of a model with a state, that is one of them",
         )
     if path.suffix == ".npz":
-        return open_arrays(path, spec, tensors, input_names, limit)
+        return open_arrays(path, tensors, input_names, limit)
     if path.is_dir() and isinstance(spec, ImageInput):
         return _open_pictures(path, spec, tensors[0], limit, skip_unreadable=skip_unreadable)
-    if isinstance(spec, SignalInput) and (path.is_dir() or path.suffix == ".csv"):
-        return _open_windows(path, spec, limit)
-    if isinstance(spec, AudioInput) and (path.is_dir() or path.suffix == ".wav"):
-        return open_sounds([path] if path.is_file() else files_of(path), spec, limit)
+    forms = {"signal": ".csv", "audio": ".wav"}
+    if spec.kind in forms and (path.is_dir() or path.suffix == forms[spec.kind]):
+        return _open_labeled(request, tensors, input_names, limit)
     wanted = {
         "image": "a folder of pictures or a .npz", "signal": "a .csv, a folder of them, or a .npz",
         "audio": "a .wav, a folder of them, or a .npz of the input itself",
@@ -89,7 +83,7 @@ def _takes_one_picture(spec: InputSpec, tensors: Sequence[TensorSpec]) -> bool:
 
 def _open_labeled(request: Request, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int) -> Unlabeled:
     found = open_examples(request, tensors, input_names)
-    check_normalization(found.items, request.spec)
+    check_normalization(found.items, request.spec, tensors[0])
     return Unlabeled.of(found, request.spec, spread(len(found.items), limit))
 
 
@@ -140,56 +134,3 @@ def _open_pictures(
         raise CalibrationError(f"{folder} holds no pictures", hint="give a folder of JPEG, PNG, BMP, GIF or WebP files")
     contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in chosen}
     return Pictures(tuple(chosen), tuple(contents), digest_of(contents), spec)
-
-
-# --- rows of a sensor ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Windows cut from the rows of one or more CSV files, none across two files."""
-
-    names: tuple[str, ...]
-    digest: str
-    _rows: tuple[NDArray[np.float64], ...]
-    _spec: SignalInput
-
-    def inputs(self, tensors: Sequence[TensorSpec]) -> Iterator[list[Array]]:
-        transform = SignalTransform(self._spec, tensors[0])
-        for rows in self._rows:
-            yield [transform.apply(rows)]
-
-
-def _open_windows(path: Path, spec: SignalInput, limit: int) -> Windows:
-    files = [file for file in files_of(path) if file.suffix == ".csv"] if path.is_dir() else [path]
-    if not files:
-        raise CalibrationError(f"{path} holds no .csv files", hint="give a .csv of sensor rows, or a folder of them")
-    cut: list[tuple[str, NDArray[np.float64]]] = []
-    problems: list[SourceError] = []
-    for file in files:
-        try:
-            cut += [(f"{file.name}#{number}", rows) for number, rows in enumerate(_windows(file, spec))]
-        except SourceError as error:
-            problems.append(error)
-        except (OSError, UnicodeDecodeError) as error:
-            what = "is not text" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
-            problems.append(SourceError(f"{file}: {what}", hint="CSV files of numbers are expected"))
-    if problems:
-        more = f" (and {len(problems) - NAMED} more)" if len(problems) > NAMED else ""
-        raise CalibrationError("; ".join(map(str, problems[:NAMED])) + more, hint=problems[0].hint)
-    if not cut:
-        raise CalibrationError(f"{path} holds no whole window of {spec.window} rows", hint="check --window")
-    chosen = [cut[position] for position in spread(len(cut), limit)]
-    contents = {file.name: file.read_bytes() for file in files}
-    return Windows(tuple(name for name, _ in chosen), digest_of(contents), tuple(rows for _, rows in chosen), spec)
-
-
-def _windows(file: Path, spec: SignalInput) -> Iterator[NDArray[np.float64]]:
-    windower = Windower(spec.window, spec.stride)
-    with open(file, encoding="utf-8-sig") as lines:
-        for row in parse_rows(lines, spec.channels, name=str(file)):
-            if row.values is None:
-                raise SourceError(f"{file}, line {row.line}: {row.problem}", hint="mend or remove the line")
-            window = windower.push(row.values)
-            if window is not None:
-                yield window

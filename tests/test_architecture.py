@@ -88,6 +88,13 @@ def test_each_foreign_library_has_one_place() -> None:
     assert sorted(set(_wrong_places(_imports()))) == []
 
 
+def test_metrics_are_numpy_alone() -> None:
+    """So that anybody can check them, and use them elsewhere."""
+    found = {name for path, name, _ in _imports() if path.startswith("converter/metrics/")}
+    ours = {name for name in found if name.split(".")[0] in (*PACKAGES, *EVERYWHERE)}
+    assert {name for name in ours if not name.startswith(("numpy", "converter.metrics"))} == set()
+
+
 def test_every_place_of_a_foreign_library_is_in_use() -> None:
     used = {(name.split(".")[0], path) for path, name, _ in _imports()}
     unused = [

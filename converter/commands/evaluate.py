@@ -50,3 +50,6 @@ def evaluate(
         raise
     tell_notes(found.notes)
     click.echo(json.dumps(found.to_json()) if as_json else format_evaluation(found))
+
+
+evaluate.params = [option for option in evaluate.params if option.name != "scheme"]  # nothing is converted

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from converter.data.examples import Content, PictureFile, Sound
 from converter.data.files import PICTURES
-from converter.sounds import windows_of
+from converter.data.sounds import windows_of
 from edge_agent.errors import FrameError
 from edge_agent.release.inputs import AudioInput, InputSpec
 from edge_agent.transform.image import read_image

@@ -156,11 +156,11 @@ class Examples:
 
 
 def gathered(
-    request: Request, items: Sequence[Example], bad: Sequence[str], *, notes: Sequence[str] = (), hint: str
+    request: Request, items: Sequence[Example], bad: Sequence[str], *, wanted: str = "examples", hint: str
 ) -> Examples:
     """What was read, once it is known that it will do.
 
-    `bad` names what could not be used, with why; `hint` is for data in which there is nothing.
+    `bad` names what could not be used, with why; `wanted` and `hint` are for data in which there is nothing.
 
     Raises:
         CalibrationError: there is nothing; or something could not be used and is not to be skipped.
@@ -172,8 +172,8 @@ def gathered(
         )
     if not items:
         left = f" that can be used: {listed(bad)}" if bad else ""
-        raise CalibrationError(f"{request.path} holds nothing{left}", hint=hint)
-    return Examples(tuple(items), tuple(bad), tuple(notes))
+        raise CalibrationError(f"{request.path} holds no {wanted}{left}", hint=hint)
+    return Examples(tuple(items), tuple(bad))
 
 
 # --- to the model -----------------------------------------------------------------------------------------------

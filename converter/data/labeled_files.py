@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from converter.data.contents import contents_of, suffixes_of
-from converter.data.examples import ClassTruth, Example, Examples, Request, Truth, ValuesTruth, gathered
+from converter.data.examples import ClassTruth, Example, Examples, Request, Sound, Truth, ValuesTruth, gathered
 from converter.data.files import files_of, listed
 from converter.errors import CalibrationError
 from edge_agent.transform.rows import parse_number
@@ -20,12 +20,15 @@ _SPLITS = {"train", "val", "valid", "validation", "test"}
 
 
 def read_subfolders(request: Request) -> Examples:
-    """`cats/1.jpg` is of class `cats`. Files that lie in no subfolder have no truth."""
+    """`cats/1.jpg` is of class `cats`. Files that lie in no subfolder have no truth, nor has a file alone."""
     folder = request.path
-    files = files_of(folder)
     wanted = suffixes_of(request.spec)
+    if folder.is_file():
+        return _read(request, [folder], {}, wanted)
+    files = files_of(folder) if request.labeled else files_of(folder, *wanted)
     labels = {path: path.relative_to(folder).parts[0] for path in files if len(path.relative_to(folder).parts) > 1}
-    _check_no_splits(folder, set(labels.values()))
+    if request.labeled:
+        _check_no_splits(folder, set(labels.values()))
     truths: dict[Path, Truth] = {path: ClassTruth(label) for path, label in labels.items()}
     return _read(request, files, truths, wanted)
 
@@ -94,10 +97,11 @@ def _read(
         if problem is not None:
             problems.append(f"{name}: {problem}")
         for number, content in enumerate(found):
-            part = f"{name}#{number}" if len(found) > 1 else name
+            part = f"{name}#{number}" if isinstance(content, Sound) else name
             items.append(Example(part, content, truths.get(path)))
     hint = f"give a folder of {', '.join(wanted)} files, in one subfolder for each class"
-    return gathered(request, items, problems, hint=hint)
+    kind = f"{wanted[0]} files" if len(wanted) == 1 else "pictures"
+    return gathered(request, items, problems, wanted=kind, hint=hint)
 
 
 def _rows(table: Path) -> Iterator[tuple[str, list[str]]]:
@@ -109,7 +113,10 @@ def _rows(table: Path) -> Iterator[tuple[str, list[str]]]:
     if not lines:
         return
     separator = next((mark for mark in (";", "\t") if mark in lines[0]), ",")
-    header, *rows = csv.reader(lines, delimiter=separator)
+    try:
+        header, *rows = csv.reader(lines, delimiter=separator)
+    except csv.Error as error:
+        raise CalibrationError(f"{table} is no CSV: {error}", hint="write it as UTF-8 CSV") from error
     names = [name.strip().lower() for name in header]
     file = next((names.index(name) for name in _FILE_COLUMNS if name in names), None)
     if file is None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from converter.data import coco, generated, labeled_files, masks, stored, voc, windows, yolo
+from converter.data.contents import suffixes_of
 from converter.data.examples import Examples, Request
 from converter.data.files import files_of
 from converter.errors import CalibrationError
@@ -53,8 +54,10 @@ def _of_files(request: Request) -> Examples | None:  # noqa: PLR0911 - one for e
         return coco.read_coco(request, path)
     if path.suffix.lower() == ".csv":
         return labeled_files.read_table(request, path)
-    if not path.is_dir():
-        return None
+    if path.is_file():
+        return labeled_files.read_subfolders(request) if path.suffix.lower() in suffixes_of(request.spec) else None
+    if not request.labeled:
+        return labeled_files.read_subfolders(request)
     if not files_of(path):
         raise CalibrationError(f"{path} is empty", hint="give a folder of files, in one subfolder for each class")
     if request.task == "segmentation":

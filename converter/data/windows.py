@@ -39,10 +39,11 @@ def read_windows(request: Request) -> Examples:
                 by_folder = ClassTruth(inside[0]) if inside and truth is None else None
                 items.append(Example(f"{name}#{number}", Rows(rows), truth or by_folder))
         except (SourceError, OSError, UnicodeDecodeError) as error:
-            bad.append(f"{name}: {str(error).removeprefix(str(file)).strip(' ,:')}")
+            what = "is not text" if isinstance(error, UnicodeDecodeError) else str(error).removeprefix(str(file))
+            bad.append(f"{name}: {what.strip(' ,:')}")
     if not files:
         raise CalibrationError(f"{path} holds no .csv files", hint="give a .csv of sensor rows, or a folder of them")
-    return gathered(request, items, bad, hint=f"a file needs {spec.window} rows for one window; check --window")
+    return gathered(request, items, bad, wanted=f"whole window of {spec.window} rows", hint="check --window")
 
 
 def _cut(file: Path, spec: SignalInput, request: Request) -> Iterator[tuple[np.ndarray, Truth | None]]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from converter.data.examples import ClassTruth, Example
 from converter.data.files import listed
+from edge_agent.errors import counted
 
 FEW = 30  # an accuracy of fewer samples is hardly known to 15 points
 _SLACK = 0.05  # of a range: how far values may lie beside it
@@ -38,7 +39,7 @@ class Seen:
 def doubts(examples: Sequence[Example], task: str) -> Iterator[str]:
     """Notes about too few samples, and of one class only."""
     if len(examples) < FEW:
-        yield f"only {len(examples)} samples: the figures are little more than a guess"
+        yield f"only {counted(len(examples), 'sample')}: the figures are little more than a guess"
     labels = Counter(str(each.truth.label) for each in examples if isinstance(each.truth, ClassTruth))
     if len(labels) == 1 and len(examples) > 1:
         only = next(iter(labels))

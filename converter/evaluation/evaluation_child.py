@@ -52,7 +52,7 @@ def _work(folder: Path, request: Mapping[str, Any]) -> object:  # noqa: ARG001 -
         wanted = Request(Path(data["path"]), task, spec, data["skip_unreadable"])
         found = open_examples(wanted, tensors, data["input_names"] if len(tensors) == len(data["input_names"]) else ())
         known, notes = _known(found, judges)
-        check_normalization(known, spec)
+        check_normalization(known, spec, tensors[0])
         run = _run(known, judges)
         bad = run.bad
         if bad and not wanted.skip_unreadable:
@@ -65,7 +65,8 @@ def _work(folder: Path, request: Mapping[str, Any]) -> object:  # noqa: ARG001 -
         left = [*found.left_out, *bad]
         notes += [f"{len(left)} left out: {listed(left)}"] if left else []
         notes += [*found.notes, *doubts(run.used, task)]
-        if request["calibration"] is not None:
+        # of a model with a state, samples hold that too and cannot be told again
+        if request["calibration"] is not None and len(tensors) == len(first.model.engine.inputs):
             seen = _calibrated(request["calibration"], first.model)
             notes += calibration_doubts(run.seen, seen, [example.name for example in run.used])
         return {
@@ -161,7 +162,8 @@ def _figures(judge: _Judge, samples: int) -> dict[str, Any]:
     name = f"{judge.scorer.metric}_interval"
     if name not in found:
         interval = bootstrap(judge.scorer.value, samples, resamples=judge.scorer.resamples)
-        found[name] = [figure(end) for end in interval] if interval else None
+        # draws that are all the same tell of one sample, or of nothing but right answers: not of certainty
+        found[name] = [figure(end) for end in interval] if interval and interval[0] < interval[1] else None
     return found
 
 

@@ -37,7 +37,8 @@ def judge(question: Question) -> Evaluation:
         QualityGateError: a limit of the recipe is missed.
     """
     written = read_recipe(question.recipe) if question.recipe else {}
-    limits = build_recipe(written, {}, default_scheme="unchanged").limits
+    written = {**written, "scheme": "unchanged"}  # nothing is converted
+    limits = build_recipe(written, {}).limits
     if limits.max_drop is not None and question.against is None:
         raise RecipeError(
             "limits.max_drop needs the model to compare with, and none was given", hint="--against FLOAT_MODEL"

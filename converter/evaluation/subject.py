@@ -49,13 +49,14 @@ def open_artifact(path: Path, folder: Path) -> Subject:
 
 
 def open_bare(path: Path, folder: Path, written: Tree, options: Tree, beside: Candidate | None = None) -> Subject:
-    """A `.tflite`, or another source of a conversion. `written` and `options`: recipe file and command line.
+    """A `.tflite`, or another source of a conversion. `written` and `options`: recipe file, of scheme `unchanged`, and
+    command line.
 
     Raises:
         RecipeError, ModelError, ConversionError: what was said of it, or it itself, will not do.
     """
     folder.mkdir()
-    asked = build_recipe(written, options, default_scheme="unchanged")
+    asked = build_recipe(written, options)
     source = open_source(path, "unchanged", folder, wanted=Wanted(signature=asked.signature))
     described = describe(
         source.path,
@@ -66,7 +67,7 @@ def open_bare(path: Path, folder: Path, written: Tree, options: Tree, beside: Ca
         said=said_of(asked, written, options),
     )
     told = {**described.guessed, **(_told(beside.manifest) if beside else {})}
-    recipe = build_recipe(written, options, default_scheme="unchanged", told=told)
+    recipe = build_recipe(written, options, told=told)
     if recipe.task is None or recipe.input is None:
         raise RecipeError(f"{path}: neither task nor input can be told", hint="state --task, or give a recipe")
     labels = labels_of(recipe, described) or (beside.labels if beside else ())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converter.evaluation.evaluation import Evaluation
+from edge_agent.errors import counted
 
 _SHOWN_CLASSES = 12
 _SHARES = {"accuracy", "top_5", "roc_auc", "map", "map_50", "map_75", "mar_100", "mar", "miou", "mean_dice"}
@@ -28,7 +29,7 @@ def format_evaluation(evaluation: Evaluation) -> str:
     for group in ("macro", "threshold", "best_threshold"):
         rows += _group_rows(group, list(evaluation.figures.values()))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [f"{evaluation.samples} samples"]
+    lines = [counted(evaluation.samples, "sample")]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += [format_difference(evaluation)] if evaluation.comparison is not None else []
     return "\n".join([*lines, *_class_lines(list(evaluation.figures.values())[-1])])

@@ -8,9 +8,9 @@ Each picture is matched once. What is made of the matches takes how often a pict
 not match again.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -103,8 +103,9 @@ class Evaluated:
         self._kind = kind
         self._most = 100 if kind == "boxes" else 20
         self._matches: dict[tuple[str, str], _Matches] = {}
+        self._orders: dict[tuple[str, str], NDArray[np.intp]] = {}
         self.categories = sorted({each.category for picture in pictures for each in picture.true})
-        self._told = sorted({each.category for picture in pictures for each in picture.found})
+        self._parts = _by_category(pictures)
 
     def summary(self) -> dict[str, float | None]:
         """The figures that pycocotools prints, by name; None where nothing is to be found."""
@@ -126,7 +127,7 @@ class Evaluated:
     def counts(self, score: float) -> Counted:
         """Of what is told at or above a score; of categories that no picture has too, which are all wrong."""
         right = wrong = wanted = 0
-        for name in dict.fromkeys((*self.categories, *self._told)):
+        for name in self._parts:
             matches = self._matched(name, "all")
             counted = (matches.scores >= score) & ~matches.ignored[0]
             right += int((counted & matches.matched[0]).sum())
@@ -187,10 +188,6 @@ class Evaluated:
             order = self._orders[name, area] = np.argsort(-self._matched(name, area).scores, kind="stable")
         return order
 
-    @cached_property
-    def _orders(self) -> dict[tuple[str, str], NDArray[np.intp]]:
-        return {}
-
     @staticmethod
     def _thresholds(threshold: float | None) -> slice:
         if threshold is None:
@@ -200,31 +197,37 @@ class Evaluated:
 
     def _matched(self, name: str, area: str) -> _Matches:
         if (name, area) not in self._matches:
-            each = [self._match(picture, name, _AREAS[area]) for picture in self._pictures]
+            parts = self._parts[name]
+            each = [self._match(part, _AREAS[area]) for part in parts.values()]
             counts = [len(scores) for scores, _, _, _ in each]
+            wanted = np.zeros(len(self._pictures))
+            wanted[list(parts)] = [count for _, _, _, count in each]
             self._matches[name, area] = _Matches(
                 np.concatenate([scores for scores, _, _, _ in each]),
-                np.repeat(np.arange(len(each)), counts),
+                np.repeat(np.array(list(parts), np.intp), counts),
                 np.concatenate([np.arange(count) for count in counts]),
                 np.concatenate([matched for _, matched, _, _ in each], axis=1),
                 np.concatenate([ignored for _, _, ignored, _ in each], axis=1),
-                np.array([wanted for _, _, _, wanted in each], np.float64),
+                wanted,
             )
         return self._matches[name, area]
 
-    def _match(self, picture: Picture, name: str, area: tuple[float, float]) -> tuple[Floats, Flags, Flags, int]:
-        true = [each for each in picture.true if each.category == name]
-        found = sorted((each for each in picture.found if each.category == name), key=lambda each: -each.score)
-        found = found[: self._most]
+    def _match(self, picture: Picture, area: tuple[float, float]) -> tuple[Floats, Flags, Flags, int]:
+        """Of one category in one picture."""
+        true: Sequence[TrueObject] = picture.true
+        found = sorted(picture.found, key=lambda each: -each.score)[: self._most]
         passed = [self._is_ignored(each) or not area[0] <= each.area <= area[1] for each in true]
         order = np.argsort(passed, kind="stable")
         true, without = [true[place] for place in order], np.array(passed, bool)[order]
         likeness = self._likeness(found, true)
+        most = likeness.max(axis=1, initial=0.0)
         matched = np.zeros((len(THRESHOLDS), len(found)), bool)
         ignored = np.zeros_like(matched)
         for row, threshold in enumerate(THRESHOLDS):
+            if not (most >= threshold).any():
+                break
             taken = np.zeros(len(true), bool)
-            for place in range(len(found)):
+            for place in np.flatnonzero(most >= threshold):
                 best = _best(likeness[place], true, taken, without, min(threshold, 1 - 1e-10))
                 if best is not None:
                     taken[best] = matched[row, place] = True
@@ -246,6 +249,21 @@ class Evaluated:
                 if one.keypoints is not None and other.keypoints is not None:
                     likeness[row, column] = similarity(one.keypoints, other.keypoints, other.area, other.box)
         return likeness
+
+
+def _by_category(pictures: Sequence[Picture]) -> dict[str, dict[int, Picture]]:
+    """Of each category, those pictures with something of it that is true or found, by their places."""
+    true: dict[tuple[str, int], list[TrueObject]] = defaultdict(list)
+    found: dict[tuple[str, int], list[FoundObject]] = defaultdict(list)
+    for place, picture in enumerate(pictures):
+        for one in picture.true:
+            true[one.category, place].append(one)
+        for other in picture.found:
+            found[other.category, place].append(other)
+    parts: dict[str, dict[int, Picture]] = defaultdict(dict)
+    for name, place in sorted({*true, *found}):
+        parts[name][place] = Picture(true[name, place], found[name, place])
+    return dict(parts)
 
 
 def _best(likeness: Floats, true: Sequence[TrueObject], taken: Flags, without: Flags, threshold: float) -> int | None:

@@ -1,5 +1,6 @@
 """Data that will not do: one error that names it, and what to do."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from converter.data.coco import read_coco
 from converter.data.examples import Request
 from converter.errors import CalibrationError
+from edge_agent.release.inputs import InputSpec
 from edge_agent.release.outputs import TaskName
 from tests.converter.data.forms import PICTURES, ROWS, SOUND, VALUES, opened, picture
 from tests.converter.data.test_forms import CODE, VOC, coco
@@ -128,6 +130,41 @@ def test_whatever_a_json_holds_only_our_own_error_comes_out(
         read_coco(Request(file, "detection", PICTURES, skip_unreadable=True), file)
 
 
+_FORMS: dict[str, tuple[str, TaskName, InputSpec]] = {
+    "yolo": ("a.txt", "detection", PICTURES),
+    "names": ("data.yaml", "detection", PICTURES),
+    "voc": ("a.xml", "detection", PICTURES),
+    "table": ("labels.csv", "classification", PICTURES),
+    "values": ("labels.csv", "regression", PICTURES),
+    "said": ("results.jsonl", "classification", PICTURES),
+    "rows": ("log.csv", "signal_classification", ROWS),
+}
+_PIECES = st.sampled_from(
+    [
+        "0", "0.5", "1", "-1", "nan", "1e999", " ", ",", ";", "\n", "file", "label", "a.png", "x,y", "cat", '"', "{",
+        "}", "[", "]", '{"input": "a.png", "results": []}', "<annotation>", "</annotation>", "<object>", "<bndbox>",
+        "names:", "\x00", "é", "0 0.5 0.5 0.5 0.5\n", "file,label\na.png,", "x,y,label\n1,2,",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(pieces=st.lists(_PIECES, max_size=14))
+@pytest.mark.parametrize("form", _FORMS)
+def test_whatever_a_text_holds_only_our_own_error_comes_out(
+    form: str, pieces: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("text")
+    name, task, spec = _FORMS[form]
+    if spec is PICTURES:
+        picture(folder / "a.png")
+    if form == "names":
+        (folder / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / name).write_text("".join(pieces), encoding="utf-8")
+    with contextlib.suppress(CalibrationError):
+        opened(folder, task, spec)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -161,9 +198,9 @@ def test_rows_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"log\.csv: line 5: expected a number, found 'oops'"):
         opened(tmp_path, "signal_classification", ROWS)
     (tmp_path / "log.csv").write_text("x,y,label\n1,2,walk\n")
-    with pytest.raises(CalibrationError, match="holds nothing") as caught:
+    with pytest.raises(CalibrationError, match="holds no whole window of 4 rows") as caught:
         opened(tmp_path, "signal_classification", ROWS)
-    assert "4 rows" in str(caught.value.hint)
+    assert "--window" in str(caught.value.hint)
     (tmp_path / "log.csv").unlink()
     with pytest.raises(CalibrationError, match=r"holds no \.csv"):
         opened(tmp_path, "signal_classification", ROWS)

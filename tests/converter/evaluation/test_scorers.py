@@ -125,6 +125,16 @@ def test_maps_are_judged_in_pixels_of_the_true_map_without_the_bars_of_a_letterb
     assert found["pixel_accuracy"] == 0.5
 
 
+def test_pixels_beside_a_crop_are_not_judged() -> None:
+    made = model("segmentation", [(1, 8, 8, 2)], spec=ImageInput(fit="crop"))
+    scores = np.zeros((1, 8, 8, 2))
+    scores[:, :, :4, 1] = 1.0
+    truth = np.zeros((40, 80), np.uint8)
+    truth[:, 20:40] = 1  # the left half of what is in the middle of the picture
+    truth[:, 70:] = 1
+    assert judged(made, [([scores], MapValues(truth))]).value() == 1.0
+
+
 def test_a_map_with_classes_that_the_model_has_not_is_named() -> None:
     made = model("segmentation", [(1, 8, 8, 2)])
     with pytest.raises(FrameError, match="has class 7; the model has 0 to 1"):

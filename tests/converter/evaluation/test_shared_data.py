@@ -160,13 +160,20 @@ def test_objects_lie_where_they_were_measured(shared_data: Path, tmp_path: Path)
     for name in pictures:
         shutil.copy(shared_data / "images" / name, tmp_path)
     (tmp_path / "truth.json").write_text(json.dumps(tree))
-    options = {"output": {"score_threshold": 0.5}}
+    options: dict[str, Any] = {"output": {"score_threshold": 0.5}}
     found = judge(Question(shared_data / cases[0]["model"], tmp_path / "truth.json", options=options))
     told = figures(found)
     assert told["map_75"] == pytest.approx(1.0)
     assert found.value is not None
     assert found.value > 0.9
     assert told["threshold"]["recall"] == 1.0
+    same = shared_data / "models/detection/coco_ssd_mobilenet_v1_no_metadata.tflite"
+    labels = str(shared_data / "labels/coco_labels.txt")
+    options = {"task": "detection", "labels": labels, "output": {"score_threshold": 0.5}}
+    beside = judge(Question(same, tmp_path / "truth.json", against=shared_data / cases[0]["model"], options=options))
+    assert beside.value == found.value
+    assert beside.comparison is not None
+    assert (beside.comparison["verdict"], beside.comparison["interval"]) == ("no difference", [0, 0])
 
 
 def test_the_bird_covers_what_was_measured(shared_data: Path, tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ def test_an_object_that_is_ignored_is_neither_right_nor_wrong() -> None:
     assert half == pytest.approx(51 / 101)
 
 
+def test_an_object_that_counts_is_matched_before_a_crowd_that_covers_more() -> None:
+    single = TrueObject("cat", (0.0, 0.0, 60.0, 100.0), 6000.0)
+    crowd = TrueObject("cat", (0.0, 0.0, 300.0, 300.0), 90_000.0, crowd=True)
+    found = FoundObject("cat", 0.8, (0.0, 0.0, 100.0, 100.0))
+    assert Evaluated([Picture([crowd, single], [found])]).precision(threshold=0.5) == pytest.approx(1.0)
+
+
 def test_the_interval_of_a_share_is_wilsons() -> None:
     """Newcombe, "Two-sided confidence intervals for the single proportion", Stat. in Medicine 17, 1998, table I."""
     assert interval.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
