@@ -7,20 +7,28 @@ What is done in a child is left to the modules that have a `main` here: `fronten
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from converter.errors import CalibrationError, ConversionError, RecipeError
-from edge_agent.errors import EdgeError, describe_exit
+from edge_agent.errors import EdgeError, Reason, StorageError, describe_exit
 
 _ERRORS: Mapping[str, type[EdgeError]] = {
     kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError)
 }
+# As the C library words them (errno ENOSPC, EDQUOT, EFBIG): frameworks pass them on inside errors of their own.
+_DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+_FULL = "disk full"  # in the place of an error's class
 _TAIL_LINES = 6
+_NO_ROOM_BYTES = 1 << 16
+_HINT = "these are the words of the tool that was used; check the model where it was made"
 
 
 def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: str, timeout_s: float) -> Any:
@@ -31,6 +39,7 @@ def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: st
     Raises:
         CalibrationError, RecipeError, ConversionError: those of the child; ConversionError if it crashed, hung or
             ended without an answer.
+        StorageError: the disk is full.
     """
     stem = module.rpartition(".")[2]
     (folder / f"{stem}.request.json").write_text(json.dumps(request), encoding="utf-8")
@@ -53,13 +62,36 @@ def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: st
             raise ConversionError(
                 f"{what} was not done within {timeout_s:.0f} s", hint="try a smaller model, or less calibration data"
             ) from error
-    if not answer_path.is_file():
+    answered = answer_path.is_file() and answer_path.stat().st_size > 0
+    if not answered and (shutil.disk_usage(folder).free < _NO_ROOM_BYTES or _is_full(_tail(log_path))):
+        raise _disk_full(folder)
+    if not answered:
         raise ConversionError(f"{what} ended with {describe_exit(code)}{_tail(log_path)}", hint=_crash_hint(code))
     answer = json.loads(answer_path.read_text(encoding="utf-8"))
+    if answer.get("error") == _FULL:
+        raise _disk_full(folder)
     if "error" in answer:
         kind = _ERRORS.get(answer["error"], ConversionError)
         raise kind(answer["message"], hint=answer["hint"])
     return answer["answer"]
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """A folder for the files of a conversion, gone with all that is in it at the end.
+
+    Raises:
+        StorageError: there is no room left for what is written there.
+    """
+    folder = Path(tempfile.gettempdir())
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
+            folder = Path(temporary)
+            yield folder
+    except OSError as error:
+        if _is_full(str(error)):
+            raise _disk_full(folder) from error
+        raise
 
 
 def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]) -> None:
@@ -74,8 +106,22 @@ def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]
     except Exception as error:  # noqa: BLE001  # the worker ends here; foreign libraries raise anything
         traceback.print_exc()
         last = str(error).strip().splitlines()[-1:] or [""]
-        answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": None}
+        answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": _HINT}
+        if _is_full(str(error)):
+            answer["error"] = _FULL
     (folder / f"{stem}.answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _is_full(text: str) -> bool:
+    return any(words in text for words in _DISK_FULL)
+
+
+def _disk_full(folder: Path) -> StorageError:
+    return StorageError(
+        f"there is no room left in {folder.parent}, where the conversion works",
+        reason=Reason.DISK_FULL,
+        hint="free some space, or set TMPDIR to a folder on another disk",
+    )
 
 
 def _crash_hint(code: int) -> str | None:

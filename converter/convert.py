@@ -4,7 +4,6 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 """
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.child import working_folder
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
@@ -96,8 +96,7 @@ def convert(order: Order) -> Converted:
     written = read_recipe(order.recipe) if order.recipe else {}
     asked = build_recipe(written, order.options)
     _check_data_is_given(asked, order)
-    with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
-        folder = Path(temporary)
+    with working_folder() as folder:
         wanted = replace(order.wanted, signature=asked.signature)
         source = open_source(order.source, asked.scheme, folder, wanted=wanted)
         described = describe(
