@@ -330,7 +330,7 @@ def _publish_pending(path: Path | None, keys_dir: Path, connect: Callable[[], Br
 
 
 def read_artifact_file(file: Path) -> Artifact:
-    if file.suffix in (".tflite", ".keras", ".onnx"):
+    if file.suffix in (".tflite", ".keras", ".h5", ".pb", ".onnx", ".pt2", ".pt", ".pth"):
         raise InputError(
             f"{file} is a model, not an artifact", hint=f"make one first: edgectl convert {file} -o NAME-VERSION.edge"
         )

@@ -36,7 +36,7 @@ def convert_keras(source: Path, folder: Path, wanted: Wanted | None = None) -> M
             TensorFlow's own words.
     """
     wanted = wanted or Wanted()
-    if source.suffix == ".h5" or _is_hdf5(source):
+    if _is_hdf5(source):
         _check_whole_hdf5(source)
         what = "a Keras .h5 model"
     else:
@@ -111,7 +111,8 @@ def _check_config(config: Any, source: Path, *, allow_code: bool) -> None:
             foreign.add(str(name))
     problems = []
     if code and not allow_code:
-        problems.append(f"Lambda layers ({', '.join(sorted(code))}), which hold Python code")
+        layers = sorted(code - {"__lambda__"}) or ["without a name"]  # the code itself has none
+        problems.append(f"Lambda layers ({', '.join(layers)}), which hold Python code")
     if foreign:
         problems.append(f"classes that Keras does not have ({', '.join(sorted(foreign))})")
     if problems:
