@@ -56,6 +56,13 @@ a, b = keras.Input((4,), name="left"), keras.Input((6,), name="right")
 c = L.Concatenate()([a, b])
 keras.Model([a, b], [L.Dense(2, name="one")(c), L.Dense(5, name="two")(c)]).save("ends.keras")
 
+for K, name in ((keras, "dictionary.keras"), (tf_keras, "dictionary.h5")):
+    a, b = K.Input((4,), name="zeta"), K.Input((6,), name="alpha")
+    c = K.layers.Concatenate()([a, b])
+    ends = {"z": a, "a": b}, {"second": K.layers.Dense(2, name="one")(c), "first": K.layers.Dense(5, name="two")(c)}
+    K.Model(*ends).save(name)
+keras.Sequential([L.Dense(3)]).save("unbuilt.keras")
+
 i = keras.Input((5,), dtype="int64", name="words")
 keras.Model(i, L.Dense(2)(L.Flatten()(L.Embedding(7, 3)(i)))).save("int64.keras")
 i = keras.Input((5,), dtype="float64", name="precise")
@@ -107,12 +114,19 @@ def test_files_of_both_keras_agree_with_the_keras_that_wrote_them(name: str, mad
     assert ("tf_keras" in source.tools) == name.startswith("keras2")
 
 
-def test_several_inputs_and_outputs_keep_their_names(made: Path, tmp_path: Path) -> None:
-    source, described = opened(made / "ends.keras", tmp_path)
-    assert set(source.graph.input_names) == {"left", "right"}
-    assert set(source.graph.output_names) == {"one", "two"}
-    sizes = {name: tensor.shape for name, tensor in zip(source.graph.input_names, described.inputs, strict=True)}
-    assert sizes == {"left": (1, 4), "right": (1, 6)}
+@pytest.mark.parametrize(
+    ("name", "four", "six"),
+    [("ends.keras", "left", "right"), ("dictionary.keras", "zeta", "alpha"), ("dictionary.h5", "zeta", "alpha")],
+)
+def test_several_inputs_and_outputs_keep_their_names(
+    name: str, four: str, six: str, made: Path, tmp_path: Path
+) -> None:
+    source, described = opened(made / name, tmp_path)
+    graph = source.graph
+    inputs = {name: tensor.shape for name, tensor in zip(graph.input_names, described.inputs, strict=True)}
+    outputs = {name: tensor.shape for name, tensor in zip(graph.output_names, described.outputs, strict=True)}
+    assert inputs == {four: (1, 4), six: (1, 6)}
+    assert outputs == {"one": (1, 2), "two": (1, 5)}
 
 
 @pytest.mark.parametrize("name", ["int64.keras", "lstm.keras"])
@@ -142,6 +156,7 @@ def test_open_sizes_are_refused_until_they_are_stated(made: Path, tmp_path: Path
     [
         ("erfinv.keras", "no TFLite kernel for Erfinv", "replace the layers"),
         ("float64.keras", "input precise is float64", "cast it to float32"),
+        ("unbuilt.keras", "saved before its inputs were known", "keras.Input"),
         ("nan.keras", "weights hold NaN", "export it again"),
         ("mine.h5", r"classes that Keras does not have \(Mine\)", "Keras layers"),
         ("only.weights.h5", "weights of a Keras model without the model", "load_weights"),
