@@ -7,22 +7,30 @@ What is done in a child is left to the modules that have a `main` here: `fronten
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from converter.errors import CalibrationError, ConversionError, RecipeError
-from edge_agent.errors import EdgeError, describe_exit
+from edge_agent.errors import EdgeError, Reason, StorageError, describe_exit
 
 _ERRORS: Mapping[str, type[EdgeError]] = {
     kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError)
 }
+# As the C library words them (errno ENOSPC, EDQUOT, EFBIG): frameworks pass them on inside errors of their own.
+_DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+_FULL = "disk full"  # in the place of an error's class
 _TAIL_LINES = 6
 _TOLD = "progress: "  # how a line begins that is for the parent
+_NO_ROOM_BYTES = 1 << 16
+_HINT = "these are the words of the tool that was used; check the model where it was made"
 
 
 def run_child(
@@ -42,6 +50,7 @@ def run_child(
     Raises:
         CalibrationError, RecipeError, ConversionError: those of the child; ConversionError if it crashed, hung or
             ended without an answer.
+        StorageError: the disk is full.
     """
     stem = module.rpartition(".")[2]
     (folder / f"{stem}.request.json").write_text(json.dumps(request), encoding="utf-8")
@@ -62,9 +71,14 @@ def run_child(
         finally:
             process.kill()  # of one that has ended: nothing
             process.wait()
-    if not answer_path.is_file():
+    answered = answer_path.is_file() and answer_path.stat().st_size > 0
+    if not answered and (shutil.disk_usage(folder).free < _NO_ROOM_BYTES or _is_full(_tail(log_path))):
+        raise _disk_full(folder)
+    if not answered:
         raise ConversionError(f"{what} ended with {describe_exit(code)}{_tail(log_path)}", hint=_crash_hint(code))
     answer = json.loads(answer_path.read_text(encoding="utf-8"))
+    if answer.get("error") == _FULL:
+        raise _disk_full(folder)
     if "error" in answer:
         kind = _ERRORS.get(answer["error"], ConversionError)
         raise kind(answer["message"], hint=answer["hint"])
@@ -74,6 +88,24 @@ def run_child(
 def tell_parent(text: str) -> None:
     """Say in a child what it is at; reaches the parent where that listens."""
     print(f"{_TOLD}{text}", flush=True)
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """A folder for the files of a conversion, gone with all that is in it at the end.
+
+    Raises:
+        StorageError: there is no room left for what is written there.
+    """
+    folder = Path(tempfile.gettempdir())
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
+            folder = Path(temporary)
+            yield folder
+    except OSError as error:
+        if _is_full(str(error)):
+            raise _disk_full(folder) from error
+        raise
 
 
 def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]) -> None:
@@ -88,7 +120,9 @@ def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]
     except Exception as error:  # noqa: BLE001  # the worker ends here; foreign libraries raise anything
         traceback.print_exc()
         last = str(error).strip().splitlines()[-1:] or [""]
-        answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": None}
+        answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": _HINT}
+        if _is_full(str(error)):
+            answer["error"] = _FULL
     (folder / f"{stem}.answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -117,6 +151,18 @@ def _followed(process: "subprocess.Popen[bytes]", log: IO[bytes], tell: Callable
     if too_late.is_set():
         raise subprocess.TimeoutExpired(process.args, timeout_s)
     return code
+
+
+def _is_full(text: str) -> bool:
+    return any(words in text for words in _DISK_FULL)
+
+
+def _disk_full(folder: Path) -> StorageError:
+    return StorageError(
+        f"there is no room left in {folder.parent}, where the conversion works",
+        reason=Reason.DISK_FULL,
+        hint="free some space, or set TMPDIR to a folder on another disk",
+    )
 
 
 def _crash_hint(code: int) -> str | None:

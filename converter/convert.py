@@ -5,7 +5,6 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 
 import hashlib
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.child import working_folder
 from converter.data.files import absolute
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, QualityGateError, RecipeError
@@ -134,8 +134,7 @@ def convert(order: Order) -> Converted:
             hint="leave out --auto, or scheme, rules and float_operators",
         )
     _check_data_is_given(asked, order)
-    with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
-        folder = Path(temporary)
+    with working_folder() as folder:
         trained = _trained(order, asked, folder)
         wanted = replace(order.wanted, signature=asked.signature)
         source = open_source(trained.path, asked.scheme, folder, wanted=wanted)

@@ -24,7 +24,7 @@ ENCRYPT_TO = click.option(
 
 
 def read_artifact_file(file: Path) -> Artifact:
-    if file.suffix in (".tflite", ".keras", ".onnx"):
+    if file.suffix in (".tflite", ".keras", ".h5", ".pb", ".onnx", ".pt2", ".pt", ".pth"):
         raise InputError(
             f"{file} is a model, not an artifact", hint=f"make one first: edgectl convert {file} -o NAME-VERSION.edge"
         )

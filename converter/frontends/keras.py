@@ -36,7 +36,7 @@ def convert_keras(source: Path, folder: Path, wanted: Wanted | None = None) -> M
             TensorFlow's own words.
     """
     wanted = wanted or Wanted()
-    if source.suffix == ".h5" or _is_hdf5(source):
+    if _is_hdf5(source):
         _check_whole_hdf5(source)
         what = "a Keras .h5 model"
     else:
@@ -111,7 +111,8 @@ def _check_config(config: Any, source: Path, *, allow_code: bool) -> None:
             foreign.add(str(name))
     problems = []
     if code and not allow_code:
-        problems.append(f"Lambda layers ({', '.join(sorted(code))}), which hold Python code")
+        layers = sorted(code - {"__lambda__"}) or ["without a name"]  # the code itself has none
+        problems.append(f"Lambda layers ({', '.join(layers)}), which hold Python code")
     if foreign:
         problems.append(f"classes that Keras does not have ({', '.join(sorted(foreign))})")
     if problems:
@@ -161,6 +162,7 @@ def _convert(folder: Path, request: Mapping[str, Any]) -> Mapping[str, str]:
         raise unloadable(
             error, what, "build it from Keras layers, or export it as .tflite where it was trained"
         ) from error
+    _check_is_built(model)
     model = _cut(library, model, wanted)
     specs = fix_specs(
         [(plain_name(tensor.name), tf.TensorShape(tensor.shape), tf.as_dtype(tensor.dtype)) for tensor in model.inputs],
@@ -169,7 +171,8 @@ def _convert(folder: Path, request: Mapping[str, Any]) -> Mapping[str, str]:
     names = _output_names(model)
 
     def answer(*inputs: Any) -> Any:
-        outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        outputs = model(_packed(library, model, inputs), training=False)
+        # Both flatten dictionaries by sorted keys, as `model.outputs` is.
         return dict(zip(names, tf.nest.flatten(outputs), strict=True))
 
     write_model(folder, answer, specs)
@@ -218,6 +221,26 @@ def _library(version: str) -> tuple[Any, dict[str, str]]:
     import tf_keras
 
     return tf_keras, {"tf_keras": tf_keras.__version__}
+
+
+def _check_is_built(model: Any) -> None:
+    try:
+        built = bool(model.inputs)
+    except AttributeError:  # how Keras 3 says no
+        built = False
+    if not built:
+        raise ConversionError(
+            "the model does not say what it takes: it was saved before its inputs were known",
+            hint="begin it with keras.Input(shape), or call it once, and save it again",
+        )
+
+
+def _packed(library: Any, model: Any, inputs: Sequence[Any]) -> Any:
+    """The inputs as the model takes them: alone, as a list, or as the dictionary it was built with."""
+    structure = getattr(model, "_inputs_struct", None)  # of functional models of Keras 3; Keras 2 takes lists for all
+    if structure is not None:
+        return library.tree.pack_sequence_as(structure, list(inputs))
+    return list(inputs) if len(inputs) > 1 else inputs[0]
 
 
 def _cut(library: Any, model: Any, wanted: Wanted) -> Any:

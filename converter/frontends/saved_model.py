@@ -100,7 +100,8 @@ def _load(source: Path) -> Any:
     try:
         return tf.saved_model.load(str(source))
     except (
-        OSError, ValueError, KeyError, AttributeError, RuntimeError, AssertionError, tf.errors.OpError,
+        OSError, ValueError, KeyError, AttributeError, RuntimeError, AssertionError, IndexError, TypeError,
+         tf.errors.OpError,
     ) as error:  # fmt: skip
         missing = not (source / "variables").is_dir()
         raise unloadable(
@@ -110,6 +111,8 @@ def _load(source: Path) -> Any:
 
 def _choose(signatures: Mapping[str, Any], wanted: str | None) -> str:
     keys = sorted(key for key in signatures if key not in _OF_LOADER)
+    if keys == ["serve", "serving_default"] and len({_ends(signatures[key]) for key in keys}) == 1:
+        keys = ["serving_default"] if wanted is None else keys  # Keras' model.export writes the same one twice
     listed = ", ".join(keys)
     if wanted is not None and wanted not in keys:
         raise ConversionError(
@@ -125,6 +128,10 @@ def _choose(signatures: Mapping[str, Any], wanted: str | None) -> str:
             f"the SavedModel has {len(keys)} signatures: {listed}", hint=f"name one: --signature {keys[0]}"
         )
     return wanted or keys[0]
+
+
+def _ends(signature: Any) -> str:
+    return f"{signature.structured_input_signature} {signature.structured_outputs}"
 
 
 def _outputs(signature: Any, key: str, wanted: Wanted) -> list[str]:

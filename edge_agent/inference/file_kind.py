@@ -54,7 +54,7 @@ def _not_a_model(path: Path, what: str, hint: str) -> ModelError:
 
 def _directory(path: Path) -> tuple[str, str]:
     if (path / "saved_model.pb").exists():
-        return "a SavedModel directory", "convert it to .tflite first"
+        return "a SavedModel directory", "convert it with 'edgectl convert'"
     if (path / "model.tflite").exists():
         return "a directory", f"give {path / 'model.tflite'}"
     return "a directory", "give the .tflite file in it"
@@ -71,7 +71,7 @@ def _kind(path: Path, head: bytes, size_bytes: int) -> tuple[str, str]:
         (not head, "empty", _AGAIN),
         (_is_markup(head), "an HTML or XML page", "the link led to a page about the file; download the file itself"),
         (not head.strip(b"\0"), f"{size_bytes} bytes that begin with zeros", f"the transfer failed; {_AGAIN}"),
-        (_is_onnx(head), "an ONNX model", "convert it to .tflite first"),
+        (_is_onnx(head), "an ONNX model", "convert it with 'edgectl convert'"),
         (_is_pickle(head), "a Python pickle", "export the model as .tflite"),
         (head[257:262] == b"ustar", "a tar archive", "unpack it first"),
         (_is_text(head), "a text file", "give the .tflite file"),
@@ -93,7 +93,7 @@ def _zip_kind(path: Path) -> tuple[str, str]:
     if "config.json" in names and any(name.endswith(".weights.h5") for name in names):
         return "a Keras model", "convert it with 'edgectl convert'"
     if any(name.endswith(("data.pkl", "constants.pkl")) for name in names):
-        return "a PyTorch model", "export it to .tflite first"
+        return "a PyTorch model", "convert it with 'edgectl convert'"
     tflite = [name for name in names if name.endswith(".tflite")]
     return "a zip file", f"unpack it: it holds {tflite[0]}" if tflite else "unpack it, and give the .tflite file"
 

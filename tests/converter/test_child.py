@@ -1,5 +1,6 @@
 """Children that crash, hang or fall silent are errors like any other. Run as a module, this file is such a child."""
 
+import errno
 import os
 import signal
 from collections.abc import Mapping
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from converter.child import answer_parent, run_child
+from converter.child import answer_parent, run_child, working_folder
 from converter.errors import CalibrationError, ConversionError
+from edge_agent.errors import Reason, StorageError
 
 ME = "tests.converter.test_child"
 
@@ -29,8 +31,25 @@ def test_our_errors_keep_their_class_and_hint(tmp_path: Path) -> None:
 
 
 def test_foreign_errors_are_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"ZeroDivisionError: .* by zero"):
+    with pytest.raises(ConversionError, match=r"ZeroDivisionError: .* by zero") as caught:
         ask("foreign", tmp_path)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("behavior", ["full", "full in a tool's words", "full of last words"])
+def test_a_full_disk_is_told_whoever_notices(behavior: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no room left") as caught:
+        ask(behavior, tmp_path)
+    assert caught.value.reason is Reason.DISK_FULL
+    assert "TMPDIR" in str(caught.value.hint)
+
+
+def test_a_full_disk_leaves_no_folder_and_other_errors_are_left_alone() -> None:
+    with pytest.raises(StorageError, match="no room left"), working_folder() as folder:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not folder.exists()
+    with pytest.raises(FileNotFoundError), working_folder() as folder:
+        (folder / "missing").read_bytes()
 
 
 def test_death_by_signal_names_the_signal_and_what_was_said_last(tmp_path: Path) -> None:
@@ -57,6 +76,13 @@ def behave(folder: Path, request: Mapping[str, Any]) -> object:
             raise CalibrationError("too dark", hint="use a lamp")
         case "foreign":
             return 1 // 0
+        case "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "variables.data")
+        case "full in a tool's words":
+            raise RuntimeError("{{function_node save}} variables.data; No space left on device")
+        case "full of last words":
+            print("variables.data; No space left on device", flush=True)
+            os._exit(1)
         case "crash":
             print("last words", flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)

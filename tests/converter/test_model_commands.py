@@ -1,6 +1,8 @@
 """The commands `convert` and `inspect`: options to an order, results to stdout, talk to stderr."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,27 @@ def test_a_tflite_is_not_cut(option: tuple[str, str], tmp_path: Path) -> None:
     assert isinstance(result.exception, ConversionError)
     assert option[0] in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_comes_up_without_anything_heavy() -> None:
+    heavy = [
+        "numpy",
+        "PIL",
+        "tensorflow",
+        "tf_keras",
+        "keras",
+        "h5py",
+        "torch",
+        "onnx",
+        "sklearn",
+        "scipy",
+        "ai_edge_litert",
+        "ai_edge_quantizer",
+        "tuf",
+    ]
+    script = f"import converter.cli, sys; print(*sorted(set({heavy}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 def test_inspect_prints_text_or_json() -> None:

@@ -1,6 +1,9 @@
 """A `.tflite` as the source: what is refused, the two repairs, and damaged files."""
 
 import contextlib
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -169,3 +172,26 @@ def test_a_zip_of_something_else_is_named(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(EdgeError, match="zip"):
         open_source(tmp_path / "model.tflite", "float32", tmp_path)
+
+
+def test_without_room_for_its_work_a_conversion_ends_in_one_error_and_leaves_nothing(tmp_path: Path) -> None:
+    """No file may grow beyond 16 KiB there, as on a disk that is full after that."""
+    output, work = tmp_path / "out" / "digits-1.edge", tmp_path / "work"
+    output.parent.mkdir()
+    work.mkdir()
+    command = [sys.executable, "-m", "converter.cli", "convert", str(EXAMPLES / "digits_v2.tflite"), "-o", str(output)]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 32; exec "$@"', "sh", *command],
+        env={**os.environ, "TMPDIR": str(work)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    error, hint = done.stderr.splitlines()
+    assert error == f"error: there is no room left in {work}, where the conversion works"
+    assert hint.startswith("hint: free some space")
+    assert list(output.parent.iterdir()) == []
+    assert list(work.iterdir()) == []

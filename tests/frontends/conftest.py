@@ -24,15 +24,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(600))  # a framework takes seconds to load, minutes on a busy machine
 
 
+def run_script(script: str, folder: Path) -> None:
+    """Make models in a child whose working directory is `folder`."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[[str], Path]:
     """Run a script whose working directory is the test's folder; gives that folder."""
 
     def run(script: str) -> Path:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        run_script(script, tmp_path)
         return tmp_path
 
     return run
