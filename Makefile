@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 JOBS ?= 3
 
-.PHONY: help demo test engine2 check bench soak docs format clean
+.PHONY: help demo test test-frontends engine2 check bench soak docs format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.installed-demo ## the whole main job with an embedded broker (ARGS=--json for one JSON line)
 	@$(BIN)/python -m examples.demo $(ARGS)
@@ -36,14 +36,27 @@ $(ENGINE2)/.installed: pyproject.toml
 	@$(ENGINE2)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[tflite-runtime]" pytest pytest-timeout hypothesis
 	@touch $@
 
+# TensorFlow, torch and all the other front-ends, several GB: beside the light .venv, together in one (docs/adr/0011).
+FRONTENDS := .venv-frontends
+
+test-frontends: $(FRONTENDS)/.installed ## install every framework that models come from, and test the converter against each
+	@$(FRONTENDS)/bin/python -m pytest $(or $(ARGS),tests/frontends)
+
+$(FRONTENDS)/.installed: pyproject.toml
+	@echo "installing all front-ends into $(FRONTENDS); several GB, this takes minutes ..." >&2
+	@$(PYTHON) -m venv $(FRONTENDS)
+	@$(FRONTENDS)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[frontends,bench]" \
+	  pytest pytest-timeout hypothesis
+	@touch $@
+
 check: $(VENV)/.installed-dev ## format, lint, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev ## ratios side by side in one run; writes benchmarks/results.json
+bench: $(FRONTENDS)/.installed ## ratios side by side in one run; writes benchmarks/results.json
 	@sh tests/install_tools.sh --only-brokers
-	@$(BIN)/python -m benchmarks.run $(ARGS)
+	@$(FRONTENDS)/bin/python -m benchmarks.run $(ARGS)
 
 soak: $(VENV)/.installed-dev ## kill a real agent 500 times under updates from a real broker (about 20 minutes)
 	@sh tests/install_tools.sh
@@ -57,7 +70,7 @@ format: $(VENV)/.installed-dev ## let ruff write the layout
 	@$(BIN)/ruff check --fix .
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(ENGINE2) .venv-mediapipe .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(ENGINE2) $(FRONTENDS) .venv-mediapipe .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # One stamp per extra, made again when pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python

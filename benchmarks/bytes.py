@@ -25,8 +25,8 @@ from random import Random
 import bsdiff4
 
 from converter.convert import Order, convert
+from converter.publish.parcel import Parcel, wrap
 from converter.publish.patches import Base, Patches, make_patches
-from converter.publish.push import Parcel, wrap
 from edge_agent.disk import open_disk
 from edge_agent.errors import Reason
 from edge_agent.release.archive import Artifact, read_artifact

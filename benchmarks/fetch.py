@@ -17,45 +17,35 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from random import Random
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any, BinaryIO
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from converter.broker import Broker
-from converter.publish.push import Parcel, send_chunks, wrap
-from edge_agent.disk import open_disk
+from benchmarks.pull import TOPICS, publish_noise, pull_s
+from converter.publish.parcel import Parcel
 from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.device import DeviceEvent, DeviceLink
-from edge_agent.link.events import Connected
-from edge_agent.link.topics import MAX_FILTERS, Topics
-from edge_agent.release.archive import read_artifact
-from edge_agent.update.fetch import fetch_release
-from edge_agent.update.store import ReleaseStore
-from tests.sim.artifact import make_members, pack
+from edge_agent.link.topics import MAX_FILTERS
 from tests.sim.broker import run_mosquitto
 
 _ROUNDS = 15
 _MODEL_BYTES = 20_000_000
-_TOPICS = Topics()
 
 
 def main() -> dict[str, float]:
     """Measure, print one JSON line and a table, and return the figures."""
     with tempfile.TemporaryDirectory() as temporary, run_mosquitto(Path(temporary)) as broker:
         folder = Path(temporary)
-        parcel = _publish(folder, broker.settings)
+        parcel = publish_noise(folder, broker.settings, _MODEL_BYTES)
         discarding, keeping, windowed, ours = [], [], [], []
         for number in range(_ROUNDS):
             discarding.append(_bare_s(parcel, broker.settings, None))
             keeping.append(_bare_s(parcel, broker.settings, folder / f"bare-{number}"))
             windowed.append(_windowed_s(parcel, broker.settings, folder / f"windowed-{number}"))
-            ours.append(_ours_s(parcel, broker.settings, folder / f"state-{number}"))
+            ours.append(pull_s(parcel, broker.settings, folder / f"state-{number}"))
     figures = {
         "discarding_s": round(statistics.median(discarding), 3),
         "keeping_s": round(statistics.median(keeping), 3),
@@ -79,18 +69,10 @@ def _ratio(limits: list[float], mine: list[float]) -> float:
     return round(statistics.median(limit / own for limit, own in zip(limits, mine, strict=True)), 3)
 
 
-def _publish(folder: Path, settings: BrokerSettings) -> Parcel:
-    artifact = read_artifact(pack(make_members(Random(20).randbytes(_MODEL_BYTES)), folder / "model-1.0.0.edge"))
-    parcel = wrap(artifact, "stable", datetime.now(UTC))
-    with Broker(settings, _TOPICS) as writer, Broker(settings, _TOPICS) as reader:
-        send_chunks(parcel.chunks, writer, reader, lambda _done, _total: None)
-    return parcel
-
-
 def _bare_s(parcel: Parcel, settings: BrokerSettings, keep: Path | None) -> float:
     with _subscriber(settings) as (client, arrived):
         began_s = time.monotonic()
-        client.subscribe(_TOPICS.blob("+"), 0)
+        client.subscribe(TOPICS.blob("+"), 0)
         with open(keep or os.devnull, "wb") as file:
             for _ in parcel.chunks:
                 _, payload = arrived.get(timeout=60)
@@ -105,7 +87,7 @@ def _windowed_s(parcel: Parcel, settings: BrokerSettings, keep: Path) -> float:
     """Eight chunks are asked for at a time; for each one that comes the next is."""
     with _subscriber(settings) as (client, arrived):
         began_s = time.monotonic()
-        waiting = [_TOPICS.blob(digest) for digest in parcel.chunks]
+        waiting = [TOPICS.blob(digest) for digest in parcel.chunks]
         for topic in waiting[:MAX_FILTERS]:
             client.subscribe(topic, 0)
         del waiting[:MAX_FILTERS]
@@ -149,21 +131,6 @@ def _keep(parcel: Parcel, payload: bytes, file: BinaryIO) -> None:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _ours_s(parcel: Parcel, settings: BrokerSettings, state: Path) -> float:
-    events: SimpleQueue[DeviceEvent] = SimpleQueue()
-    store = ReleaseStore(open_disk(state), state)
-    with DeviceLink(settings, _TOPICS, "bench", [], events.put) as link:
-        while not isinstance(events.get(timeout=60), Connected):
-            pass
-        os.sync()
-        began_s = time.monotonic()
-        report = fetch_release(parcel.target, store, link, cancelled=lambda: False, trouble=print)
-        took_s = time.monotonic() - began_s
-    assert report is not None
-    assert store.holds(parcel.target.digest)
-    return took_s
 
 
 if __name__ == "__main__":

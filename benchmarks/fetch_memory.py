@@ -15,7 +15,7 @@ from random import Random
 from threading import Event
 
 from edge_agent.inference.process import read_pss_bytes
-from examples.agent_process import AgentProcess
+from examples.agent_process import CONFIG_HEAD, AgentProcess
 from tests.sim.broker import Mosquitto, run_mosquitto
 from tests.sim.releases import make_release
 
@@ -23,19 +23,14 @@ _MODEL_BYTES = 100_000_000
 _ALLOWED_BYTES = 20 << 20
 _EVERY_S = 0.02
 _PATIENCE_S = 120.0
-_CONFIG = """\
-[device]
-id = "bench-pi"
-[mqtt]
-url = "{url}"
-[trust]
-root = "keys/root.json"
-[storage]
-state_dir = "state"
+_CONFIG = (
+    CONFIG_HEAD
+    + """\
 [pipeline.rows]
 model = "birds"
 source = {{ kind = "synthetic", content = "rows", columns = ["a"], rate_hz = 1.0 }}
 """
+)
 
 
 def main() -> dict[str, float]:

@@ -1,37 +1,36 @@
 """A pull over slow links: which share of the line carries chunks, at round trips of 20 and 100 ms and 1 and 4 MB/s.
 
-The links are simulated (`tests/sim/slow_link.py`); the pull is the device's own, window 8, into a store on the disk.
-`ratio` is the worst of the four. A line's share is payload bytes by its rate and the time from the first question to
+The links are simulated (`tests/sim/slow_link.py`); the pull is the device's own, into a store on the disk: over MQTT
+with window 8, and over HTTPS from a file of which it asks ranges. `ratio` and `https_ratio` are the worst of each
+four. A line's share is payload bytes by its rate and the time from the first question to
 the last byte on the disk.
 """
 
 import json
 import sys
 import tempfile
-import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from random import Random
 
-from converter.broker import Broker
-from converter.publish.push import Parcel, send_chunks, wrap
+from benchmarks.pull import fetch_s, publish_noise, pull_s
+from benchmarks.range_server import serve
+from converter.publish.export import export
+from converter.publish.parcel import Parcel
+from edge_agent.clock import SystemClock
 from edge_agent.disk import open_disk
-from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.device import DeviceEvent, DeviceLink
-from edge_agent.link.events import Connected
-from edge_agent.link.topics import Topics
-from edge_agent.release.archive import read_artifact
-from edge_agent.update.fetch import fetch_release
+from edge_agent.link.https import HttpsSource
+from edge_agent.link.pace import Pace
+from edge_agent.release.pack_file import SUFFIX
 from edge_agent.update.store import ReleaseStore
-from tests.sim.artifact import make_members, pack
 from tests.sim.broker import run_mosquitto
+from tests.sim.certificates import make_authority
 from tests.sim.slow_link import slow_link
 
 _LINKS = ((20, 1), (20, 4), (100, 1), (100, 4))  # ms, MB/s
 _SECONDS = 4  # of the line at its rate
-_TOPICS = Topics()
 
 
 def main() -> dict[str, float]:
@@ -41,39 +40,36 @@ def main() -> dict[str, float]:
         for rtt_ms, megabytes_per_s in _LINKS:
             folder = Path(temporary) / f"{rtt_ms}-{megabytes_per_s}"
             folder.mkdir()
-            parcel = _publish(folder, broker.settings, _SECONDS * megabytes_per_s * 1_000_000)
+            parcel = publish_noise(folder, broker.settings, _SECONDS * megabytes_per_s * 1_000_000)
             rate = megabytes_per_s * 1e6
-            with slow_link(broker.port, rtt_s=rtt_ms / 1000, bytes_per_s=rate) as port:
-                seconds = _pull_s(parcel, replace(broker.settings, port=port), folder / "state")
+            line = partial(slow_link, rtt_s=rtt_ms / 1000, bytes_per_s=rate)
+            with line(broker.port) as port:
+                mqtt_s = pull_s(parcel, replace(broker.settings, port=port), folder / "state")
+            https_s = _pull_https_s(parcel, folder, line)
             carried = sum(len(payload) for payload in parcel.chunks.values())
-            shares[f"rtt_{rtt_ms}_ms_{megabytes_per_s}_mb_s"] = round(carried / rate / seconds, 3)
-    figures = {**shares, "ratio": min(shares.values())}
+            name = f"rtt_{rtt_ms}_ms_{megabytes_per_s}_mb_s"
+            shares |= {name: round(carried / rate / mqtt_s, 3), f"https_{name}": round(carried / rate / https_s, 3)}
+    worst = {
+        "ratio": min(share for name, share in shares.items() if not name.startswith("https")),
+        "https_ratio": min(share for name, share in shares.items() if name.startswith("https")),
+    }
+    figures = {**shares, **worst}
     print(json.dumps({"benchmark": "links", **figures}))
     for name, share in shares.items():
-        print(f"{name:24}{share:>8}", file=sys.stderr)
+        print(f"{name:28}{share:>8}", file=sys.stderr)
     return figures
 
 
-def _publish(folder: Path, settings: BrokerSettings, size_bytes: int) -> Parcel:
-    artifact = read_artifact(pack(make_members(Random(size_bytes).randbytes(size_bytes)), folder / "m-1.0.0.edge"))
-    parcel = wrap(artifact, "stable", datetime.now(UTC))
-    with Broker(settings, _TOPICS) as writer, Broker(settings, _TOPICS) as reader:
-        send_chunks(parcel.chunks, writer, reader, lambda _done, _total: None)
-    return parcel
-
-
-def _pull_s(parcel: Parcel, settings: BrokerSettings, state: Path) -> float:
-    events: SimpleQueue[DeviceEvent] = SimpleQueue()
+def _pull_https_s(parcel: Parcel, folder: Path, line: Callable[[int], AbstractContextManager[int]]) -> float:
+    release = parcel.target.digest
+    export(release, parcel.chunks, folder / "web")
+    authority = make_authority(folder, "ca")
+    certificate = authority.issue("server", address="127.0.0.1")
+    state, clock = folder / "https", SystemClock()
     store = ReleaseStore(open_disk(state), state)
-    with DeviceLink(settings, _TOPICS, "bench", [], events.put) as link:
-        while not isinstance(events.get(timeout=60), Connected):
-            pass
-        began_s = time.monotonic()
-        report = fetch_release(parcel.target, store, link, cancelled=lambda: False, trouble=print)
-        took_s = time.monotonic() - began_s
-    assert report is not None
-    assert store.holds(parcel.target.digest)
-    return took_s
+    with serve(folder / "web" / f"{release}{SUFFIX}", *certificate) as server, line(server) as port:
+        source = HttpsSource(f"https://127.0.0.1:{port}", release, Pace(clock), clock, ca_file=authority.file)
+        return fetch_s(parcel, store, source)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,10 @@ BENCHMARKS = (
     ),
     Benchmark(
         "links",
-        (Claim("share of a line (20-100 ms, 1-4 MB/s) that carries chunks, the worst", at_least=0.8),),
+        (
+            Claim("share of a line (20-100 ms, 1-4 MB/s) that carries chunks, the worst", at_least=0.8),
+            Claim("the same over HTTPS, by ranges", "https_ratio", at_least=0.8),
+        ),
         needs_shared_data=False,
     ),
     Benchmark(
@@ -118,6 +121,19 @@ BENCHMARKS = (
             Claim("bytes of a model without a patch, of zlib as a whole", "whole_ratio", at_most=1.02),
             Claim("kilobytes of a whole update beyond bsdiff or zlib of the file", "overhead_kb", at_most=5.0),
             Claim("bytes of an update with patches, of the same without", "never_more", at_most=1.0),
+        ),
+        needs_shared_data=False,
+    ),
+    Benchmark(
+        "quantize_speed",
+        (
+            Claim("time of int8 of a MobileNetV2, of TensorFlow's", at_most=0.3),
+            Claim("memory of that, of TensorFlow's", "memory_ratio", at_most=0.5),
+            Claim("dB of signal to noise more than TensorFlow's", "snr_gain_db", at_least=0.0),
+            Claim("share of same answers more than TensorFlow's", "agreement_gain", at_least=0.0),
+            Claim("latency of the int8 model, of TensorFlow's", "latency_ratio", at_most=1.05),
+            Claim("latency of MobileNetV3Small by --auto, of TensorFlow's int8", "auto_latency_ratio", at_most=0.35),
+            Claim("s that --auto took for it", "auto_s", at_most=600.0),
         ),
         needs_shared_data=False,
     ),

@@ -23,7 +23,7 @@ from benchmarks.releases import full_hd_pictures, mobilenet_release
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.topics import Topics
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Limits, parse_manifest
-from examples.agent_process import PATIENCE_S, AgentProcess
+from examples.agent_process import CONFIG_HEAD, PATIENCE_S, AgentProcess
 from tests.sim.artifact import make_members, pack
 from tests.sim.broker import run_mosquitto
 from tests.update.hostile import structure_of
@@ -32,20 +32,15 @@ _ROUNDS = 5
 _PICTURES = 60  # so that a gap of frames is told by their names
 _EVERY_BYTES = 1000  # one bit of the weights is another: no chunk stays what it was
 _LIMITS = Limits(trial_frames=30, trial_s=2.0)
-_AGENT_TOML = """
-[device]
-id = "bench"
-[mqtt]
-url = "{url}"
-[trust]
-root = "keys/root.json"
-[storage]
-state_dir = "state"
+_AGENT_TOML = (
+    CONFIG_HEAD
+    + """\
 [pipeline.camera]
 model = "mobilenet"
 source = {{ kind = "folder", path = "pictures", repeat = true }}
 sinks = [{{ kind = "jsonl", path = "results.jsonl", max_bytes = 1000000000 }}]
 """
+)
 
 
 def main() -> dict[str, float]:

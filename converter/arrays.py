@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from converter.errors import CalibrationError
 from converter.samples import digest_of, spread
-from edge_agent.release.inputs import ImageInput, InputSpec
 from edge_agent.transform.tensor import Array, TensorSpec, quantize
 
 # Names of arrays that are no inputs, but what is true of them.
@@ -34,9 +33,7 @@ class Arrays:
             yield [quantize(real, tensor).reshape(tensor.shape) for real, tensor in pairs]
 
 
-def open_arrays(
-    path: Path, spec: InputSpec, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int
-) -> Arrays:
+def open_arrays(path: Path, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int) -> Arrays:
     stored = read_npz(path)
     names = list(input_names) or [tensor.name for tensor in tensors]
     stored = {name: array for name, array in stored.items() if name in names or name not in TRUTHS}
@@ -50,7 +47,7 @@ def open_arrays(
         )
     problems = []
     for name, tensor in zip(names, tensors, strict=True):
-        problems += _problems(name, stored[name], tensor, spec)
+        problems += _problems(name, stored[name], tensor)
     counts = {len(stored[name]) for name in names if stored[name].ndim}
     if len(counts) > 1:
         problems.append(f"the inputs have different numbers of samples: {sorted(counts)}")
@@ -80,7 +77,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise CalibrationError(f"{path} is not a whole .npz: {error}", hint="write it with numpy.savez") from error
 
 
-def _problems(name: str, array: NDArray[Any], tensor: TensorSpec, spec: InputSpec) -> list[str]:
+def _problems(name: str, array: NDArray[Any], tensor: TensorSpec) -> list[str]:
     sample = tensor.shape
     if array.dtype.kind not in "biuf":
         return [f"{name} holds {array.dtype}, not numbers"]
@@ -93,7 +90,4 @@ def _problems(name: str, array: NDArray[Any], tensor: TensorSpec, spec: InputSpe
         return [f"{name} is {list(array.shape)}; the model takes [samples, {wanted}]"]
     if not np.isfinite(array).all():
         return [f"{name} holds NaN or Inf"]
-    normalized = isinstance(spec, ImageInput) and spec.mean is not None
-    if normalized and array.dtype == np.uint8:
-        return [f"{name} holds bytes, but the model takes pictures normalized with mean and std"]
     return []

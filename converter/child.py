@@ -9,10 +9,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from converter.errors import CalibrationError, ConversionError, RecipeError
 from edge_agent.errors import EdgeError, describe_exit
@@ -21,12 +22,22 @@ _ERRORS: Mapping[str, type[EdgeError]] = {
     kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError)
 }
 _TAIL_LINES = 6
+_TOLD = "progress: "  # how a line begins that is for the parent
 
 
-def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: str, timeout_s: float) -> Any:
+def run_child(
+    module: str,
+    request: Mapping[str, Any],
+    folder: Path,
+    *,
+    what: str,
+    timeout_s: float,
+    tell: Callable[[str], None] | None = None,
+) -> Any:
     """Run `python -m module` on `request`; gives the answer of its work.
 
-    Request, answer and log go into `folder`; `what` is for messages: `quantizing the model`.
+    Request, answer and log go into `folder`; `what` is for messages: `quantizing the model`. `tell` gets what the child
+    says by `tell_parent` while it works.
 
     Raises:
         CalibrationError, RecipeError, ConversionError: those of the child; ConversionError if it crashed, hung or
@@ -39,20 +50,18 @@ def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: st
     with open(log_path, "wb") as log:
         command = [sys.executable, "-m", module, str(folder)]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if tell else log, stderr=log, env=environment
+        )
         try:
-            code = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                timeout=timeout_s,
-                check=False,
-            ).returncode
+            code = _followed(process, log, tell, timeout_s) if tell else process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             raise ConversionError(
                 f"{what} was not done within {timeout_s:.0f} s", hint="try a smaller model, or less calibration data"
             ) from error
+        finally:
+            process.kill()  # of one that has ended: nothing
+            process.wait()
     if not answer_path.is_file():
         raise ConversionError(f"{what} ended with {describe_exit(code)}{_tail(log_path)}", hint=_crash_hint(code))
     answer = json.loads(answer_path.read_text(encoding="utf-8"))
@@ -60,6 +69,11 @@ def run_child(module: str, request: Mapping[str, Any], folder: Path, *, what: st
         kind = _ERRORS.get(answer["error"], ConversionError)
         raise kind(answer["message"], hint=answer["hint"])
     return answer["answer"]
+
+
+def tell_parent(text: str) -> None:
+    """Say in a child what it is at; reaches the parent where that listens."""
+    print(f"{_TOLD}{text}", flush=True)
 
 
 def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]) -> None:
@@ -76,6 +90,33 @@ def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]
         last = str(error).strip().splitlines()[-1:] or [""]
         answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": None}
     (folder / f"{stem}.answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _followed(process: "subprocess.Popen[bytes]", log: IO[bytes], tell: Callable[[str], None], timeout_s: float) -> int:
+    """Hand on what the child tells, and write the rest of its output to the log, until it ends."""
+    assert process.stdout is not None
+    too_late = threading.Event()
+
+    def end() -> None:
+        too_late.set()
+        process.kill()
+
+    late = threading.Timer(timeout_s, end)
+    late.start()
+    try:
+        with process.stdout as lines:
+            for line in lines:
+                text = line.decode("utf-8", "replace").rstrip()
+                if text.startswith(_TOLD):
+                    tell(text.removeprefix(_TOLD))
+                else:
+                    log.write(line)
+        code = process.wait()
+    finally:
+        late.cancel()
+    if too_late.is_set():
+        raise subprocess.TimeoutExpired(process.args, timeout_s)
+    return code
 
 
 def _crash_hint(code: int) -> str | None:

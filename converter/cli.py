@@ -2,12 +2,15 @@
 
 import click
 
+from converter.commands.bench import bench
+from converter.commands.blobs import export, gc, seed
+from converter.commands.diff import diff
 from converter.commands.evaluate import evaluate
 from converter.commands.fleet import devices, watch
 from converter.commands.keys import keys, sign
 from converter.commands.model import convert, inspect
 from converter.commands.orders import release
-from converter.commands.release import export, gc, push, refresh, seed
+from converter.commands.release import push, refresh
 from converter.commands.rollout import rollout
 from converter.commands.simulate import simulate
 from converter.errors import QualityGateError, RecipeError, RolloutStoppedError
@@ -26,7 +29,8 @@ def cli() -> None:
 
 
 for command in (
-    convert, evaluate, inspect, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch, simulate,
+    convert, evaluate, inspect, diff, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch,
+    bench, simulate,
 ):  # fmt: skip
     cli.add_command(command)
 

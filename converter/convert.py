@@ -4,8 +4,9 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 """
 
 import hashlib
+import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -14,25 +15,36 @@ from typing import Any
 from converter.calibrate import FEW_SAMPLES, collect_samples
 from converter.data.files import absolute
 from converter.dataset import open_dataset
-from converter.errors import CalibrationError, RecipeError
+from converter.errors import CalibrationError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
-from converter.evaluation.evaluation import Candidate, Evaluation, evaluate
+from converter.evaluation.evaluation import Candidate as Judged
+from converter.evaluation.evaluation import Evaluation, evaluate
 from converter.fidelity import Fidelity, check_gate
+from converter.frontends.contract import Wanted
+from converter.layers import LAYER_SAMPLES
+from converter.model_metadata import with_metadata
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
-from converter.quantize import quantize, quantizer_version
+from converter.quantization.auto import Auto, Found, Question, find_best
+from converter.quantization.matching import check_operators, check_rules
+from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.samples import Dataset
+from converter.report.collect import collect_sections, report_of, with_evaluation
+from converter.report.page import format_report
+from converter.report.sections import CompressionStep, LayerError, Sections, TensorRange
+from converter.report.write import check_report_path, report_path, write_report
+from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
-from converter.tflite_schema import float_operators, read_graph
-from edge_agent import __version__
+from converter.training.run import Trained, forget, train, work_directory
+from edge_agent import __version__, schema
+from edge_agent.errors import StorageError
 from edge_agent.inference.said import Said
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
 from edge_agent.tasks.labels import parse_labels
 
 # Packages whose version may change the bytes of an artifact.
-_TOOLS = ("ai-edge-litert", "numpy", "pillow")
-_QUANTIZED = ("float16", "dynamic", "int8")
+_TOOLS = ("ai-edge-litert", "flatbuffers", "numpy", "pillow")
+_CONVERTED_NAME = "converted.tflite"
 # A note about a guess is dropped where somebody has said what was guessed: how the note begins, and the recipe's key.
 _GUESSES = {
     "normalization": ("input", "mean"),
@@ -43,6 +55,10 @@ _GUESSES = {
     "fit guessed": ("input", "fit"),
     "color guessed": ("input", "color"),
 }
+
+
+def _silent(_: str) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,13 @@ class Order:
     calibrate: Path | None = None
     skip_unreadable: bool = False
     force: bool = False
+    with_report: bool = True
+    report: Path | None = None  # where it is written; None: beside the output
     evaluate: Path | None = None  # labeled data, which both models are judged by
+    work: Path | None = None  # where training goes on from; None: beside the output
+    tell: Callable[[str], None] = field(default=lambda _: None)  # what training or the search is at
+    wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
+    auto: Auto | None = None  # search for the best way to quantize
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,9 @@ class Converted:
     fidelity: Fidelity
     notes: tuple[str, ...]
     evaluation: Evaluation | None = None
+    report: Path | None = None
+    sections: Sections = field(default_factory=Sections)  # of the report
+    curve: str = ""  # table of what the search has tried
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -77,7 +102,9 @@ class Converted:
             "size_bytes": self.size_bytes,
             "fidelity": self.fidelity.to_json(latency=True),
             "notes": list(self.notes),
+            "report": str(self.report) if self.report else None,
             **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
+            **({"candidates": schema.dump(self.sections.candidates)} if self.sections.candidates else {}),
         }
 
 
@@ -88,7 +115,7 @@ def convert(order: Order) -> Converted:
         RecipeError: the recipe, an option or the output name.
         ModelError, ConversionError: the source.
         CalibrationError: the representative data.
-        QualityGateError: the result; nothing is written.
+        QualityGateError: the result; nothing but the report is written.
         StorageError: the disk.
     """
     called = parse_output_name(order.output)
@@ -96,12 +123,25 @@ def convert(order: Order) -> Converted:
         raise RecipeError(f"{order.output} is a directory", hint="give the path of a file, or remove it")
     if order.output.exists() and not order.force:
         raise RecipeError(f"{order.output} exists", hint="pass --force to replace it")
+    report = report_path(order.output, order.report) if order.with_report else None
+    if report is not None:
+        check_report_path(report, force=order.force, taken=(order.output, order.source, order.recipe))
     written = read_recipe(order.recipe) if order.recipe else {}
     asked = build_recipe(written, order.options)
+    if order.auto and {"scheme", "rules", "float_operators"} & ({*written, *order.options}):
+        raise RecipeError(
+            "--auto chooses the scheme and what stays float, and the recipe or an option says it already",
+            hint="leave out --auto, or scheme, rules and float_operators",
+        )
     _check_data_is_given(asked, order)
     with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
         folder = Path(temporary)
-        source = open_source(order.source, asked.scheme, folder, signature=asked.signature)
+        trained = _trained(order, asked, folder)
+        wanted = replace(order.wanted, signature=asked.signature)
+        source = open_source(trained.path, asked.scheme, folder, wanted=wanted)
+        if trained.steps:  # what was given is what it comes from
+            given = order.source.read_bytes()
+            source = replace(source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
         described = describe(
             source.path,
             folder,
@@ -111,13 +151,51 @@ def convert(order: Order) -> Converted:
             said=said_of(asked, written, order.options),
         )
         recipe = build_recipe(written, order.options, told=described.guessed)
-        job = _Job(order, recipe, source, described, folder)
+        _check_matches(source, recipe, written, order.options)
+        job = _Job(order, recipe, source, described, folder, trained.steps)
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
-        finished = _judged(job, _converted_parts(job, called), notes)
+        found = _searched(job, called) if order.auto else None
+        if found:
+            notes += found.notes
+            recipe = _taken(found, written, order.options, described.guessed)
+            job = replace(job, recipe=recipe)
+        parts, made = _converted_parts(job, called)
+        finished = _run(job, parts, made, [*notes, *made.notes])
+        assert finished.fidelity is not None
+        sections = _sections(job, made, found, finished.evaluation, compare=report is not None)
+    try:
+        check_gate(recipe, finished.fidelity, finished.notes, finished.evaluation)
+    except QualityGateError as error:
+        if report is not None:
+            _write_refusal(report, finished, sections, error)
+        raise
     content = write_artifact(order.output, build_members(finished))
-    assert finished.fidelity is not None
+    if asked.training is not None:
+        forget(_work(order))
     digest = hashlib.sha256(content).hexdigest()
-    return Converted(order.output, digest, len(content), finished.fidelity, finished.notes, finished.evaluation)
+    if report is not None:
+        page = replace(report_of(finished, sections), digest=digest, size_bytes=len(content))
+        write_report(report, format_report(page))
+    return Converted(
+        order.output,
+        digest,
+        len(content),
+        finished.fidelity,
+        finished.notes,
+        finished.evaluation,
+        report,
+        sections,
+        found.table if found else "",
+    )
+
+
+def _write_refusal(path: Path, parts: Parts, sections: Sections, error: QualityGateError) -> None:
+    """That the report cannot be written is no reason to hide why the model was refused."""
+    try:
+        write_report(path, format_report(report_of(parts, sections, refused=str(error))))
+        error.report = path
+    except StorageError as problem:
+        error.notes = (*error.notes, f"the report could not be written: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,34 +207,79 @@ class _Job:
     source: Source
     described: Described
     folder: Path  # gone when all is done
+    compression: tuple[CompressionStep, ...] = ()
 
 
-def _converted_parts(job: _Job, called: tuple[str, str]) -> Parts:
+def _searched(job: _Job, called: tuple[str, str]) -> Found:
+    data = _data(job)
+    assert job.order.auto is not None
+    if data is None:
+        raise CalibrationError(
+            "--auto judges candidates by representative data, and none was given",
+            hint="--calibrate FOLDER, X.csv or X.npz; with subfolders named like the labels, by accuracy",
+        )
+    recipe = job.recipe
+    assert recipe.task is not None
+    assert recipe.input is not None
+    quantizer_version()
+    labels, content = labels_of(recipe, job.described), job.source.content
+    manifest = build_manifest(
+        Parts(*called, recipe.task, recipe.input, recipe, content, labels, {}), {MODEL_FILE: content}
+    )
+    question = Question(labels, data)
+    return find_best(content, manifest, question, job.order.auto, folder=job.folder, tell=job.order.tell)
+
+
+def _taken(found: Found, written: Tree, options: Tree, told: Tree) -> Recipe:
+    """The recipe with the way that was taken: --max-drop stands for the agreement that its scheme would be held to."""
+    limits = {"min_top1_agreement": 0.0, **written.get("limits", {}), **options.get("limits", {})}
+    return build_recipe(written, {**options, **found.way, "limits": limits}, told=told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was seen when the model was quantized."""
+
+    left_float: tuple[LeftFloat, ...] = ()
+    layers: tuple[LayerError, ...] = ()
+    ranges: tuple[TensorRange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
     """The model in its scheme, with all that is known before it is run."""
     recipe, source = job.recipe, job.source
     assert recipe.task is not None
     assert recipe.input is not None
     dataset = _open_dataset(job)
     tools = {"edge-deploy": __version__, **{name: metadata.version(name) for name in _TOOLS}, **source.tools}
-    model = source.content
-    if recipe.scheme in _QUANTIZED:
+    model, made = source.content, _Made()
+    if recipe.quantized:
         tools["ai-edge-quantizer"] = quantizer_version()
-        samples = collect_samples(dataset, job.described.inputs) if dataset and recipe.scheme == "int8" else []
-        model = quantize(source.content, recipe.scheme, recipe.float_operators, samples, job.folder)
+        treatment = recipe.treatment
+        samples = collect_samples(dataset, job.described.inputs) if dataset else []
+        done = quantize(source.content, treatment, samples, job.folder)
+        model, made = done.content, _Made(done.left_float, done.layers, done.ranges, done.notes)
     provenance: dict[str, Any] = {
         "scheme": recipe.scheme,
         "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},
         "tools": dict(sorted(tools.items())),
+        "machine": platform.machine(),  # golden vectors are answers of its kernels
     }
+    if job.compression:
+        provenance["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
-    return Parts(*called, recipe.task, recipe.input, recipe, model, labels_of(recipe, job.described), provenance)
+    labels = labels_of(recipe, job.described)
+    parts = Parts(*called, recipe.task, recipe.input, recipe, model, labels, provenance)
+    wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
+    return with_metadata(parts, source.path, job.folder) if wanted else parts, made
 
 
-def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
-    """The parts with fidelity and golden vectors, once they have passed the gate."""
+def _run(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
+    """The parts with fidelity and golden vectors, not judged yet."""
     recipe, source = job.recipe, job.source
-    converted_path = job.folder / "converted.tflite"
+    converted_path = job.folder / _CONVERTED_NAME
     converted_path.write_bytes(parts.model)
     task = Task(
         converted=str(converted_path),
@@ -169,13 +292,11 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
         false_alarm_share=recipe.false_alarm_share,
     )
     comparison = compare(task, build_manifest(parts, {MODEL_FILE: parts.model}), job.folder)
-    left = float_operators(read_graph(parts.model), activations=recipe.scheme == "int8")
-    fidelity = Fidelity(recipe.scheme, comparison, dict(left) if recipe.scheme in _QUANTIZED else {})
+    fidelity = Fidelity(recipe.scheme, comparison, counted(made.left_float), made.left_float)
     all_notes = (*notes, *_notes(recipe, comparison), *_threshold_notes(recipe, comparison))
     parts = replace(parts, anomaly_threshold=comparison.anomaly_threshold)
     evaluation = _evaluated(job, parts, task)
     all_notes += evaluation.notes if evaluation else ()
-    check_gate(recipe, fidelity, all_notes, evaluation)
     return replace(
         parts,
         evaluation=evaluation,
@@ -186,15 +307,40 @@ def _judged(job: _Job, parts: Parts, notes: list[str]) -> Parts:
     )
 
 
+def _check_matches(source: Source, recipe: Recipe, written: Tree, options: Tree) -> None:
+    """What somebody wrote must be about this model; what ships is about all."""
+    shipped = build_recipe({}, {"scheme": recipe.scheme})
+    known = set(recipe.float_operators) & set(shipped.float_operators)
+    check_operators((name for name in recipe.float_operators if name not in known), source.graph)
+    for number, tree in enumerate((written, options)):
+        if tree.get("rules"):
+            rules = [rule for rule in build_recipe({**tree, "scheme": "mixed"}, {}).rules if rule not in shipped.rules]
+            check_rules(rules, source.graph, where=("the recipe", "the options")[number])
+
+
+def _sections(job: _Job, made: _Made, found: Found | None, evaluation: Evaluation | None, *, compare: bool) -> Sections:
+    """What the report tells beside the fidelity table; `compare`: the layers of the finished model too."""
+    sections = Sections()
+    if job.recipe.quantized and compare:
+        assert job.recipe.input is not None
+        dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
+        converted = job.folder / _CONVERTED_NAME
+        sections = collect_sections(job.source.path, converted, dataset, job.described.inputs, job.folder)
+    if not sections.layers:
+        sections = replace(sections, layers=made.layers, ranges=made.ranges)
+    sections = replace(sections, compression=job.compression, candidates=found.candidates if found else ())
+    return with_evaluation(sections, evaluation) if evaluation is not None else sections
+
+
 def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
     """Both models judged by labeled data, where there is some."""
     if job.order.evaluate is None:
         return None
     manifest = build_manifest(parts, {MODEL_FILE: parts.model})
-    candidates = [Candidate(job.recipe.scheme, Path(task.converted), manifest, parts.labels)]
+    candidates = [Judged(job.recipe.scheme, Path(task.converted), manifest, parts.labels)]
     if task.float_model is not None:
         name = "float32" if job.recipe.scheme != "float32" else "source"
-        candidates.insert(0, Candidate(name, Path(task.float_model), manifest, parts.labels))
+        candidates.insert(0, Judged(name, Path(task.float_model), manifest, parts.labels))
     data = Data(absolute(job.order.evaluate), 0, job.source.graph.input_names, job.order.skip_unreadable)
     return evaluate(candidates, data, job.folder, calibration=task.data)
 
@@ -214,6 +360,16 @@ def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:
     )
 
 
+def _trained(order: Order, asked: Recipe, folder: Path) -> Trained:
+    if asked.training is None:
+        return Trained(order.source, ())
+    return train(order.source, asked.training, _work(order), folder, order.tell)
+
+
+def _work(order: Order) -> Path:
+    return order.work or work_directory(order.output)
+
+
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:
     if recipe.limits.needs_labels and order.evaluate is None:
         raise RecipeError(
@@ -222,9 +378,9 @@ def _check_data_is_given(recipe: Recipe, order: Order) -> None:
         )
     if order.calibrate is not None:
         return
-    if recipe.scheme == "int8":
+    if recipe.needs_samples:
         raise CalibrationError(
-            "scheme int8 needs representative data, and none was given",
+            f"scheme {recipe.scheme} needs representative data, and none was given",
             hint="--calibrate FOLDER of pictures, X.csv of rows, or X.npz; or --scheme dynamic, which needs none",
         )
     if recipe.limits.needs_data:
@@ -283,12 +439,12 @@ def is_answered(note: str, written: Tree, options: Tree) -> bool:
 
 
 def _notes(recipe: Recipe, comparison: Comparison) -> list[str]:
-    notes = []
+    notes = [f"scheme {recipe.scheme}: {recipe.caution}"] if recipe.caution else []
     if comparison.golden_vectors < recipe.golden_vectors:
         notes.append(f"{comparison.golden_vectors} golden vectors instead of {recipe.golden_vectors}: they are large")
     if not comparison.representative:
         notes.append(f"no --calibrate: golden vectors and figures are of {comparison.samples} made-up inputs")
-    elif recipe.scheme == "int8" and comparison.samples < FEW_SAMPLES:
+    elif recipe.needs_samples and comparison.samples < FEW_SAMPLES:
         notes.append(f"calibrated on {comparison.samples} samples only; {FEW_SAMPLES} and more are better")
     if comparison.converted.partitions == 0:
         notes.append("XNNPACK took no part of the converted model: it runs on slow kernels")

@@ -52,7 +52,7 @@ def open_dataset(
             hint="name the arrays like the model's inputs; of a model with a state, that is one of them",
         )
     if path.suffix == ".npz":
-        return open_arrays(path, spec, tensors, input_names, limit)
+        return open_arrays(path, tensors, input_names, limit)
     if path.is_dir() and isinstance(spec, ImageInput):
         return _open_pictures(path, spec, tensors[0], limit, skip_unreadable=skip_unreadable)
     forms = {"signal": ".csv", "audio": ".wav"}
@@ -83,7 +83,7 @@ def _takes_one_picture(spec: InputSpec, tensors: Sequence[TensorSpec]) -> bool:
 
 def _open_labeled(request: Request, tensors: Sequence[TensorSpec], input_names: Sequence[str], limit: int) -> Unlabeled:
     found = open_examples(request, tensors, input_names)
-    check_normalization(found.items, request.spec)
+    check_normalization(found.items, request.spec, tensors[0])
     return Unlabeled.of(found, request.spec, spread(len(found.items), limit))
 
 

@@ -1,6 +1,7 @@
 """What can go wrong on the laptop, beside the classes of `edge_agent.errors`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EdgeError
@@ -25,7 +26,8 @@ class RolloutStoppedError(EdgeError):
 class QualityGateError(EdgeError):
     """The model was converted, but a limit of the recipe says no. The CLI exits with 3.
 
-    `table` and `figures` are what it was judged by, for people and for scripts; `notes` what was guessed on the way.
+    `table` and `figures` are what it was judged by, for people and for scripts; `notes` what was guessed on the way,
+    `report` where it is told with pictures, once that is written.
     """
 
     def __init__(
@@ -35,3 +37,4 @@ class QualityGateError(EdgeError):
         self.table = table
         self.figures = figures
         self.notes = notes
+        self.report: Path | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.changed import write_changed
 from converter.child import answer_parent
 from converter.dataset import open_dataset
 from converter.errors import ConversionError
@@ -135,14 +136,12 @@ def _compare(task: Task, manifest: Manifest, folder: Path) -> Comparison:
             return common
         errors = _output_errors(_answer_names(converted, task), expected, found, signal=manifest.task != "detection")
         common = replace(common, float_model=_measured(task.float_model, latency[1]), outputs=errors)
-        return _with_agreement(common, original, expected, found)
+        agreeing = [original.top1_agrees(a, b) for a, b in zip(expected, found, strict=True)]
+        write_changed(original, converted, data, agreeing, folder)
+        return _with_agreement(common, original.disagreements(expected, found), agreeing)
 
 
-def _with_agreement(
-    comparison: Comparison, original: Model, expected: Sequence[Sequence[Real]], found: Sequence[Sequence[Real]]
-) -> Comparison:
-    differences = original.disagreements(expected, found)
-    agreeing = [original.top1_agrees(a, b) for a, b in zip(expected, found, strict=True)]
+def _with_agreement(comparison: Comparison, differences: Sequence[float], agreeing: Sequence[bool]) -> Comparison:
     return replace(
         comparison,
         top1_agreement=_rounded(sum(agreeing) / len(agreeing)),

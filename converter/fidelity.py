@@ -5,17 +5,21 @@ bytes each time it is made.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converter.columns import aligned
 from converter.errors import QualityGateError
-from converter.evaluate import Comparison
+from converter.evaluate import Comparison, Measured
 from converter.evaluation.evaluation import Evaluation
 from converter.evaluation.gate import missed_accuracy
 from converter.evaluation.text import format_evaluation
+from converter.quantization.quantize import LeftFloat
 from converter.recipe import Gate, Recipe
 from edge_agent import schema
+
+_NAMED = 3  # places of an operator that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Fidelity:
     scheme: str
     comparison: Comparison
     float_operators: Mapping[str, int]  # still computed in float, by how often they occur
+    left_float: tuple[LeftFloat, ...] = ()  # where and why
 
     def to_json(self, *, latency: bool) -> dict[str, Any]:
         """Plain tree, for `report.json` (without latency) and `--json`."""
@@ -36,25 +41,50 @@ class Fidelity:
         for output in tree["outputs"]:
             if output.get("snr_db") == -math.inf:
                 output["snr_db"] = None
-        return {"scheme": self.scheme, **tree, "operators_left_float": dict(sorted(self.float_operators.items()))}
+        left = {
+            "operators_left_float": dict(sorted(self.float_operators.items())),
+            "left_float": schema.dump(self.left_float),
+        }
+        return {"scheme": self.scheme, **tree, **left}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure of both models, in words; `original` and `ratio` are empty where there is no float model."""
+
+    name: str
+    original: str
+    converted: str
+    ratio: str
+
+
+def figure_rows(comparison: Comparison) -> list[Row]:
+    """Size, latency and parts that XNNPACK took."""
+    mine, theirs = comparison.converted, comparison.float_model
+
+    def row(name: str, figure: Callable[[Measured], float], unit: str) -> Row:
+        if theirs is None:
+            return Row(name, "", unit.format(figure(mine)), "")
+        ratio = f"{figure(mine) / figure(theirs):.2f}" if figure(theirs) else "-"
+        return Row(name, unit.format(figure(theirs)), unit.format(figure(mine)), ratio)
+
+    return [
+        row("size", lambda model: model.size_bytes, "{:,} B"),
+        row("latency here", lambda model: model.latency_ms, "{:.3f} ms"),
+        row("XNNPACK parts", lambda model: model.partitions, "{:d}"),
+    ]
 
 
 def format_table(fidelity: Fidelity) -> str:
     """The table on the terminal: float, converted, ratio; then the errors."""
     comparison = fidelity.comparison
-    converted, original = comparison.converted, comparison.float_model
+    original = comparison.float_model
     rows = [["", *(["float32"] if original else []), fidelity.scheme, *(["ratio"] if original else [])]]
-
-    def row(name: str, mine: float, theirs: float | None, unit: str) -> None:
-        if theirs is None:
-            rows.append([name, unit.format(mine)])
-        else:
-            rows.append([name, unit.format(theirs), unit.format(mine), f"{mine / theirs:.2f}" if theirs else "-"])
-
-    row("size", converted.size_bytes, original.size_bytes if original else None, "{:,} B")
-    row("latency here", converted.latency_ms, original.latency_ms if original else None, "{:.3f} ms")
-    row("XNNPACK parts", converted.partitions, original.partitions if original else None, "{:d}")
-    lines = _aligned(rows)
+    rows += [
+        [row.name, row.original, row.converted, row.ratio] if original else [row.name, row.converted]
+        for row in figure_rows(comparison)
+    ]
+    lines = aligned(rows, right=range(1, len(rows[0])))
     source = "representative" if comparison.representative else "made-up"
     lines.append(
         f"compared on {comparison.samples} {source} samples"
@@ -73,6 +103,7 @@ def format_table(fidelity: Fidelity) -> str:
     if fidelity.scheme not in ("float32", "unchanged"):
         left = ", ".join(f"{name} x{count}" for name, count in sorted(fidelity.float_operators.items()))
         lines.append(f"operators left float: {left or 'none'}")
+        lines += _left_lines(fidelity.left_float)
     if comparison.golden_vectors:
         lines.append(f"golden vectors {comparison.golden_vectors}, tolerance {comparison.golden_tolerance}")
     return "\n".join(lines)
@@ -90,7 +121,7 @@ def check_gate(
     missed += missed_accuracy(recipe.limits, evaluation) if evaluation else []
     if missed:
         raise QualityGateError(
-            f"the {fidelity.scheme} model misses {'; '.join(missed)}. Nothing was written",
+            f"the {fidelity.scheme} model misses {'; '.join(missed)}. No artifact was written",
             hint=_gate_hint(recipe, fidelity),
             table="\n".join([format_table(fidelity), *([format_evaluation(evaluation)] if evaluation else [])]),
             figures={
@@ -131,11 +162,12 @@ def _gate_hint(recipe: Recipe, fidelity: Fidelity) -> str:
     return "loosen the limit in the recipe if this is good enough"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+def _left_lines(left: tuple[LeftFloat, ...]) -> list[str]:
+    """Each operator with its reason, and where the first of them are."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in left:
+        groups.setdefault((one.operator, one.why), []).append(one.tensor.split(";")[0])
     return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
+        f"  {operator}: {why}, at {', '.join(at[:_NAMED])}" + (f" and {len(at) - _NAMED} more" * (len(at) > _NAMED))
+        for (operator, why), at in sorted(groups.items())
     ]

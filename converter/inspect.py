@@ -8,11 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from converter.columns import aligned
+from converter.errors import RecipeError
+from converter.layer_list import list_layers, short_name
 from converter.package import NO_DATE
+from converter.report.graph import draw_graph, html_file, svg_file
+from converter.tflite_schema import read_graph
 from edge_agent import schema
+from edge_agent.disk import write_atomic
 from edge_agent.errors import Reason, RejectionError
 from edge_agent.inference.model_file import FileTensor, ModelFile, inspect_model
-from edge_agent.release.archive import read_artifact
+from edge_agent.release.archive import Artifact, read_artifact
 from edge_agent.release.chunks import CHUNK_BYTES, build_index
 from edge_agent.release.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, REPORT_FILE
 from edge_agent.tasks.labels import parse_labels
@@ -31,6 +37,35 @@ def inspect_file(path: Path) -> dict[str, Any]:
     if is_artifact(path):
         return _of_artifact(path)
     return {"kind": "model", "path": str(path), **_of_model(inspect_model(path))}
+
+
+def read_members(path: Path) -> tuple[Artifact | None, Mapping[str, bytes]]:
+    """The members of an artifact; of a bare model (None), the model as the only one.
+
+    Raises:
+        ModelError, ArtifactError: as `inspect_file`.
+    """
+    if is_artifact(path):
+        artifact = read_artifact(path)
+        return artifact, artifact.members
+    inspect_model(path)  # says what it is instead of a model
+    return None, {MODEL_FILE: path.read_bytes()}
+
+
+def draw_model(path: Path, target: Path, *, force: bool) -> None:
+    """A picture of the model's graph, written to `target`, an `.svg` or an `.html`.
+
+    Raises:
+        RecipeError: another kind of file, or one that is there already.
+        ModelError, ArtifactError, ConversionError: as `inspect_file`.
+        StorageError: it cannot be written there.
+    """
+    if target.suffix not in (".svg", ".html"):
+        raise RecipeError(f"{target} must end in .svg or .html", hint="a graph is drawn as either")
+    if target.exists() and not force:
+        raise RecipeError(f"{target} exists", hint="pass --force to replace it")
+    picture = draw_graph(read_graph(read_members(path)[1][MODEL_FILE]), path.name)
+    write_atomic(target, svg_file(picture) if target.suffix == ".svg" else html_file(picture, path.name))
 
 
 def format_inspection(tree: Mapping[str, Any]) -> str:
@@ -66,12 +101,7 @@ def _of_artifact(path: Path) -> dict[str, Any]:
         model_path = Path(temporary) / MODEL_FILE
         model_path.write_bytes(artifact.members[MODEL_FILE])
         model = _of_model(inspect_model(model_path))
-    labels = model["labels"]
-    if LABELS_FILE in artifact.members:
-        try:
-            labels = list(parse_labels(artifact.members[LABELS_FILE]))
-        except ValueError as error:
-            raise RejectionError(f"{path}: {LABELS_FILE}: {error}", reason=Reason.BAD_MANIFEST) from error
+    labels = _labels_file(artifact.members, path) or model["labels"]
     return {
         "kind": "artifact",
         "path": str(path),
@@ -86,6 +116,25 @@ def _of_artifact(path: Path) -> dict[str, Any]:
     }
 
 
+def labels_of(members: Mapping[str, bytes], path: Path) -> list[str]:
+    """Those of an artifact, or of a bare model.
+
+    Raises:
+        RejectionError: they are not text.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgectl-") as temporary:
+        model_path = Path(temporary) / MODEL_FILE
+        model_path.write_bytes(members[MODEL_FILE])
+        return _labels_file(members, path) or list(inspect_model(model_path).labels)
+
+
+def _labels_file(members: Mapping[str, bytes], path: Path) -> list[str]:
+    try:
+        return list(parse_labels(members.get(LABELS_FILE, b"")))
+    except ValueError as error:
+        raise RejectionError(f"{path}: {LABELS_FILE}: {error}", reason=Reason.BAD_MANIFEST) from error
+
+
 def _fidelity(members: Mapping[str, bytes]) -> Any:
     try:
         report = json.loads(members.get(REPORT_FILE, b"{}"))
@@ -96,6 +145,7 @@ def _fidelity(members: Mapping[str, bytes]) -> Any:
 
 def _of_model(model: ModelFile) -> dict[str, Any]:
     weights = [tensor for tensor in model.tensors if tensor.constant_bytes]
+    layers = list_layers(read_graph(model.path.read_bytes()))
     return {
         "size_bytes": model.size_bytes,
         "description": model.description,
@@ -111,6 +161,8 @@ def _of_model(model: ModelFile) -> dict[str, Any]:
             "by_dtype": _bytes_by_dtype(weights),
             "per_channel": sum(tensor.per_channel for tensor in weights),
         },
+        "macs": sum(layer.macs or 0 for layer in layers),
+        "layers": [asdict(layer) for layer in layers],
         "metadata": asdict(model.metadata) if model.metadata else None,
         "associated_files": {name: len(content) for name, content in model.associated_files.items()},
         "labels": list(model.labels),
@@ -162,6 +214,8 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
     kinds = ", ".join(f"{dtype} {size:,} bytes" for dtype, size in weights["by_dtype"].items())
     channels = f", {weights['per_channel']} quantized per channel" if weights["per_channel"] else ""
     lines.append(f"weights: {weights['tensors']} tensors ({kinds}){channels}")
+    lines += _layer_lines(model["layers"])
+    lines.append(f"multiply-accumulates: {model['macs']:,}")
     for signature in model["signatures"]:
         lines.append(
             f"signature {signature['key']}: {', '.join(signature['inputs'])} -> {', '.join(signature['outputs'])}"
@@ -173,6 +227,24 @@ def _model_lines(model: Mapping[str, Any]) -> list[str]:
             if tensor["mean"]:
                 lines.append(f"normalization: mean {tensor['mean']}, std {tensor['std']}")
     return lines
+
+
+def _layer_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [["", "operator", "output", "precision", "per", "MACs", "bytes", "layer"]]
+    rows += [
+        [
+            str(number),
+            layer["operator"],
+            "x".join(map(str, layer["shape"])),
+            layer["precision"],
+            layer["granularity"] or "",
+            "" if layer["macs"] is None else f"{layer['macs']:,}",
+            f"{layer['size_bytes']:,}" if layer["size_bytes"] else "",
+            short_name(layer["name"]),
+        ]
+        for number, layer in enumerate(layers, 1)
+    ]
+    return ["layers:", *(f"  {line}" for line in aligned(rows, right=(0, 5, 6)))]
 
 
 def _tensor_line(tensor: Mapping[str, Any]) -> str:

@@ -125,7 +125,8 @@ def format_report(parts: Parts) -> bytes:
         "notes": list(parts.notes),
         **({"evaluation": parts.evaluation.summary()} if parts.evaluation else {}),
     }
-    return json.dumps(tree, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    whole = json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return whole.encode() + b"\n"
 
 
 def write_artifact(path: Path, members: Mapping[str, bytes]) -> bytes:

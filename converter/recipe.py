@@ -1,9 +1,11 @@
 """Recipes: how a model is to be converted, as data. What the scheme does to the model is left to `quantize`.
 
 A recipe is laid in three layers, each overriding the one before: the recipe that ships for the scheme
-(`recipes/SCHEME.toml`), the user's TOML file, the command line. Only the result is checked, strictly.
+(`recipes/SCHEME.toml`), the user's file, the command line; only their `rules` follow one another. Only the result is
+checked, strictly.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +14,21 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from converter.errors import RecipeError
+from converter.quantization.rules import EVERYTHING, OPERATIONS, Rule, did_you_mean
+from converter.quantization.treatment import RangeEstimator, Treatment, kept_float
+from converter.training.steps import Training
 from edge_agent import schema
 from edge_agent.release.inputs import InputSpec
 from edge_agent.release.manifest import Runtime
 from edge_agent.release.outputs import OutputSpec, TaskName
 
-# unchanged: the source goes into the artifact as it is (already quantized, say)
-Scheme = Literal["float32", "float16", "dynamic", "int8", "unchanged"]
+# mixed: what the recipe's own rules say; unchanged: the source goes into the artifact as it is (already quantized, say)
+Scheme = Literal[
+    "float32", "float16", "dynamic", "int8", "int16x8", "weight_int8", "weight_int4", "dynamic_int4", "blockwise_int4",
+    "mixed", "unchanged",
+]  # fmt: skip
 SCHEMES: tuple[str, ...] = get_args(Scheme)
+_FLOAT: tuple[Scheme, ...] = ("float32", "unchanged")  # of these nothing is quantized
 
 Tree = Mapping[str, Any]
 
@@ -94,11 +103,20 @@ class Recipe:
     limits: Gate = field(default_factory=Gate)
     device: DeviceLimits = field(default_factory=DeviceLimits)
     runtime: Runtime = field(default_factory=Runtime)
+    training: Training | None = None  # before it is quantized; only of sources that can be trained
     signature: str | None = None  # the one that is run; of several, only with scheme `unchanged`
     state: Mapping[str, str] = field(default_factory=dict)  # output → the input it is fed back to; told from the model
     constants: Mapping[str, tuple[float, ...] | float] = field(default_factory=dict)  # input → what it always gets
+    metadata: bool | None = None  # written into the model too; None: unless it is to stay unchanged
     # operators kept out of quantization: no fast kernel takes them quantized
     float_operators: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()  # which operator becomes what; the last one that matches decides
+    float_io: bool = False  # inputs and outputs of the model stay float
+    range_estimator: RangeEstimator = "min_max"
+    range_percentile: float = 99.999  # of estimator `percentile`
+    bias_correction: bool = False
+    equalization: bool = False
+    caution: str = ""  # a known drawback, told with each conversion
     calibration_samples: int = 200  # at most; spread evenly over what was given
     golden_vectors: int = 4  # 0: none
     golden_tolerance_floor: float = 0.05
@@ -111,26 +129,100 @@ class Recipe:
             raise ValueError(f"golden_vectors must be 0 to 64, found {self.golden_vectors}")
         if not 0 < self.false_alarm_share < 1:
             raise ValueError(f"false_alarm_share is a share between 0 and 1, found {self.false_alarm_share}")
+        if not 50 < self.range_percentile <= 100:
+            raise ValueError(f"range_percentile is in percent, above 50 and up to 100, found {self.range_percentile}")
+        for name in self.float_operators:
+            if name not in OPERATIONS - {EVERYTHING}:
+                raise ValueError(f"float_operators: the quantizer knows no operator {name!r}{did_you_mean(name)}")
+        if self.scheme in _FLOAT and self.rules:
+            raise ValueError(f"nothing is quantized in scheme {self.scheme}, but the recipe has rules")
+
+    @property
+    def quantized(self) -> bool:
+        """Whether anything is to be quantized."""
+        return self.scheme not in _FLOAT
+
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it cannot be quantized without representative data."""
+        return self.quantized and self.treatment.needs_samples
+
+    @property
+    def treatment(self) -> Treatment:
+        """What is done to the model."""
+        return Treatment(
+            (*self.rules, *kept_float(self.float_operators, ends=self.float_io)),
+            self.range_estimator,
+            self.range_percentile,
+            self.bias_correction,
+            self.equalization,
+        )
 
 
 def shipped_recipe(scheme: str) -> Tree:
     """The recipe that ships for a scheme, as a plain tree."""
     if scheme not in SCHEMES:
         raise RecipeError(f"scheme: expected one of {', '.join(SCHEMES)}, found {scheme!r}")
-    text = (resources.files("converter") / "recipes" / f"{scheme}.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    return _shipped(scheme)
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Of the recipes that ship: one for each scheme, and others."""
+    folder = resources.files("converter") / "recipes"
+    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
 
 
 def read_recipe(path: Path) -> Tree:
-    """A user's recipe file as a plain tree; its `labels` path is made relative to the working directory."""
+    """A recipe file, TOML or JSON, as a plain tree, or the one that ships under this name.
+
+    A JSON list is a recipe of ai-edge-quantizer, and becomes the rules of scheme `mixed`. The paths in it are made
+    relative to the working directory.
+    """
+    if not path.exists() and path.name == str(path) and str(path) in shipped_names():
+        return {key: value for key, value in _shipped(str(path)).items() if key != "rules"}  # its scheme brings them
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror or error}", hint="check the path of the recipe") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}") from error
+        raise RecipeError(
+            f"{path}: {error.strerror or error}",
+            hint=f"check the path of the recipe; those that ship: {', '.join(shipped_names())}",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not TOML or JSON: {error}") from error
+    tree = _parsed(text, path)
     if isinstance(tree.get("labels"), str):
         tree["labels"] = str(path.parent / tree["labels"])
+    _place_training(tree.get("training"), path.parent)
+    return tree
+
+
+def _place_training(training: object, folder: Path) -> None:
+    """The paths in it are relative to the recipe's file."""
+    if not isinstance(training, dict):
+        return
+    steps = training.get("steps")
+    holders = [training, *(steps if isinstance(steps, list) else [])]
+    for holder in holders:
+        for key in ("data", "student"):
+            if isinstance(holder, dict) and isinstance(holder.get(key), str):
+                holder[key] = str(folder / holder[key])
+
+
+def _shipped(name: str) -> Tree:
+    text = (resources.files("converter") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    is_json = path.suffix == ".json"
+    try:
+        tree = json.loads(text) if is_json else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise RecipeError(f"{path} is not {'JSON' if is_json else 'TOML'}: {error}") from error
+    if isinstance(tree, list):
+        return {"scheme": "mixed", "rules": tree}
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path} holds {schema.found(tree)}; a recipe is a table, or a list of rules")
     return tree
 
 
@@ -150,6 +242,9 @@ def build_recipe(
     if isinstance(given, Mapping):
         asked["input"] = {"kind": _kind_of(given, told), **given}
     tree = _overlay(_overlay(shipped_recipe(str(scheme)), told or {}), asked)
+    rules = [layer["rules"] for layer in (shipped_recipe(str(scheme)), written, options) if "rules" in layer]
+    if rules and all(isinstance(part, list) for part in rules):
+        tree["rules"] = [rule for part in rules for rule in part]
     if told and isinstance(given, Mapping) and asked["input"]["kind"] != told["input"]["kind"]:
         tree["input"] = asked["input"]
     try:

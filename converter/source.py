@@ -1,24 +1,35 @@
-"""The source of a conversion, told by its content and never by its name alone, as a `.tflite` that can be loaded.
+"""The source of a conversion as a `.tflite` that can be loaded: told by its content, given to its front-end.
 
-Which layers, operators and versions can be converted is left to the front-ends.
+Telling is left to `source_kind`; which layers, operators and versions can be converted, to the front-ends.
 """
 
 import hashlib
-import zipfile
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import ConversionError
-from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME
-from converter.frontends.keras import convert_keras
+from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME, Wanted
 from converter.frontends.tflite import normalize
 from converter.recipe import Scheme
+from converter.source_kind import SourceKind, tell_kind
 from converter.tflite_schema import Graph, read_graph
 from edge_agent.inference.model_file import check_model_file
-from edge_agent.release.manifest import MANIFEST_FILE, MODEL_FILE
 
-_ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+Frontend = Callable[[Path, Path, Wanted], Mapping[str, str]]
+
+# Kind → module and function below `converter.frontends`; a `.tflite` is its own result.
+_FRONTENDS: Mapping[SourceKind, tuple[str, str]] = {
+    "keras": ("keras", "convert_keras"),
+    "hdf5": ("keras", "convert_keras"),
+    "saved_model": ("saved_model", "convert_saved_model"),
+    "frozen_graph": ("frozen", "convert_frozen"),
+    "onnx": ("onnx", "convert_onnx"),
+    "pt2": ("torch", "convert_pt2"),
+    "torchscript": ("torch", "convert_torchscript"),
+    "pickle": ("sklearn", "convert_sklearn"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,55 +39,66 @@ class Source:
     path: Path  # of the .tflite
     content: bytes
     graph: Graph
-    digest: str  # sha-256 of the file that was given
-    size_bytes: int  # of the file that was given
+    digest: str  # sha-256 of the file that was given; of a directory, of its files' names and contents
+    size_bytes: int  # of what was given
     reference: Path | None  # answers of the framework
     tools: Mapping[str, str]
 
 
-def open_source(path: Path, scheme: Scheme, folder: Path, *, signature: str | None = None) -> Source:
-    """Read a `.tflite`, or convert a `.keras` file to one. `signature`: the one that is to be run.
+def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | None = None) -> Source:
+    """Read a `.tflite`, or have another kind of model converted to one.
 
     Raises:
-        ModelError: it is neither; says what it is instead.
-        ConversionError: it cannot be converted to `scheme`.
+        ModelError: it is no model; says what it is instead.
+        ConversionError: it cannot be converted, or not to `scheme`.
     """
+    wanted = wanted or Wanted()
     tools: Mapping[str, str] = {}
-    beginning = _beginning(path)
-    if beginning.startswith(_HDF5):
-        raise ConversionError(
-            f"{path} is an HDF5 file; .keras and .tflite can be converted",
-            hint="load it with Keras and save it with model.save('model.keras')",
-        )
-    if beginning.startswith(_ZIP) and _is_keras(path):
-        tools = convert_keras(path, folder)
-        model_path, reference = folder / TFLITE_NAME, folder / REFERENCE_NAME
-    else:
+    kind = tell_kind(path)
+    signature = wanted.signature
+    if kind == "tflite":
         check_model_file(path)
+        _check_nothing_is_cut(wanted)
         model_path, reference = path, None
-    given = path.read_bytes()
+    else:
+        if path.name == "saved_model.pb" and kind == "saved_model" and path.is_file():
+            path = path.parent
+        tools = _frontend(kind)(path, folder, wanted)
+        model_path, reference = folder / TFLITE_NAME, folder / REFERENCE_NAME
+    digest, size_bytes = _digest(path)
     content = normalize(model_path.read_bytes(), scheme, path.name, signature)
     ready = folder / "source.tflite"
     ready.write_bytes(content)
-    return Source(ready, content, read_graph(content), hashlib.sha256(given).hexdigest(), len(given), reference, tools)
+    return Source(ready, content, read_graph(content), digest, size_bytes, reference, tools)
 
 
-def _beginning(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(_HDF5))
-    except OSError:
-        return b""  # check_model_file says what is wrong
+def _frontend(kind: SourceKind) -> Frontend:
+    """Loaded only when asked for: each brings what it needs to read its files."""
+    module, function = _FRONTENDS[kind]
+    found: Frontend = getattr(importlib.import_module(f"converter.frontends.{module}"), function)
+    return found
 
 
-def _is_keras(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return path.suffix == ".keras"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError):
-        return path.suffix == ".keras"
-    if MANIFEST_FILE in names and MODEL_FILE in names:
-        raise ConversionError(f"{path} is an artifact already", hint="look into it with 'edgectl inspect'")
-    return path.suffix == ".keras" or "config.json" in names
+def _check_nothing_is_cut(wanted: Wanted) -> None:
+    for given, option in (
+        (wanted.inputs, "--inputs"), (wanted.outputs, "--outputs"), (wanted.input_shapes, "--input-shape"),
+    ):  # fmt: skip
+        if given:
+            raise ConversionError(
+                f"{option} is for sources that are converted to .tflite first; this one is a .tflite",
+                hint="leave it out, or give the model that the .tflite was made of",
+            )
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    if path.is_file():
+        content = path.read_bytes()
+        return hashlib.sha256(content).hexdigest(), len(content)
+    digest, size_bytes = hashlib.sha256(), 0
+    for file in sorted(found for found in path.rglob("*") if found.is_file()):
+        content = file.read_bytes()
+        name = file.relative_to(path).as_posix()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+        size_bytes += len(content)
+    return digest.hexdigest(), size_bytes

@@ -5,15 +5,17 @@ model at all has been checked before; a damaged one still raises only `Conversio
 scheme are left to `quantize`.
 """
 
+import math
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converter.errors import ConversionError
 
@@ -31,6 +33,10 @@ class Tensor:
     constant: bool
     quantized: bool
     finite: bool  # a constant float tensor without NaN and Inf
+    stored_bytes: int = 0  # of a constant
+    granularity: str | None = None  # of a quantized one: tensor, channel, block
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,35 @@ class Graph:
     def _names(self, positions: tuple[int, ...], named: dict[str, int]) -> tuple[str, ...]:
         by_position = {position: name for name, position in named.items()}
         return tuple(by_position.get(position, self.tensors[position].name) for position in positions)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorView:
+    """A constant tensor. `values` of whole bytes are the model's own memory: writing them changes the model."""
+
+    values: NDArray[Any]  # of INT4 a copy, a byte for each
+    scales: NDArray[np.float64]  # empty: not quantized
+    axis: int  # which the scales belong to, where there are several
+    shared: bool  # another tensor has the same buffer
+
+
+def constant_tensors(content: bytearray) -> list[TensorView | None]:
+    """The constant tensors of the main subgraph, by position; None for the others and for types not known here.
+
+    Raises:
+        ConversionError: the model is damaged.
+    """
+    with _reading():
+        schema = _schema()
+        model = schema.Model.GetRootAs(content, 0)
+        main = model.Subgraphs(0)
+        tensors = [main.Tensors(number) for number in range(main.TensorsLength())]
+        uses = Counter(tensor.Buffer() for tensor in tensors)
+        types = _names_of(schema.TensorType)
+        return [
+            _constant(tensor, model.Buffers(tensor.Buffer()), types, shared=uses[tensor.Buffer()] > 1)
+            for tensor in tensors
+        ]
 
 
 def read_graph(content: bytes) -> Graph:
@@ -123,17 +158,17 @@ def renew_operator_codes(content: bytes) -> bytes:
         codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
         if all(code.BuiltinCode() >= code.DeprecatedBuiltinCode() for code in codes):
             return content
-        tree = _unpacked(content, "is of before TensorFlow 2.4")
+        tree = unpacked_model(content, "is of before TensorFlow 2.4")
         for code in tree.operatorCodes:
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-        return _packed(tree, len(content))
+        return packed_model(tree, len(content))
 
 
 def add_signature(content: bytes) -> bytes:
     """The model with a signature named after its tensors, which static quantization needs."""
     schema = _schema()
     with _reading():
-        model = _unpacked(content, "has no signature")
+        model = unpacked_model(content, "has no signature")
         main = model.subgraphs[0]
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = _SIGNATURE_KEY.encode(), 0
@@ -142,26 +177,72 @@ def add_signature(content: bytes) -> bytes:
             for positions in (main.inputs, main.outputs)
         )
         model.signatureDefs = [signature]
-        return _packed(model, len(content))
+        return packed_model(model, len(content))
 
 
-def float_operators(graph: Graph, *, activations: bool) -> Counter[str]:
-    """Operators that still compute in float: with `activations` those with a float result (int8), else those with
-    float weights (dynamic, float16).
+def expose_tensors(content: bytes) -> bytes:
+    """The model with the outputs of all its operators among its own, behind those it has: each can be read, at full
+    speed, for XNNPACK computes them as well. To be run here; it is no model to publish.
     """
-    counted: Counter[str] = Counter()
+    schema = _schema()
+    with _reading():
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
+        for buffer in model.buffers:
+            if buffer.offset > 1:  # values behind the flatbuffer, which is packed anew
+                buffer.data = np.frombuffer(content[buffer.offset : buffer.offset + buffer.size], np.uint8)
+                buffer.offset = buffer.size = 0
+        main = model.subgraphs[0]
+        made = (int(position) for operator in main.operators for position in operator.outputs if position >= 0)
+        main.outputs = list(dict.fromkeys([*(int(position) for position in main.outputs), *made]))
+        return packed_model(model, len(content))
+
+
+def name_ends(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """The model with these names for its inputs and outputs, in its signature and as its tensors.
+
+    litert-torch counts them instead (args_0, output_0), since Python's arguments cannot have every name. An input may
+    be an output too; then it keeps the name of the input.
+    """
+    with _reading():
+        model = unpacked_model(content, "has to be given names")
+        (signature,) = model.signatureDefs
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        for mappings, names in ((signature.outputs, outputs), (signature.inputs, inputs)):
+            for mapping in mappings:
+                name = names[int(_text(mapping.name).rpartition("_")[2])].encode()
+                mapping.name = tensors[mapping.tensorIndex].name = name
+        return packed_model(model, len(content))
+
+
+def fused_activations(content: bytes) -> list[str]:
+    """The activation function fused into each operator of the main subgraph: as NONE, RELU or RELU6."""
+    schema = _schema()
+    with _reading():
+        operators = unpacked_model(content, "is looked into").subgraphs[0].operators
+        known = _names_of(schema.ActivationFunctionType)
+        codes = [getattr(operator.builtinOptions, "fusedActivationFunction", 0) for operator in operators]
+        return [known.get(code, f"ACTIVATION_{code}") for code in codes]
+
+
+def float_results(graph: Graph, *, activations: bool) -> list[tuple[str, str]]:
+    """Operators that still compute in float, each with its first output: with `activations` those with a float result
+    (int8), unless their weights are integers; else those with float weights (dynamic, float16).
+    """
+    found = []
     for operator in graph.operators:
         if operator.name in ("QUANTIZE", "DEQUANTIZE"):
             continue
+        results = [graph.tensors[position] for position in operator.outputs if position >= 0]
+        weights = [graph.tensors[position] for position in operator.inputs if position >= 0]
+        weights = [tensor for tensor in weights if tensor.constant and len(tensor.shape) > 1]
         if activations:
-            positions = operator.outputs
-            is_float = any(graph.tensors[position].type == "FLOAT32" for position in positions if position >= 0)
+            is_float = any(tensor.type == "FLOAT32" for tensor in results)
+            is_float = is_float and not any(tensor.quantized for tensor in weights)
         else:
-            weights = [graph.tensors[position] for position in operator.inputs if position >= 0]
-            is_float = any(tensor.constant and tensor.type == "FLOAT32" and len(tensor.shape) > 1 for tensor in weights)
+            is_float = any(tensor.type == "FLOAT32" for tensor in weights)
         if is_float:
-            counted[operator.name] += 1
-    return counted
+            found.append((operator.name, results[0].name if results else ""))
+    return found
 
 
 def count_partitions(path: Path) -> int:
@@ -174,7 +255,12 @@ def count_partitions(path: Path) -> int:
     return sum(1 for operator in operators if operator["op_name"] == "DELEGATE")
 
 
-def _unpacked(content: bytes, trait: str) -> Any:
+def unpacked_model(content: bytes, trait: str) -> Any:
+    """The model as objects that can be changed (`ModelT` of the schema); `trait` says in an error why that is needed.
+
+    Raises:
+        ConversionError: its weights lie outside of the flatbuffer.
+    """
     schema = _schema()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
     if any(buffer.offset for buffer in model.buffers):
@@ -182,7 +268,8 @@ def _unpacked(content: bytes, trait: str) -> Any:
     return model
 
 
-def _packed(model: Any, size_bytes: int) -> bytes:
+def packed_model(model: Any, size_bytes: int) -> bytes:
+    """The bytes of such objects; `size_bytes` is a guess of how many."""
     from flatbuffers import Builder
 
     builder = Builder(size_bytes + 1024)
@@ -212,6 +299,10 @@ def _ints(array: Any) -> tuple[int, ...]:
     return () if isinstance(array, int) else tuple(int(value) for value in array)  # 0 stands for an absent vector
 
 
+def _reals(array: Any) -> tuple[float, ...]:
+    return () if isinstance(array, int) else tuple(float(value) for value in array)
+
+
 def _text(name: bytes | None) -> str:
     return (name or b"").decode("utf-8", "replace")
 
@@ -239,13 +330,46 @@ def _tensor(tensor: Any, types: dict[int, str], stored: memoryview) -> Tensor:
         constant=len(stored) > 0,
         quantized=kind == "FLOAT16" or (quantization is not None and quantization.ScaleLength() > 0),
         finite=kind != "FLOAT32" or bool(np.isfinite(np.frombuffer(stored, "<f4")).all()),
+        stored_bytes=len(stored),
+        granularity=_granularity(quantization),
+        scales=_reals(quantization.ScaleAsNumpy()) if quantization else (),
+        zero_points=_ints(quantization.ZeroPointAsNumpy()) if quantization else (),
     )
+
+
+def _granularity(quantization: Any) -> str | None:
+    if quantization is None:
+        return None
+    if quantization.DetailsType() == _schema().QuantizationDetails.BlockwiseQuantization:
+        return "block"
+    scales = quantization.ScaleLength()
+    return ("tensor" if scales == 1 else "channel") if scales else None
 
 
 def _stored(buffer: Any, content: bytes) -> memoryview:
     if buffer.Offset() > 1:  # weights behind the flatbuffer (schema.fbs, table Buffer)
         return memoryview(content)[buffer.Offset() : buffer.Offset() + buffer.Size()]
     return memoryview(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
+
+
+_STORED = {"FLOAT32": "<f4", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8"}
+
+
+def _constant(tensor: Any, buffer: Any, types: dict[int, str], *, shared: bool) -> TensorView | None:
+    kind = types.get(tensor.Type())
+    if buffer.DataLength() == 0 or (kind not in _STORED and kind != "INT4"):
+        return None
+    shape = _ints(tensor.ShapeAsNumpy())
+    raw = buffer.DataAsNumpy()
+    if kind == "INT4":  # two in a byte, the lower half first
+        halves = np.stack([raw & 15, raw >> 4], axis=1).reshape(-1)[: math.prod(shape)].astype(np.int8)
+        values = np.where(halves > 7, halves - 16, halves).reshape(shape)
+    else:
+        values = raw.view(_STORED[kind]).reshape(shape)
+    quantization = tensor.Quantization()
+    scaled = quantization is not None and quantization.ScaleLength() > 0
+    scales = quantization.ScaleAsNumpy().astype(np.float64) if scaled else np.empty(0)
+    return TensorView(values, scales, quantization.QuantizedDimension() if scaled else 0, shared)
 
 
 def _operator(operator: Any, names: list[str]) -> Operator:

@@ -45,7 +45,7 @@ TRANSITIONS: tuple[Callable[[Record], Record], ...] = (
     lambda record: machine.fall_back(record, Reason.OPERATOR),
     lambda record: machine.roll_back(record, lambda _: True),
     machine.reconsider,
-    lambda record: machine.lift(record, 1, (CANDIDATE,)),
+    lambda record: machine.lift(record, "birds/stable", 1, (CANDIDATE,)),
 )
 NAMES = (
     "fetch",

@@ -154,6 +154,8 @@ def _sentence(stage: dict[str, Any]) -> str:
     held = stage.get("held")
     if held:
         words.append(f"does not take {held['version']} ({held['reason']}: {held['detail']})")
+    if "held_unknown" in stage:
+        words.append(f"whether it holds a newer release is not known ({stage['held_unknown']})")
     problem = stage.get("problem")
     if problem:
         hint = f" ({problem['hint']})" if problem.get("hint") else ""

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
     POSTPONED = "postponed"  # quiet hours, or it is not this device's turn yet
+    WEB_SOURCE = "web_source"  # a web server that the release names gives nothing; the broker is asked instead
     NO_KEY = "no_key"  # encrypted, and not for this device
     SOURCE = "source"  # the camera, folder or sensor gives nothing, or the stage that gives the crops
     LINK = "link"  # the broker lets us connect but not hear

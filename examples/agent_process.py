@@ -13,6 +13,16 @@ from edge_agent.clock import SystemClock
 from edge_agent.config.pipeline import ONLY_STAGE
 from edge_agent.control import NotRunningError, ask
 
+CONFIG_HEAD = """\
+[device]
+id = "bench-pi"
+[mqtt]
+url = "{url}"
+[trust]
+root = "keys/root.json"
+[storage]
+state_dir = "state"
+"""  # of an `agent.toml` beside its keys, to be formatted with the broker's url
 PATIENCE_S = 60.0  # for anything that is waited for; what takes longer has failed
 _POLL_S = 0.05
 

@@ -13,6 +13,17 @@ settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+FRONTENDS = Path(__file__).parent / "frontends"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests of the front-ends run only where somebody names them: they need an environment of their own."""
+    named = any(FRONTENDS in (path, *path.parents) for path in map(_path_of, config.args))
+    return True if collection_path == FRONTENDS and not named else None
+
+
+def _path_of(argument: str) -> Path:
+    return Path(argument.split("::", maxsplit=1)[0]).absolute()
 
 
 @pytest.fixture

@@ -22,17 +22,36 @@ SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "plugins", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
     "inference.said",
+    "inference.file_kind",
     "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
-    "link.download", "update.eligibility", "update.machine",
+    "link.download", "link.https", "link.pace", "update.eligibility", "update.machine",
 )  # fmt: skip
 # One place per foreign library (or one package, where it ends with a slash).
 ONLY_IN = {
     "paho": ("edge_agent/link/connection.py",),
-    "ai_edge_litert": ("edge_agent/inference/tflite.py", "converter/tflite_schema.py"),
+    "ai_edge_litert": (
+        "edge_agent/inference/tflite.py", "converter/tflite_schema.py", "converter/tflite_values.py",
+        "converter/layers.py", "converter/quantization/observe.py",
+    ),
     "tflite_runtime": ("edge_agent/inference/tflite.py",),
-    "ai_edge_quantizer": ("converter/quantize.py",),
-    "tensorflow": ("converter/frontends/keras.py",),
-    "keras": ("converter/frontends/keras.py",),
+    "ai_edge_quantizer": ("converter/quantization/aeq.py",),
+    "tensorflow": (
+        "converter/frontends/keras.py", "converter/frontends/saved_model.py", "converter/frontends/frozen.py",
+        "converter/frontends/tensorflow.py", "converter/training/keras_trainee.py",
+    ),
+    "keras": ("converter/frontends/keras.py", "converter/training/keras_trainee.py"),
+    "torch": (
+        "converter/frontends/torch.py", "converter/frontends/torch_graph.py", "converter/frontends/torch_state.py",
+        "converter/frontends/lowering.py", "converter/frontends/onnx.py", "converter/frontends/onnx_model/",
+        "converter/training/torch_trainee.py", "converter/training/torch_channels.py",
+    ),
+    "litert_torch": ("converter/frontends/lowering.py",),
+    "onnxruntime": ("converter/frontends/onnx.py",),
+    "sklearn": ("converter/frontends/sklearn.py",),
+    "skl2onnx": ("converter/frontends/sklearn.py",),
+    "joblib": ("converter/frontends/sklearn.py",),
+    "tf_keras": ("converter/frontends/keras.py",),
+    "h5py": ("converter/frontends/keras.py", "converter/data/hdf5.py"),
     "tuf": ("edge_agent/release/verify_child.py", "converter/publish/"),
     "securesystemslib": ("converter/publish/",),
     "av": ("edge_agent/inference/sources/libav.py",),
@@ -43,16 +62,17 @@ ONLY_IN = {
     "sqlite3": ("edge_agent/database.py",),
     "gpiod": ("edge_agent/inference/triggers/gpio.py",),
     "cryptography": ("converter/publish/keys.py", "edge_agent/release/sealing.py"),
-    "flatbuffers": ("converter/tflite_schema.py",),
-    "h5py": ("converter/data/hdf5.py",),
+    "flatbuffers": ("converter/tflite_schema.py", "converter/tflite_metadata.py"),
     "bsdiff4": ("converter/publish/patches.py",),
     "click": (
         "edge_agent/console.py", "edge_agent/commands/", "edge_agent/cli.py", "converter/cli.py", "converter/commands/",
     ),
     "importlib": (  # what is imported by its name cannot be seen here
         "edge_agent/inference/tflite.py", "edge_agent/doctor/software.py", "edge_agent/plugins.py",
-        "converter/frontends/keras.py", "converter/quantize.py", "converter/convert.py", "converter/recipe.py",
-        "edge_agent/inference/sources/i2c.py", "converter/data/generated.py",
+        "converter/frontends/extras.py", "converter/frontends/lowering.py", "converter/source.py",
+        "converter/quantization/quantize.py", "converter/convert.py", "converter/recipe.py",
+        "edge_agent/inference/sources/i2c.py",
+        "converter/data/generated.py",
     ),
 }  # fmt: skip
 EVERYWHERE = {"numpy", "PIL"}  # but in the supervisor: see tests/system/test_main_job.py

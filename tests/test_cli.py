@@ -127,6 +127,17 @@ def test_the_status_of_a_stage_in_words(
     assert capsys.readouterr().out.splitlines() == ["porch-pi: agent not running", f"  birds: {sentence}"]
 
 
+def test_the_status_of_a_stopped_agent_says_where_it_cannot_know_what_is_held(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path)
+    write_record(tmp_path, Record(RELEASE.digest))
+    (tmp_path / "agent.toml").write_text(TOML + '[mqtt]\nurl = "mqtt://x"\n[trust]\nroot = "root.json"\n')
+    assert run("status") == 0
+    told = "whether it holds a newer release is not known (no believed document of birds/stable is on this disk)"
+    assert capsys.readouterr().out.splitlines() == ["porch-pi: agent not running", f"  birds: birds 1.0; {told}"]
+
+
 def test_the_status_says_what_is_not_taken_and_why(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

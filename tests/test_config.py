@@ -350,6 +350,7 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         ),
         (SOURCE.format("kind='camera', device='csi', format='yuyv'"), "format has no use for device csi"),
         (SOURCE.format("kind='stream', url='http://c/', transport='udp'"), "transport has no use for a stream that is"),
+        (PLAIN + "channel = 'bench'\n", "channel 'bench' is for releases that are only measured: follow another one"),
         (PLAIN + "crops = {at_most=2}\n", "crops has no use without crops_of: name the stage"),
         (
             PLAIN + "initial = 'm.tflite'\n",

@@ -1,6 +1,7 @@
 """`edgectl keys` and `sign`: which keys count, on this laptop and on those of other signers."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,9 @@ from edge_agent.errors import InputError
 if TYPE_CHECKING:
     from converter.publish.changes import Change
     from converter.publish.keys import KeyDirectory
+    from converter.publish.orders import Waiting
     from converter.publish.pending import Pending, PendingRelease, PendingRoot
+    from edge_agent.release.document import Target
 
 _SOMEBODY = "somebody may be signing it; remove it, or name another with --pending"
 _JOB = click.argument("job", metavar="ROLE", type=click.Choice(["root", "targets", "online"]))
@@ -212,6 +215,28 @@ def pend(pending: "PendingRelease", path: Path | None) -> str:
     path = path or Path(f"{target.model}-{target.version}-{target.channel}.pending.json")
     write_pending(path, pending)
     return str(path)
+
+
+def pend_order(pending: "PendingRelease") -> str:
+    """Keep an order for other signers, in a file of its own for each document."""
+    target = pending.target
+    what = f"{target.rollout.percent}-{target.rollout.state}-{pending.number}"
+    return pend(pending, Path(f"{target.model}-{target.version}-{target.channel}-{what}.pending.json"))
+
+
+def waiting_orders(target: "Target") -> "list[Waiting]":
+    """What `pend_order` has kept here about the same release, the newest first."""
+    from converter.publish.keys import read_bytes
+    from converter.publish.orders import Waiting
+    from converter.publish.pending import PendingRelease, parse_pending
+
+    found = []
+    for path in Path().glob(f"{target.model}-{target.version}-{target.channel}-*.pending.json"):
+        with suppress(InputError):  # another file of that name is no order
+            pending = parse_pending(read_bytes(path, _SOMEBODY))
+            if isinstance(pending, PendingRelease):
+                found.append(Waiting(str(path), pending.target, pending.number))
+    return sorted(found, key=lambda each: each.document, reverse=True)
 
 
 def _sign_root(file: Path, pending: "PendingRoot", keys_dir: Path, *, dry_run: bool, as_json: bool) -> None:

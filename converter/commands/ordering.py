@@ -12,7 +12,7 @@ import click
 from converter.broker import Broker
 from converter.commands.address import channel_option, keys_option, model_argument
 from converter.commands.broker import broker_options
-from converter.commands.keys import pend
+from converter.commands.keys import pend_order, waiting_orders
 from edge_agent import schema
 
 if TYPE_CHECKING:
@@ -32,8 +32,16 @@ def publisher_options(command: Command) -> Command:
         from converter.publish.orders import Publisher
         from converter.publish.seals import kept_seal
 
-        keep, seal_of = partial(pend, path=None), partial(kept_seal, keys_dir)
-        return command(publisher=Publisher(model, channel, read_keys(keys_dir), connect, keep, seal_of), **others)
+        publisher = Publisher(
+            model,
+            channel,
+            read_keys(keys_dir),
+            connect,
+            pend=pend_order,
+            waiting=waiting_orders,
+            seal_of=partial(kept_seal, keys_dir),
+        )
+        return command(publisher=publisher, **others)
 
     with_publisher.__name__, with_publisher.__doc__ = command.__name__, command.__doc__
     with_publisher.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
@@ -59,10 +67,7 @@ def tell(ordered: "Ordered", *, as_json: bool) -> None:
         click.echo(json.dumps(tree | more | ({"pending": ordered.pending} if ordered.pending else {})))
         return
     if ordered.pending is not None:
-        click.echo(
-            f"{target.model} {target.version} on {target.channel} is not ordered yet: others must sign it "
-            f"(edgectl sign {ordered.pending})"
-        )
+        click.echo(f"{target.model} {target.version} on {target.channel} is not ordered yet: {ordered.what_to_do}")
         return
     said = f"{target.model} {target.version} on {target.channel}: {describe(target.rollout)}"
     click.echo(said + (f" (document {ordered.document})" if ordered.published else ", as before"))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converter.commands.artifact import read_artifact_file, show_progress
 from converter.commands.ordering import give, publisher_options, tell
-from converter.commands.release import read_artifact_file, show_progress
 from converter.commands.rollout import rollout
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ def _work(folder: Path, request: Mapping[str, Any]) -> object:  # noqa: ARG001 -
         wanted = Request(Path(data["path"]), task, spec, data["skip_unreadable"])
         found = open_examples(wanted, tensors, data["input_names"] if len(tensors) == len(data["input_names"]) else ())
         known, notes = _known(found, judges)
-        check_normalization(known, spec)
+        check_normalization(known, spec, tensors[0])
         run = _run(known, judges)
         bad = run.bad
         if bad and not wanted.skip_unreadable:

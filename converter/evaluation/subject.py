@@ -12,6 +12,7 @@ from converter.convert import is_answered, labels_of, said_of
 from converter.errors import RecipeError
 from converter.evaluate import describe
 from converter.evaluation.evaluation import Candidate
+from converter.frontends.contract import Wanted
 from converter.inspect import is_artifact
 from converter.package import Parts, build_manifest
 from converter.recipe import Tree, build_recipe
@@ -56,7 +57,7 @@ def open_bare(path: Path, folder: Path, written: Tree, options: Tree, beside: Ca
     """
     folder.mkdir()
     asked = build_recipe(written, options)
-    source = open_source(path, "unchanged", folder, signature=asked.signature)
+    source = open_source(path, "unchanged", folder, wanted=Wanted(signature=asked.signature))
     described = describe(
         source.path,
         folder,

@@ -5,6 +5,7 @@ Pure. What is done because of it is left to `plan`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 
 from converter.fleet.devices import Device
@@ -66,6 +67,7 @@ class Census:
     target: Target
     members: tuple[Member, ...]  # those that belong to the rollout
     others: tuple[Member, ...]
+    completed: datetime | None = None  # `Published.completed`
 
     @property
     def reachable(self) -> tuple[Member, ...]:
@@ -83,7 +85,7 @@ class Census:
         return min((0 if each.canary else each.place + 1 for each in (*self.members, *self.others)), default=0)
 
 
-def take(target: Target, devices: Iterable[Device]) -> Census:
+def take(target: Target, devices: Iterable[Device], completed: datetime | None = None) -> Census:
     """Count the devices that follow the channel of `target`, by id."""
     members: list[Member] = []
     others: list[Member] = []
@@ -97,7 +99,7 @@ def take(target: Target, devices: Iterable[Device]) -> Census:
         place, canary = place_of(device.id, target.digest), is_canary(target.rollout, device.id, labels)
         member = Member(device.id, device.online is True, progress, detail, place, canary)
         (members if inside else others).append(member)
-    return Census(target, tuple(members), tuple(others))
+    return Census(target, tuple(members), tuple(others), completed)
 
 
 def _stages(device: Device) -> list[StageReport]:

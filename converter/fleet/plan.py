@@ -188,12 +188,17 @@ def names(members: tuple[Member, ...]) -> str:
 
 
 def _began(census: Census, now: datetime) -> datetime:
-    """When this percentage was signed. Of a document of before that was told: when it was made."""
+    """When the last who must had signed this percentage. Of a document of before that was told: when it was made."""
+    target = census.target
+    since = target.rollout.since or target.created
     try:
-        began = datetime.fromisoformat(census.target.rollout.since or census.target.created)
+        began = datetime.fromisoformat(since)
     except ValueError:
         return now  # signed by something else than us: the stage is never over, and a person has to widen it
-    return began.astimezone(UTC) if began.tzinfo else began.replace(tzinfo=UTC)
+    began = began.astimezone(UTC) if began.tzinfo else began.replace(tzinfo=UTC)
+    if census.completed is not None and since == target.created:  # it is this document that gave the percentage
+        return max(began, census.completed)
+    return began
 
 
 def sum_of(census: Census) -> str:

@@ -1,52 +1,88 @@
-"""From a `.keras` file (Keras 3) to a float32 `.tflite`, by TensorFlow in a child process.
+"""From a Keras file to a float32 `.tflite`, by TensorFlow in a child process: `.keras` and `.h5`, of Keras 3 and 2.
 
-The parent looks into the file without TensorFlow and refuses what cannot be converted; the child fixes the batch to 1,
-converts, and leaves reference answers of Keras itself. Comparing the two is left to `fidelity`. Run as
-`python -m converter.frontends.keras FOLDER` by `converter.child`.
+The parent looks into the file without TensorFlow and refuses what cannot be converted; the child loads it with the
+Keras that wrote it (tf_keras for Keras 2), converts, and leaves reference answers of Keras itself. Comparing the two is
+left to `evaluate`. Run as `python -m converter.frontends.keras FOLDER` by `converter.child`.
 """
 
-import importlib.util
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from converter.child import answer_parent, run_child
 from converter.errors import ConversionError
-from converter.frontends.contract import REFERENCE_NAME, REFERENCES, TFLITE_NAME, TIMEOUT_S
+from converter.frontends.contract import TIMEOUT_S, Wanted
+from converter.frontends.extras import require
+from converter.frontends.request import from_request, to_request
 
 _MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+# Layers whose configuration holds Python code, or names a file that holds some.
+_CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
+_AGAIN = "it may be cut off: copy it again, or save it again with model.save('model.keras')"
+# What loading raises for a file that is wrong, of Keras, tf_keras and h5py.
+_LOADING_ERRORS = (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError, ImportError)
 
 
-def convert_keras(source: Path, folder: Path) -> Mapping[str, str]:
+def convert_keras(source: Path, folder: Path, wanted: Wanted | None = None) -> Mapping[str, str]:
     """Write `TFLITE_NAME` and `REFERENCE_NAME` into `folder`; gives the versions of the tools.
 
+    `wanted.inputs` and `wanted.outputs` are names of layers.
+
     Raises:
-        ConversionError: not a Keras 3 file, layers that only its author's code knows, no TensorFlow, or TensorFlow's
-            own words.
+        ConversionError: no whole Keras file, layers that hold code or that only its author has, a part missing here, or
+            TensorFlow's own words.
     """
-    _check_config(_read_config(source), source)
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ConversionError(
-            "a .keras model needs TensorFlow, which is not installed",
-            hint="pip install 'edge-deploy[keras]', or export the model as .tflite where it was trained",
-        )
-    request = {"source": str(source.resolve())}
+    wanted = wanted or Wanted()
+    if source.suffix == ".h5" or _is_hdf5(source):
+        _check_whole_hdf5(source)
+        what = "a Keras .h5 model"
+    else:
+        config, _ = _read_config(source)
+        _check_config(config, source, allow_code=wanted.allow_code)
+        what = "a .keras model"
+    require("keras", what)
+    request = {"source": str(source.resolve()), "wanted": to_request(wanted)}
     versions: Mapping[str, str] = run_child(
         __name__, request, folder, what=f"converting {source.name} with TensorFlow", timeout_s=TIMEOUT_S
     )
     return versions
 
 
-def _read_config(source: Path) -> Any:
-    """The model's configuration, once the file is known to be a whole Keras 3 one."""
-    if not zipfile.is_zipfile(source):
+def _is_hdf5(source: Path) -> bool:
+    with open(source, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def _check_whole_hdf5(source: Path) -> None:
+    """The file is as long as its superblock says (HDF5 File Format Specification, II.A).
+
+    Raises:
+        ConversionError: it is shorter.
+    """
+    with open(source, "rb") as file:
+        head = file.read(64)
+    version, offset_bytes = (head[8], head[13] if head[8] < 2 else head[9]) if len(head) == 64 else (255, 0)
+    # Before the end of the file stand the base address and, in between, one more address.
+    position = {0: 24, 1: 28, 2: 12, 3: 12}.get(version)
+    if position is None:
+        if len(head) < 64:
+            raise ConversionError(f"{source} is {len(head)} bytes long, which no HDF5 file is", hint=_AGAIN)
+        return  # h5py says what is wrong
+    start = position + 2 * offset_bytes
+    stated, size_bytes = int.from_bytes(head[start : start + offset_bytes], "little"), source.stat().st_size
+    if size_bytes < stated:
         raise ConversionError(
-            f"{source} is not a whole .keras file: it is not a zip archive",
-            hint="it may be cut off: copy it again, or save it again with model.save('model.keras')",
+            f"{source} is not a whole HDF5 file: {size_bytes:,} of its {stated:,} bytes are there", hint=_AGAIN
         )
+
+
+def _read_config(source: Path) -> tuple[Any, str]:
+    """The model's configuration and the version of its Keras, once the file is known to be a whole `.keras` one."""
+    if not zipfile.is_zipfile(source):
+        raise ConversionError(f"{source} is not a whole .keras file: it is not a zip archive", hint=_AGAIN)
     try:
         with zipfile.ZipFile(source) as archive:
             missing = sorted(set(_MEMBERS) - set(archive.namelist()))
@@ -61,33 +97,28 @@ def _read_config(source: Path) -> Any:
         raise ConversionError(f"{source} is damaged: {error}", hint="copy it again") from error
     if damaged:
         raise ConversionError(f"{source} is damaged: {damaged} has another checksum", hint="copy it again")
-    version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
-    if version.startswith(("1.", "2.")):
-        raise ConversionError(
-            f"{source} was saved by Keras {version}; Keras 3 is needed",
-            hint="load it with tf_keras and convert it to .tflite there, or train it again with Keras 3",
-        )
-    return config
+    return config, str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
 
 
-def _check_config(config: Any, source: Path) -> None:
-    lambdas, foreign = set(), set()
+def _check_config(config: Any, source: Path, *, allow_code: bool) -> None:
+    code, foreign = set(), set()
     for entry in _objects(config):
         name = entry["class_name"]
         own = entry.get("config", {}).get("name", name) if isinstance(entry.get("config"), dict) else name
-        if name == "Lambda":
-            lambdas.add(str(own))
+        if name in _CODE:
+            code.add(str(own))
         elif not _is_of_keras(entry):
             foreign.add(str(name))
     problems = []
-    if lambdas:
-        problems.append(f"Lambda layers ({', '.join(sorted(lambdas))}), which hold Python code")
+    if code and not allow_code:
+        problems.append(f"Lambda layers ({', '.join(sorted(code))}), which hold Python code")
     if foreign:
         problems.append(f"classes that Keras does not have ({', '.join(sorted(foreign))})")
     if problems:
+        rebuild = "build the model from Keras layers (keras.ops work too), or export it as .tflite where it was trained"
+        allow = "pass --allow-code if you trust whoever made it; or " if code and not foreign else ""
         raise ConversionError(
-            f"{source} has {' and '.join(problems)}; only layers of Keras itself are loaded",
-            hint="build the model from Keras layers (keras.ops work too), or export it as .tflite where it was trained",
+            f"{source} has {' and '.join(problems)}; only layers of Keras itself are loaded", hint=allow + rebuild
         )
 
 
@@ -95,7 +126,7 @@ def _is_of_keras(entry: Mapping[str, Any]) -> bool:
     module = entry.get("module")
     if entry.get("registered_name") not in (None, entry["class_name"]):  # Package>Name: registered by its author
         return False
-    return module is None or str(module) == "builtins" or str(module).split(".")[0] == "keras"
+    return module is None or str(module) == "builtins" or str(module).split(".")[0] in ("keras", "tf_keras")
 
 
 def _objects(tree: Any) -> Iterator[Mapping[str, Any]]:
@@ -114,80 +145,112 @@ def _objects(tree: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _convert(folder: Path, request: Mapping[str, Any]) -> Mapping[str, str]:
-    import keras
-    import numpy as np
+    source, wanted = Path(request["source"]), from_request(request["wanted"])
+    version = _check_hdf5(source, allow_code=wanted.allow_code) if _is_hdf5(source) else _read_config(source)[1]
+    library, versions = _library(version)
     import tensorflow as tf
 
+    from converter.frontends.tensorflow import fix_specs, plain_name, unloadable, write_model, write_reference
+
     try:
-        model = keras.models.load_model(request["source"], compile=False)
-    except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
-        raise ConversionError(
-            f"Keras {keras.__version__} cannot load it: {_first_line(error)}", hint="save it again with this Keras"
+        # Keras' own lock stays on too: it finds code where the configuration has none that we know of.
+        model = library.models.load_model(str(source), compile=False, safe_mode=not wanted.allow_code)
+    except _LOADING_ERRORS as error:
+        unknown = re.search(r"(?:Unknown \w+: '?|Could not locate \w+ ')(\w+)", str(error))
+        what = f"classes that Keras does not have ({unknown[1]})" if unknown else f"Keras {version} cannot load it"
+        raise unloadable(
+            error, what, "build it from Keras layers, or export it as .tflite where it was trained"
         ) from error
-    specs = [_fixed(tf, tensor) for tensor in model.inputs]
-    names = _unique([tensor._keras_history.operation.name for tensor in model.outputs])  # noqa: SLF001  # no public way
+    model = _cut(library, model, wanted)
+    specs = fix_specs(
+        [(plain_name(tensor.name), tf.TensorShape(tensor.shape), tf.as_dtype(tensor.dtype)) for tensor in model.inputs],
+        wanted,
+    )
+    names = _output_names(model)
 
     def answer(*inputs: Any) -> Any:
         outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
-        return dict(zip(names, outputs if isinstance(outputs, list | tuple) else [outputs], strict=True))
+        return dict(zip(names, tf.nest.flatten(outputs), strict=True))
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serving_default", answer, input_signature=specs)
-    archive.write_out(str(folder / "exported"))
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "exported"), signature_keys=["serving_default"])
+    write_model(folder, answer, specs)
+    write_reference(folder, answer, specs)
+    return {"tensorflow": tf.__version__, **versions}
+
+
+def _check_hdf5(source: Path, *, allow_code: bool) -> str:
+    """The version of its Keras.
+
+    Raises:
+        ConversionError: it is damaged, holds no model, or layers that hold code.
+    """
+    import h5py
+
     try:
-        content = converter.convert()
-    except Exception as error:  # the class is private to TensorFlow, which raises it for all it cannot convert
-        if type(error).__name__ != "ConverterError":
-            raise
-        raise _unconvertible(error) from error
-    (folder / TFLITE_NAME).write_bytes(content)
-
-    generator = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    answers: dict[str, list[Any]] = {name: [] for name in names}
-    samples = [[generator.random(spec.shape, np.float32) for spec in specs] for _ in range(REFERENCES)]
-    for sample in samples:
-        inputs = [tf.cast(value, spec.dtype) for value, spec in zip(sample, specs, strict=True)]
-        for name, output in answer(*inputs).items():
-            answers[name].append(np.asarray(output))
-    for number, spec in enumerate(specs):
-        arrays[f"in:{spec.name}"] = np.stack([sample[number] for sample in samples]).astype(spec.dtype.as_numpy_dtype)
-    arrays.update({f"out:{name}": np.stack(values) for name, values in answers.items()})
-    np.savez(folder / REFERENCE_NAME, **arrays)
-    return {"tensorflow": tf.__version__, "keras": keras.__version__}
-
-
-def _unique(names: list[str]) -> list[str]:
-    """A layer with several outputs gives its name several times."""
-    return [name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)]
-
-
-def _fixed(tf: Any, tensor: Any) -> Any:
-    """The specification of an input with a batch of 1."""
-    name = str(tensor.name).split(":")[0]
-    shape = [1, *tensor.shape[1:]]
-    if None in shape:
+        with h5py.File(source) as file:
+            attributes = {name: _text(file.attrs.get(name)) for name in ("model_config", "keras_version")}
+            weights = "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ConversionError(f"{source.name} is a damaged HDF5 file: {error}", hint=_AGAIN) from error
+    if not attributes["model_config"]:
+        what = "the weights of a Keras model without the model" if weights else "an HDF5 file but no Keras model"
         raise ConversionError(
-            f"input {name} has a size that is not fixed: {tensor.shape}",
-            hint="give keras.Input a full shape and save again",
+            f"{source.name} holds {what}",
+            hint="build the model, load_weights into it, and save it with model.save('model.keras')",
         )
-    return tf.TensorSpec(shape, tensor.dtype, name=name)
+    try:
+        config = json.loads(attributes["model_config"])
+    except ValueError as error:
+        raise ConversionError(f"{source.name} is damaged: its configuration is no JSON", hint=_AGAIN) from error
+    _check_config(config, Path(source.name), allow_code=allow_code)
+    return attributes["keras_version"]
 
 
-def _unconvertible(error: Exception) -> ConversionError:
-    operators = sorted(set(re.findall(r"'?tf\.(\w+)'? (?:op|\()", str(error))))
-    if operators:
-        return ConversionError(
-            f"there is no TFLite kernel for {', '.join(operators)}", hint="replace the layers that use them"
-        )
-    return ConversionError(f"TensorFlow cannot convert it: {_first_line(error)}")
+def _text(attribute: Any) -> str:
+    return attribute.decode("utf-8", "replace") if isinstance(attribute, bytes) else str(attribute or "")
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _library(version: str) -> tuple[Any, dict[str, str]]:
+    """The Keras that reads what this version wrote; files of before 2.3 name none."""
+    if version.startswith("3."):
+        import keras
+
+        return keras, {"keras": keras.__version__}
+    import tf_keras
+
+    return tf_keras, {"tf_keras": tf_keras.__version__}
+
+
+def _cut(library: Any, model: Any, wanted: Wanted) -> Any:
+    """The part of the model between the outputs of the layers that are named."""
+    if not wanted.inputs and not wanted.outputs:
+        return model
+    known = {layer.name: layer for layer in model.layers}
+    unknown = [name for name in (*wanted.inputs, *wanted.outputs) if name not in known]
+    if unknown:
+        raise ConversionError(f"the model has no layer {', '.join(unknown)}", hint=f"it has {', '.join(known)}")
+    ends = [_tensors(known, wanted.inputs) or model.inputs, _tensors(known, wanted.outputs) or model.outputs]
+    try:
+        return library.Model(*ends)
+    except (ValueError, TypeError) as error:
+        raise ConversionError(
+            f"the model cannot be cut there: {str(error).splitlines()[0]}",
+            hint="the outputs must depend on the inputs alone: name other layers",
+        ) from error
+
+
+def _tensors(layers: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    return [layers[name].output for name in names]
+
+
+def _output_names(model: Any) -> list[str]:
+    """The layers that make the outputs; one that makes several gives its name several times."""
+    if hasattr(model.outputs[0], "_keras_history"):
+        history = [tensor._keras_history for tensor in model.outputs]  # noqa: SLF001  # no public way
+        names = [getattr(entry, "operation", None) or entry.layer for entry in history]
+        found = [operation.name for operation in names]
+    else:
+        found = list(model.output_names)
+    return [name if found.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(found)]
 
 
 if __name__ == "__main__":

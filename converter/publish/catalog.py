@@ -37,11 +37,13 @@ class Listed:
     entered: str  # RFC 3339, UTC: when a push of it began last
     published: str = ""  # when its document was published last; empty: never
     patch_chunks: tuple[str, ...] = ()
+    keyring: tuple[str, ...] = ()  # chunks; of an encrypted release only
+    inventory: tuple[str, ...] = ()  # chunks of the list of its blobs (`inventory`), likewise
 
     def __post_init__(self) -> None:
         if not (IDENTIFIER.fullmatch(self.model) and IDENTIFIER.fullmatch(self.channel)):
             raise ValueError(f"{self.model!r}/{self.channel!r} is no channel of a model")
-        digests = (self.digest, self.index, *self.index_chunks, *self.patch_chunks)
+        digests = (self.digest, self.index, *self.named)
         if not all(DIGEST.fullmatch(digest) for digest in digests) or not self.index_chunks:
             raise ValueError("a digest in the catalog is not 64 hexadecimal digits")
 
@@ -52,6 +54,16 @@ class Listed:
     @property
     def channel_of(self) -> tuple[str, str]:
         return self.model, self.channel
+
+    @property
+    def listing(self) -> str:
+        """What lists the rest of its blobs, in a word."""
+        return "inventory" if self.inventory else "index"
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The blobs that it names outright, without those that its index or inventory lists."""
+        return frozenset((*self.index_chunks, *self.patch_chunks, *self.keyring, *self.inventory))
 
     def is_being_pushed(self, now: datetime) -> bool:
         """Whether a push of it has begun and not ended. A time that cannot be read is as good as now."""
@@ -80,11 +92,16 @@ class Catalog:
         """With `entry`, and what an older one of the same release and channel knew besides."""
         others = []
         for old in self.releases:
-            if (old.channel_of, old.digest) != (entry.channel_of, entry.digest):
+            # In the clear and encrypted, a release has different blobs, and so another index.
+            if (old.channel_of, old.digest, old.index) != (entry.channel_of, entry.digest, entry.index):
                 others.append(old)
             else:
-                patch_chunks = tuple(dict.fromkeys((*old.patch_chunks, *entry.patch_chunks)))
-                entry = replace(entry, published=entry.published or old.published, patch_chunks=patch_chunks)
+                entry = replace(
+                    entry,
+                    published=entry.published or old.published,
+                    patch_chunks=tuple(dict.fromkeys((*old.patch_chunks, *entry.patch_chunks))),
+                    keyring=tuple(dict.fromkeys((*old.keyring, *entry.keyring))),
+                )
         return replace(self, releases=(*others, entry))
 
     def was_collected_since(self, before: "Catalog") -> bool:
@@ -109,6 +126,8 @@ def listed(target: Target, now: datetime, *, published: bool) -> Listed:
         entered=at,
         published=at if published else "",
         patch_chunks=tuple(digest for patch in target.patches for digest in patch.chunks),
+        keyring=target.keyring,
+        inventory=target.inventory,
     )
 
 

@@ -76,13 +76,14 @@ def set_threshold(keys: KeyDirectory, job: Job, threshold: int, now: datetime) -
 def show(keys: KeyDirectory, pending: PendingRoot) -> list[str]:
     """What a new root changes of the one that counts here, a line each."""
     mine = keys.chain()[-1]
-    _version(pending.chain[-1])  # raises where it is none
+    _check_is_new(keys.chain(), pending.chain[-1])
     return roots.differences(mine, pending.chain[-1])
 
 
 def sign(keys: KeyDirectory, pending: PendingRoot) -> Change:
     """Add this laptop's signatures to a new root, and take it over if that is enough."""
     mine = _before(keys, pending)
+    _check_is_new(mine, pending.chain[-1])
     mine_signers = tuple(key.signer for key in keys.private_keys() if key.job == "root")
     again = pendings.sign_root(pending, mine[-1], mine_signers)
     return _finish(keys, mine, again.chain[-1], made=None)
@@ -94,12 +95,13 @@ def follow(keys: KeyDirectory, chain: Sequence[bytes]) -> tuple[int, int]:
     A directory without a root takes what it is given: what it should be, its giver must have said otherwise.
 
     Raises:
-        InputError: they do not follow ours, or not each other.
+        InputError: they do not follow ours, or not each other, or one has a number that another one has here.
     """
     found = sorted(set(chain), key=_version)
     mine = keys.chain() if keys.has_root() else ()
     before = _version(mine[-1]) if mine else 0
-    newer = [root for root in found if _version(root) > before]
+    _check_agreement((*mine, *found))
+    newer = list({_version(root): root for root in found if _version(root) > before}.values())
     whole = (*mine, *newer)
     if not newer:
         return before, before
@@ -144,6 +146,37 @@ def _before(keys: KeyDirectory, pending: PendingRoot) -> tuple[bytes, ...]:
         )
     follow(keys, pending.chain[:-1])
     return keys.chain()
+
+
+def _check_is_new(chain: tuple[bytes, ...], candidate: bytes) -> None:
+    """Whether no root with its number counts here; and raises where it is none."""
+    version = _version(candidate)
+    if version not in {_version(root) for root in chain}:
+        return
+    _check_agreement((*chain, candidate))
+    raise InputError(
+        f"root {version} counts here already, so nothing is left to sign",
+        hint="bring it to the devices: edgectl refresh; and to other signers: edgectl keys follow",
+    )
+
+
+def _check_agreement(found: Sequence[bytes]) -> None:
+    """Whether roots with the same number say the same: of two that were made at the same time only one can count."""
+    said: dict[int, bytes] = {}
+    for root in found:
+        version, content = _version(root), roots.parse_root(root).signed_bytes
+        if said.setdefault(version, content) == content:
+            continue
+        if version == 1:
+            raise InputError(
+                "these roots do not follow each other: they begin with different ones, of people who share no keys",
+                hint="check that --keys and the files are of the same signers",
+            )
+        raise InputError(
+            f"two different roots have the number {version}: two people have changed keys at the same time",
+            hint=f"agree on one of them, and make the other's changes anew from there; devices that have taken one "
+            f"root {version} refuse the other",
+        )
 
 
 def _version(root: bytes) -> int:

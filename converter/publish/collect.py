@@ -3,11 +3,10 @@
 What is live is the union over every release document on the broker, whoever signed it, and over the newest entries of
 the catalog; only what is left of older entries is cleared. So nothing that is forged can make a live chunk garbage
 where the broker shows us all documents; where it does not (no wildcards), the catalog has to be trusted, and somebody
-has to say so. Clearing is done release by release, its index last, and looks before every few chunks whether anybody
-has published: killed anywhere, it is simply done again.
+has to say so. Clearing is done release by release, what lists its blobs last, and looks before every few chunks
+whether anybody has published: killed anywhere, it is simply done again.
 """
 
-import hashlib
 import json
 import secrets
 from collections import Counter
@@ -18,9 +17,10 @@ from functools import partial
 
 from converter.broker import Broker
 from converter.publish.catalog import Catalog, CollectionMark, Listed, change_catalog, listed, parse_catalog
-from edge_agent.errors import ArtifactError, EdgeError, TrustError
+from converter.publish.inventory import OpaqueError, chunks_of
+from edge_agent.errors import EdgeError, TrustError
 from edge_agent.link.topics import MAX_FILTERS
-from edge_agent.release.chunks import pack, parse_index
+from edge_agent.release.chunks import pack
 from edge_agent.release.document import Target, parse_document, target_of
 from edge_agent.release.rollout import EVERYBODY
 
@@ -65,6 +65,7 @@ class _Work:
 
     chunks: set[str] = field(default_factory=set)
     releases: list[Listed] = field(default_factory=list)
+    notes: dict[Listed, str] = field(default_factory=dict)
 
 
 def collect(
@@ -94,7 +95,7 @@ def collect(
         if not dry_run:
             change_catalog(connect, partial(_mark, CollectionMark(run), work.releases))
         kept, cleared = (tuple(dict.fromkeys(each.name for each in of)) for of in (survey.kept, work.releases))
-        return Collected(kept, cleared, len(work.chunks), survey.notes)
+        return Collected(kept, cleared, len(work.chunks), (*survey.notes, *work.notes.values()))
     raise CollectError(
         f"somebody published again and again while this looked; {len(work.chunks)} chunks were cleared",
         hint="run it again when no push is under way",
@@ -112,17 +113,25 @@ def _survey(reader: Broker, now: datetime, *, trust_catalog: bool) -> _Survey:
     live: set[str] = set()
     notes: list[str] = []
     for entry in kept:
-        live |= {*entry.index_chunks, *entry.patch_chunks}
-        chunks = _chunks(entry, reader)
+        live |= entry.named
+        try:
+            chunks = chunks_of(entry, reader)
+        except OpaqueError as error:
+            raise CollectError(
+                f"{entry.name} is encrypted, and was pushed without a list of its blobs: only its recipients could "
+                "tell them from garbage",
+                hint="'edgectl push' it again, which adds the list and sends nothing twice; of a release before the "
+                "present one, it is kept until two others were pushed",
+            ) from error
         if chunks is not None:
             live |= chunks
         elif entry in documents or entry.is_being_pushed(now):
             raise CollectError(
-                f"the index of {entry.name} is not on the broker, so its chunks cannot be told from garbage",
+                f"the {entry.listing} of {entry.name} is not on the broker, so its chunks cannot be told from garbage",
                 hint="if it is just being pushed, wait for that; else 'edgectl push' or 'edgectl seed' it first",
             )
         else:
-            notes.append(f"the index of {entry.name} is lost, so its chunks cannot be kept")
+            notes.append(f"the {entry.listing} of {entry.name} is lost, so its chunks cannot be kept")
     return _Survey(tuple(kept), tuple(garbage), frozenset(live), seen, tuple(notes))
 
 
@@ -187,12 +196,6 @@ def _targets(reader: Broker, topic: str, payload: bytes, now: datetime) -> Itera
         ) from error
     for target in found:
         for needed in (target, *_earlier_needed(target)):
-            if needed.keyring:
-                raise CollectError(
-                    f"{needed.model} {needed.version} on {needed.channel} is encrypted: which chunks it needs is known "
-                    "to its recipients only",
-                    hint="give encrypted releases a broker, or a --prefix, of their own; collect on the others",
-                )
             yield listed(needed, now, published=True)
 
 
@@ -215,23 +218,19 @@ def _targets_said(payload: bytes) -> Iterator[Target]:
                 yield target_of(entry["custom"], digest=entry["hashes"]["sha256"], size_bytes=entry["length"])
 
 
-def _chunks(entry: Listed, reader: Broker) -> set[str] | None:
-    """Every chunk of the members of a release; None where its index is not there."""
-    found = reader.fetch_chunks(entry.index_chunks)
-    content = b"".join(found.get(digest, b"") for digest in entry.index_chunks)
-    if hashlib.sha256(content).hexdigest() != entry.index:
-        return None
-    try:
-        return {chunk.digest for chunk in parse_index(content).chunks()}
-    except ArtifactError:
-        return None
-
-
 def _clear(entry: Listed, survey: _Survey, reader: Broker, writer: Broker | None, work: _Work) -> None:
-    """Clear what only this release refers to, its index last: as long as there is an index, the rest can be found."""
-    members = _chunks(entry, reader) or set()
-    first = sorted((members | set(entry.patch_chunks)) - set(entry.index_chunks) - survey.live - work.chunks)
-    last = sorted(set(entry.index_chunks) - survey.live - work.chunks)
+    """Clear what only this release refers to, what lists it last: as long as that is there, the rest can be found."""
+    try:
+        members = chunks_of(entry, reader)
+    except OpaqueError:
+        work.notes[entry] = f"kept {entry.name}, which is encrypted: only its recipients could tell what is of it"
+        return
+    if members is None:
+        work.notes[entry] = f"the {entry.listing} of {entry.name} is lost: what is left of it, if anything, stays"
+    listing = entry.inventory or entry.index_chunks
+    spared = survey.live | work.chunks
+    first = sorted(((members or set()) | entry.named) - set(listing) - spared)
+    last = sorted(set(listing) - spared)
     for digests in (first, last):
         for start in range(0, len(digests), _BATCH):
             batch = digests[start : start + _BATCH]

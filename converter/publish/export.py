@@ -1,64 +1,90 @@
-"""Laying out the chunks of an artifact for a web server: one file a blob, named by its digest.
+"""Laying out a release for a web server: one file, of which devices ask for the parts that they lack.
 
-What is there already is left alone, so that several releases can share a directory. Copying it to the server is left to
-whatever the server likes.
+Several releases can share a directory. Copying it to the server is left to whatever the server likes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from converter.publish.succession import PublishError
+from edge_agent.clock import SystemClock
 from edge_agent.disk import open_disk
-from edge_agent.errors import ArtifactError, InputError
-from edge_agent.release.chunks import MAX_PAYLOAD_BYTES, unpack
-from edge_agent.release.manifest import DIGEST
+from edge_agent.errors import ArtifactError, FetchError, InputError
+from edge_agent.link.https import HttpsSource
+from edge_agent.link.pace import Pace
+from edge_agent.release.chunks import unpack
+from edge_agent.release.pack_file import SUFFIX, format_pack, parse_table
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Files in the directory. Bytes as they travel, compressed."""
+    """The file. Bytes as they travel, compressed."""
 
-    files: int
-    files_written: int
-    bytes_written: int
+    file: str
+    chunks: int
+    size_bytes: int
+    written: bool  # else it was there
 
 
-def export(chunks: Mapping[str, bytes], directory: Path) -> Exported:
-    """Write each payload to `directory`/<digest>, whole or not at all: a server may be serving it already.
+def export(release: str, chunks: Mapping[str, bytes], directory: Path) -> Exported:
+    """Write `directory`/<release>.pack, whole or not at all: a server may be serving it already.
 
     Raises:
         StorageError: the directory cannot be written to.
     """
-    disk = open_disk(directory)
-    written = {digest: payload for digest, payload in chunks.items() if disk.size(digest) != len(payload)}
-    for digest, payload in written.items():
-        disk.write_atomic(digest, payload)
-    return Exported(len(chunks), len(written), sum(map(len, written.values())))
+    disk, name, content = open_disk(directory), release + SUFFIX, format_pack(chunks)
+    written = disk.size(name) != len(content) or disk.read(name) != content
+    if written:
+        disk.write_atomic(name, content)
+    return Exported(name, len(chunks), len(content), written)
 
 
-def read_exported(directory: Path) -> dict[str, bytes]:
-    """Every blob in an exported directory, checked, digest to payload.
+def read_exported(path: Path) -> dict[str, bytes]:
+    """Every blob in an exported file, or in all of a directory, checked, digest to payload.
 
     Raises:
         InputError: there is none, or one is not what its name says.
     """
-    chunks = {}
-    for path in sorted(directory.iterdir()):
-        if DIGEST.fullmatch(path.name):
-            payload = _read(path)
-            try:
-                unpack(payload, path.name)
-            except ArtifactError as error:
-                raise InputError(f"{path}: {error}", hint="export the release anew: edgectl export") from error
-            chunks[path.name] = payload
-    if not chunks:
-        raise InputError(f"{directory} holds no blobs", hint="make them: edgectl export FILE DIRECTORY")
+    files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} holds no {SUFFIX} files", hint="make them: edgectl export FILE DIRECTORY")
+    chunks: dict[str, bytes] = {}
+    for file in files:
+        chunks.update(_read(file))
     return chunks
 
 
-def _read(path: Path) -> bytes:
+def check_served(base: str, release: str, chunks: Mapping[str, bytes], ca_file: Path | None) -> None:
+    """Whether the web server at `base` has all of a release.
+
+    Raises:
+        PublishError: it has not, or cannot be asked; says what to do.
+    """
+    clock = SystemClock()
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_PAYLOAD_BYTES + 1)
+        table = HttpsSource(base, release, Pace(clock), clock, ca_file=ca_file).read_table()
+    except FetchError as error:
+        raise PublishError(
+            f"{error}", hint="put there what 'edgectl export' made, or pass --unchecked-source"
+        ) from error
+    lacking = [digest for digest in chunks if digest not in table]
+    if lacking:
+        raise PublishError(
+            f"{base}/{release}{SUFFIX} lacks {len(lacking)} of {len(chunks)} chunks",
+            hint="export it anew and copy it there, or pass --unchecked-source",
+        )
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    try:
+        content = path.read_bytes()
+        places = parse_table(content)
+        chunks = {digest: content[place.offset : place.end] for digest, place in places.items()}
+        for digest, payload in chunks.items():
+            unpack(payload, digest)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}", hint="check who may read it") from error
+    except ArtifactError as error:
+        raise InputError(f"{path}: {error}", hint="export the release anew: edgectl export") from error
+    return chunks

@@ -3,7 +3,7 @@
 What they say is left to `succession`; sending artifacts, to `push`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,15 +11,16 @@ from datetime import datetime
 from converter.broker import Broker
 from converter.fleet.devices import look
 from converter.publish import repository, succession
+from converter.publish.inventory import lost_blobs
 from converter.publish.keys import Keys
-from converter.publish.push import Pend, Progress, announce, read_published, send_chunks, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import Pend, announce, read_published
 from converter.publish.repository import Published
 from converter.publish.seals import ReleaseSeal
+from converter.publish.sending import Progress, send_chunks
 from converter.publish.succession import PublishError
-from edge_agent.errors import ArtifactError, InputError
-from edge_agent.link.topics import MAX_FILTERS
+from edge_agent.errors import InputError
 from edge_agent.release.archive import Artifact
-from edge_agent.release.chunks import parse_index, unpack
 from edge_agent.release.document import Target
 
 Change = Callable[[Published, int], Target]  # what is there and the next number → what is to be signed
@@ -34,6 +35,20 @@ class Ordered:
     published: bool  # False: it said that already, or others must sign it first
     pending: str | None = None  # where it waits for signatures of others
 
+    @property
+    def what_to_do(self) -> str:
+        """Of an order that is pending."""
+        return f"others must sign it (edgectl sign {self.pending}), then: edgectl push --pending {self.pending}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An order that others must sign."""
+
+    where: str
+    target: Target
+    document: int
+
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
@@ -44,6 +59,7 @@ class Publisher:
     keys: Keys
     connect: Callable[[], Broker]
     pend: Pend | None = None  # keeps what others must sign, too
+    waiting: Callable[[Target], Sequence[Waiting]] = lambda _: ()  # what of it is there already, for such a target
     seal_of: Callable[[str], ReleaseSeal | None] = lambda _: None  # of an artifact's digest, where it was encrypted
 
     def read(self, broker: Broker) -> Published:
@@ -117,6 +133,9 @@ class Publisher:
         target = change(there, number)
         if target == there.target:
             return Ordered(target, there.number, published=False)
+        for each in self.waiting(target):
+            if each.document > there.number and succession.is_same_order(each.target, target):
+                return Ordered(each.target, each.document, published=False, pending=each.where)
         pending = announce(writer, reader, self.keys, target, number, now, self.pend)
         return Ordered(target, number, published=pending is None, pending=pending)
 
@@ -155,26 +174,10 @@ def _on_devices(target: Target, reader: Broker) -> str:
 
 def _check_chunks(target: Target, reader: Broker) -> None:
     """Whether devices that no longer have this release can fetch it."""
-    lost = _lost_chunks(target, reader)
+    lost = lost_blobs(target, reader)
     if lost:
         raise PublishError(
             f"{len(lost)} chunks of {target.model} {target.version} are no longer on the broker: devices that have "
             "given it up could not come back to it",
             hint="pass its file, which is sent again: --artifact FILE",
         )
-
-
-def _lost_chunks(target: Target, reader: Broker) -> list[str]:
-    """Of an encrypted release only what the document names: which chunks its index lists, its recipients know."""
-    if target.keyring:
-        return reader.read_chunks([*target.index_chunks, *target.keyring], grace_s=1.0)
-    payloads: dict[str, bytes] = {}
-    topics = {reader.topics.blob(digest): digest for digest in target.index_chunks}
-    for start in range(0, len(topics), MAX_FILTERS):
-        payloads |= reader.retained(list(topics)[start : start + MAX_FILTERS])
-    try:
-        index = parse_index(b"".join(unpack(payloads.get(topic, b""), digest) for topic, digest in topics.items()))
-    except ArtifactError:
-        return list(target.index_chunks)
-    digests = {digest for _, chunks in index.members.values() for digest in chunks}
-    return reader.read_chunks(sorted(digests), grace_s=1.0)

@@ -1,10 +1,11 @@
 """Publishing an artifact: the chunks the broker lacks, proof that they arrived, then the signed document.
 
 The order is the safety: devices hear of a release only once every byte of it has been read back. What signs is left
-to `repository`; patches to `patches`, what was ever pushed to `catalog`; talking to the broker, to `converter.broker`.
+to `repository`; cutting an artifact up, to `parcel`; patches to `patches`, what was ever pushed to `catalog`; sending
+and proof, to `sending`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,37 +16,21 @@ from converter.publish.bases import fleet_bases
 from converter.publish.catalog import Catalog, Listed, change_catalog, listed
 from converter.publish.keys import Keys
 from converter.publish.needs import answering
+from converter.publish.parcel import Parcel, wrap
 from converter.publish.patches import Base, Patches, PatchesUnavailableError, PatchMade, make_patches
 from converter.publish.pending import PendingRelease, pend_document
 from converter.publish.repository import NewerRootError, Published
 from converter.publish.seals import ReleaseSeal
+from converter.publish.sending import Progress, Sent, await_documents, send_chunks
 from converter.publish.succession import PublishError
-from edge_agent.clock import SystemClock
 from edge_agent.errors import LinkError, TrustError
 from edge_agent.release.archive import Artifact
-from edge_agent.release.chunks import build_index, cut, digest_of_chunk, format_index, pack
 from edge_agent.release.document import Target
 from edge_agent.release.rollout import Rollout
-from edge_agent.release.sealing import Purpose
-from edge_agent.release.sealing import seal as encrypt
 
-RIVAL_S = 1.0  # how long after publishing we look for somebody who publishes at the same time
-_RETURN_S = 15.0
 _CLEARED_S = 0.3
-_RECHECKED = 40  # suspects that are asked for a second time, with more patience
 
-Progress = Callable[[int, int], None]  # bytes acknowledged, bytes to send
 Pend = Callable[[PendingRelease], str]  # keeps what lacks signatures of others; says where
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """Chunks on the broker. Bytes as they travel, compressed."""
-
-    chunks: int
-    chunks_sent: int
-    bytes_sent: int
-    bytes_reused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +53,6 @@ class Pushed:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """An artifact as it travels."""
-
-    target: Target
-    chunks: dict[str, bytes]  # digest → payload
-
-    def with_patches(self, patches: Patches) -> "Parcel":
-        """Whatever is encrypted has none: they would tell what changes."""
-        if self.target.keyring:
-            return self
-        return Parcel(replace(self.target, patches=patches.patches), {**self.chunks, **patches.chunks})
-
-
-@dataclass(frozen=True, slots=True)
 class PatchFrom:
     """What patches are made against: what the fleet has, unless `fleet` is False, and these artifacts."""
 
@@ -90,45 +61,6 @@ class PatchFrom:
 
 
 NO_PATCHES = PatchFrom(fleet=False)
-
-
-def wrap(
-    artifact: Artifact,
-    channel: str,
-    now: datetime,
-    *,
-    device_class: str = "",
-    sources: Sequence[str] = (),
-    seal: ReleaseSeal | None = None,
-) -> Parcel:
-    """Cut an artifact, and its index, into chunks. May raise ValueError for a channel that is no identifier.
-
-    With a `seal`, what travels for each chunk is encrypted.
-    """
-    plaintexts = {digest_of_chunk(chunk): chunk for content in artifact.members.values() for chunk in cut(content)}
-    sealed = {digest: _seal_chunk(seal, Purpose.CHUNK, chunk) for digest, chunk in plaintexts.items()}
-    blobs = {digest: digest_of_chunk(blob) for digest, blob in sealed.items()} if seal is not None else {}
-    index = format_index(replace(build_index(artifact.members), blobs=blobs))
-    index_blobs = [_seal_chunk(seal, Purpose.INDEX, chunk) for chunk in cut(index)]
-    keyring = list(cut(seal.keyring)) if seal is not None else []
-    target = Target(
-        model=artifact.manifest.name,
-        channel=channel,
-        version=artifact.manifest.version,
-        digest=artifact.digest,
-        size_bytes=artifact.size_bytes,
-        index=digest_of_chunk(index),
-        index_chunks=tuple(map(digest_of_chunk, index_blobs)),
-        created=now.astimezone(UTC).isoformat(timespec="seconds"),
-        device_class=device_class,
-        sources=tuple(sources),
-        keyring=tuple(map(digest_of_chunk, keyring)),
-    )
-    return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in (*sealed.values(), *index_blobs, *keyring)})
-
-
-def _seal_chunk(seal: ReleaseSeal | None, purpose: Purpose, chunk: bytes) -> bytes:
-    return chunk if seal is None else encrypt(seal.content_key, purpose, pack(chunk))
 
 
 def push(
@@ -190,13 +122,14 @@ def push(
             there = read_published(newest, keys, target.model, channel, replace_foreign=replace_foreign)
             succession.check(target, rollout, there)
         same = there is not None and succession.is_given(target, there.target)
+        kept = None
         if there is not None and same and not there.is_due(now):
-            _enter(connect, listed(there.target, now, published=True))
-            return _pushed(there.target, there.number, sent, published=False)
-        now = there.now(now) if there is not None else now
-        number = repository.next_number(there, now)
-        signed = succession.follow(target, rollout, there, now)
-        kept = announce(writer, reader, keys, signed, number, now, pend)
+            signed, number = there.target, there.number
+        else:
+            now = there.now(now) if there is not None else now
+            number = repository.next_number(there, now)
+            signed = succession.follow(target, rollout, there, now)
+            kept = announce(writer, reader, keys, signed, number, now, pend)
         after, _ = _enter(connect, listed(signed, now, published=kept is None))
         healed = _send_cleared(parcel, writer, reader) if after.was_collected_since(catalog) else 0
         pushed = _pushed(signed, number, sent, published=kept is None and not same)
@@ -287,70 +220,6 @@ def announce(  # noqa: PLR0917  # what a document is made of
     writer.publish_retained(topic, document)
     await_documents(reader, {topic: document})
     return None
-
-
-def send_chunks(chunks: dict[str, bytes], writer: Broker, reader: Broker, progress: Progress) -> Sent:
-    """Send the chunks that the broker lacks, and read them back on the other connection.
-
-    Raises:
-        PublishError: some did not come back; says which and how many.
-    """
-    lacking = reader.read_chunks(list(chunks), grace_s=0)  # a chunk wrongly thought absent is sent once too often
-    missing = {digest: payload for digest, payload in chunks.items() if digest in lacking}
-    total_bytes = sum(map(len, missing.values()))
-    done_bytes = 0
-
-    def count(size_bytes: int) -> None:
-        nonlocal done_bytes
-        done_bytes += size_bytes
-        progress(done_bytes, total_bytes)
-
-    writer.publish_chunks(missing.items(), count)
-    _read_back(list(missing), reader)
-    reused_bytes = sum(len(payload) for digest, payload in chunks.items() if digest not in missing)
-    return Sent(len(chunks), len(missing), total_bytes, reused_bytes)
-
-
-def _read_back(digests: list[str], reader: Broker) -> None:
-    """A PUBACK is no proof: below MQTT 5, brokers acknowledge what they then drop."""
-    suspects = reader.read_chunks(digests, grace_s=0.1)
-    while suspects:
-        asked, suspects = suspects[:_RECHECKED], suspects[_RECHECKED:]
-        lost = reader.read_chunks(asked, grace_s=1.0)
-        if lost:
-            names = ", ".join(digest[:12] for digest in lost[:3])
-            raise PublishError(
-                f"{len(lost) + len(suspects)} of {len(digests)} chunks did not come back from the broker, although it "
-                f"acknowledged them: {names}…",
-                hint="check its limits (mosquitto: message_size_limit, 61000 is needed), its access list for blob "
-                "topics, and how many retained messages it keeps; no device has been told of this release",
-            )
-
-
-def await_documents(reader: Broker, documents: Mapping[str, bytes]) -> None:
-    """Wait until our documents have come round (topic to payload), and a little longer for a rival's.
-
-    Raises:
-        PublishError: one did not, or somebody else's came.
-    """
-    clock, missing = SystemClock(), set(documents)
-    deadline_s = clock.monotonic_s() + (_RETURN_S if missing else 0.0)
-    while (event := reader.next_event(deadline_s - clock.monotonic_s())) is not None:
-        if event.topic not in documents:
-            continue
-        if event.payload != documents[event.topic]:
-            raise PublishError(
-                "somebody else published another document on this channel at the same time",
-                hint="agree on who publishes, then do it again: the last document is the one that counts",
-            )
-        missing.discard(event.topic)
-        if not missing:
-            deadline_s = clock.monotonic_s() + RIVAL_S
-    if missing:
-        raise PublishError(
-            "the release document did not come back from the broker",
-            hint=f"check that the broker's access list lets this user write and read {min(missing)}",
-        )
 
 
 def _kept(pending: PendingRelease, pend: Pend | None) -> str:

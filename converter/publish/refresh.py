@@ -12,9 +12,11 @@ from typing import Literal
 
 from converter.broker import Broker
 from converter.publish import repository
+from converter.publish.inventory import lost_blobs
 from converter.publish.keys import Keys
 from converter.publish.pending import PendingRelease, document_of, pend_document
-from converter.publish.push import Pend, await_documents
+from converter.publish.push import Pend
+from converter.publish.sending import await_documents
 from converter.publish.succession import PublishError
 from edge_agent.errors import InputError, TrustError
 from edge_agent.link.topics import Topics
@@ -102,9 +104,11 @@ def publish_pending(pending: PendingRelease, keys: Keys, connect: Callable[[], B
                     f"{there.target.model} {there.target.version}; this one has number {pending.number}",
                     hint="agree on what the channel is to have, then push it again",
                 )
-        if reader.read_chunks(target.index_chunks, grace_s=1.0):
+        lost = lost_blobs(target, reader)
+        if lost:
             raise PublishError(
-                "the broker has lost the release that this document is about",
+                f"the broker has lost {len(lost)} chunks of {target.model} {target.version}, which this document is "
+                "about",
                 hint="give it back with 'edgectl seed FILE', then publish again",
             )
         writer.publish_retained(topic, document)

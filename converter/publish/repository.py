@@ -55,6 +55,9 @@ class Published:
     signed: datetime
     root: int  # the version of the root that it was signed under
     is_current: bool  # whether keys that count now have signed all of it, and it brings devices the newest root
+    completed: datetime | None = (
+        None  # when the last signature of its content was made; None: it was stamped anew since
+    )
     revoked: tuple[str, ...] = ()  # keys that have signed it and that somebody else may have
 
     def is_due(self, now: datetime) -> bool:
@@ -186,6 +189,7 @@ def read_document(keys: Keys, payload: bytes, *, model: str, channel: str) -> Pu
     timestamp = _parse(Timestamp, files["timestamp.json"])
     # Devices forget what keys have said that no longer count: a stolen one can use up neither numbers nor time.
     stamp_counts = _counts(keys, "timestamp", timestamp)
+    targets_number = int(_names(files)[0].partition(".")[0])
     return Published(
         target=verified.target,
         number=timestamp.signed.version if stamp_counts else 0,
@@ -193,6 +197,9 @@ def read_document(keys: Keys, payload: bytes, *, model: str, channel: str) -> Pu
         signed=datetime.fromtimestamp(verified.signed_s if stamp_counts else epoch, UTC),
         root=root,
         is_current=is_current and root == roots.version_of(keys.root),
+        completed=datetime.fromtimestamp(verified.signed_s, UTC)
+        if timestamp.signed.version == targets_number
+        else None,
         revoked=() if is_current else _revoked_signers(keys, files),
     )
 

@@ -77,6 +77,11 @@ def previous_of(there: Published | None, digest: str) -> tuple[Target, ...]:
     return tuple(kept[:MAX_PREVIOUS])
 
 
+def is_same_order(one: Target, other: Target) -> bool:
+    """Whether they differ in nothing but when they were made."""
+    return _timeless(one) == _timeless(other)
+
+
 # --- orders about the release that the channel gives -----------------------------------------------------------
 
 
@@ -158,6 +163,11 @@ def moment(now: datetime) -> str:
 
 def _with(target: Target, rollout: Rollout, now: datetime) -> Target:
     return replace(target, rollout=rollout, created=moment(now))
+
+
+def _timeless(target: Target) -> Target:
+    lifts = replace(target.lifts, number=0)  # which is that of the document
+    return replace(target, created="", rollout=replace(target.rollout, since=None), lifts=lifts)
 
 
 def _is_same(asked: Rollout, there: Rollout) -> bool:

@@ -15,7 +15,7 @@ class LayerError:
     name: str  # of its first output tensor in the float model
     operator: str  # CONV_2D
     precision: str  # int8, int16x8, float32 …
-    snr_db: float | None  # of its output; None: equal
+    snr_db: float | None = None  # of its output; None: equal
     macs: int | None = None
     size_bytes: int | None = None  # of its weights
 

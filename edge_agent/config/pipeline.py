@@ -9,6 +9,7 @@ from edge_agent import schema
 from edge_agent.config.checks import Count, Identifier, Share, Table, from_to
 from edge_agent.config.sinks import MqttSink, PreviewSink, SinkConfig, Trigger, WebhookSink
 from edge_agent.config.sources import SourceConfig, given_by
+from edge_agent.config.update import BENCH_CHANNEL
 
 ONLY_STAGE = "main"  # the stage of the short form, `[pipeline.NAME]` with `model =` directly
 _MOST_THREADS = 64
@@ -64,6 +65,8 @@ class StageConfig(Table):
     delegate: Delegate | None = None
 
     def problems(self) -> Iterator[str]:
+        if self.channel == BENCH_CHANNEL:
+            yield f"channel {BENCH_CHANNEL!r} is for releases that are only measured: follow another one"
         if self.crops_of is None and self.crops != Crops():
             yield "crops has no use without crops_of: name the stage whose objects are cut out"
 

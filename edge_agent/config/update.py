@@ -7,6 +7,8 @@ from typing import Annotated
 from edge_agent.config.checks import Count, Seconds, Share, Table, from_to
 from edge_agent.config.quiet import QuietHours
 
+BENCH_CHANNEL = "bench"  # of every model: what is published there is only measured, and no stage can follow it
+
 
 def _check_quiet_hours(text: str) -> None:
     if text:
@@ -21,6 +23,7 @@ class UpdateConfig(Table):
     shadow_share: Share = 0.0  # of the frames, on which a candidate runs beside the current release; 0: on none
     shadow_frames: Count = 100
     shadow_longest_s: Seconds = 600.0
+    bench: bool = True  # releases on a model's bench channel are measured here when they name this device
     ca_file: Path | None = None  # for https:// sources; None: the system's certificate authorities
 
     @property

@@ -113,6 +113,10 @@ class DeviceLink:
         """As `publish_event`."""
         return self._link.publish(self._topics.telemetry(self._device_id), payload, then=then)
 
+    def publish_bench(self, payload: bytes) -> Receipt:
+        """QoS 1, not retained: whoever asks listens, and may ask again."""
+        return self._link.publish(self._topics.bench(self._device_id), payload)
+
     def publish_result(self, pipeline: str, payload: bytes) -> bool:
         """QoS 0; says whether it was handed over: offline, or when the link does not keep up, it is dropped."""
         if self._link.backlog > _MAX_BACKLOG:

@@ -102,7 +102,7 @@ class StageReport:
     candidate: ReleaseReport | None = None
     last: OutcomeReport | None = None
     rejected: tuple[RejectionReport, ...] = ()
-    lifted: int | None = None  # number of the last order to lift rejections that was carried out
+    lifted: int | None = None  # number of this channel's last order to lift rejections that was carried out
     held: HeldReport | None = None
     problem: ProblemReport | None = None
     p95_ms: float | None = None  # of a frame's whole way, lately; telemetry tells it in full
@@ -176,6 +176,37 @@ class EventReport:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchFigures:
+    """What a release has shown on a device, without ever serving there."""
+
+    library: str
+    delegated: bool
+    load_ms: float
+    p50_ms: float  # of invoke
+    p95_ms: float
+    memory_bytes: int  # peak resident set, interpreter and all
+    golden_vectors: int
+    disagreement: float | None = None  # the worst of them
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """The answer to a release on a bench channel."""
+
+    digest: str
+    model: str
+    version: str
+    outcome: str  # measured, refused (it would never serve there), failed (not now)
+    measured: BenchFigures | None = None
+    reason: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+    hardware: HardwareReport = field(default_factory=HardwareReport)
+    at_s: float | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
 class _Need:
     digests: tuple[str, ...]
 
@@ -208,6 +239,14 @@ def format_event(event: EventReport) -> bytes:
 
 def parse_event(payload: bytes) -> EventReport:
     return _parse(EventReport, payload)
+
+
+def format_bench(report: BenchReport) -> bytes:
+    return encode(schema.dump(report))
+
+
+def parse_bench(payload: bytes) -> BenchReport:
+    return _parse(BenchReport, payload)
 
 
 def parse_availability(payload: bytes) -> bool:

@@ -35,6 +35,10 @@ class Topics:
     def event(self, device: str) -> str:
         return f"{self.prefix}/device/{device}/event"
 
+    def bench(self, device: str) -> str:
+        """How a release that was only to be measured did."""
+        return f"{self.prefix}/device/{device}/bench"
+
     def result(self, device: str, pipeline: str) -> str:
         return f"{self.prefix}/device/{device}/result/{pipeline}"
 

@@ -51,7 +51,9 @@ class Transports:
             return self._broker
         from edge_agent.link.https import HttpsSource  # most devices never need it
 
-        sources = [HttpsSource(base, self._pace, self._clock, ca_file=self._ca_file) for base in target.sources]
+        sources = [
+            HttpsSource(base, target.digest, self._pace, self._clock, ca_file=self._ca_file) for base in target.sources
+        ]
         return AlternatingTransport(sources, self._broker, self._clock, self._rested_s)
 
 
@@ -85,19 +87,25 @@ class AlternatingTransport:
         while left and not cancelled():
             for source in self._sources:
                 if left and not cancelled() and self._rested_s.get(source.base, 0.0) <= self._clock.monotonic_s():
-                    self._ask(source, tuple(left), keep, cancelled)
+                    self._ask(source, tuple(left), keep, cancelled, trouble)
             if left and not cancelled():
                 moved_s = self._clock.monotonic_s()
                 self._broker.collect(tuple(left), keep, cancelled=tired, trouble=trouble)
                 patience_s = min(LONGEST_PATIENCE_S, 2 * patience_s)
 
     def _ask(
-        self, source: Source, digests: Sequence[str], take: Callable[[str, bytes], None], cancelled: Cancelled
+        self,
+        source: Source,
+        digests: Sequence[str],
+        take: Callable[[str, bytes], None],
+        cancelled: Cancelled,
+        trouble: Trouble,
     ) -> None:
         try:
             source.collect(digests, take, cancelled=cancelled, trouble=_nobody)
         except FetchError as error:
             _LOG.warning("%s; going on without it for %.0f s. %s", error, REST_S, error.hint or "")
+            trouble(Reason.WEB_SOURCE, f"{error}; the broker is asked for what is missing")
             self._rested_s[source.base] = self._clock.monotonic_s() + REST_S
 
 

@@ -49,6 +49,7 @@ class Custom:
     device_class: str = ""  # the only class of devices it is for; empty: for any
     sources: tuple[str, ...] = ()  # https:// directories that hold the same blobs, asked before the broker
     keyring: tuple[str, ...] = ()  # chunks of the keyring; without any the release is not encrypted
+    inventory: tuple[str, ...] = ()  # chunks of the list of an encrypted one's blobs, for who collects garbage
     patches: tuple[Patch, ...] = ()  # shorter ways to a member, for devices that hold what they start from
     rollout: Rollout = field(default_factory=Rollout)
     downgrade: bool = False  # an order to take this release also where a newer version serves
@@ -70,7 +71,8 @@ class Target(Custom):
                 raise ValueError(f"{what} {text!r} is not an identifier")
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version {self.version!r} is not a version")
-        if not all(DIGEST.fullmatch(text) for text in (self.digest, self.index, *self.index_chunks, *self.keyring)):
+        digests = (self.digest, self.index, *self.index_chunks, *self.keyring, *self.inventory)
+        if not all(DIGEST.fullmatch(text) for text in digests):
             raise ValueError("a digest is not 64 hexadecimal digits")
         if self.device_class and not IDENTIFIER.fullmatch(self.device_class):
             raise ValueError(f"device class {self.device_class!r} is not an identifier")

@@ -126,4 +126,4 @@ def parse_manifest(content: bytes) -> Manifest:
 
 def format_manifest(manifest: Manifest) -> bytes:
     """The one way a manifest is written: same manifest, same bytes."""
-    return json.dumps(schema.dump(manifest), indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(schema.dump(manifest), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

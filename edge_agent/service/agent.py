@@ -13,20 +13,23 @@ from queue import Empty
 from typing import Any
 
 from edge_agent import schema
+from edge_agent.config.update import BENCH_CHANNEL
 from edge_agent.errors import EdgeError, Reason, RejectionError, StorageError
 from edge_agent.link.device import Ack, ReleaseDocument, SubscriptionRefused
 from edge_agent.link.events import Connected, Disconnected, Failed
-from edge_agent.link.messages import MessageError, Reported, StageReport, format_reported
+from edge_agent.link.messages import MessageError, Reported, StageReport, format_bench, format_reported
 from edge_agent.notify import notify, watchdog_interval_s
+from edge_agent.release.document import Target
 from edge_agent.service.documents import Channel
-from edge_agent.service.inbox import Asked, Changed, Desired, Event, Quit, Refused, RolledBack
+from edge_agent.service.inbox import Asked, Benched, Changed, Desired, Event, Quit, Refused, RolledBack
 from edge_agent.service.local import find_stage, stages_of, status_tree
 from edge_agent.service.parts import Parts
 from edge_agent.service.pipelines import Heard
 from edge_agent.service.questions import Questions
-from edge_agent.service.reporting import StageName, event_of, reported, sentence, stage_report
+from edge_agent.service.reporting import StageName, bench_report, event_of, reported, sentence, stage_report
 from edge_agent.telemetry.report import telemetry_tree
 from edge_agent.telemetry.resources import read_hardware
+from edge_agent.update.benching import Answer
 from edge_agent.update.machine import Record
 from edge_agent.update.status import Problem, Status
 
@@ -91,10 +94,9 @@ class Agent:
             case Changed(name, status):
                 self._changed(name, status)
             case Desired(channel, target):
-                self._stale |= self._refusals.pop(channel, None) is not None
-                for name, stage in self._stages.items():
-                    if (stage.model, stage.channel) == (channel.model, channel.channel):
-                        self._parts.updaters[name].desire(target)
+                self._desired(channel, target)
+            case Benched(answer):
+                self._benched(answer)
             case Refused(channel, error):
                 self._refused(channel, error)
             case Asked(request, answer):
@@ -106,6 +108,14 @@ class Agent:
                     self._parts.documents.offer(Channel(model, channel_name), payload)
             case _:
                 self._link_changed(event)
+
+    def _desired(self, channel: Channel, target: Target) -> None:
+        self._stale |= self._refusals.pop(channel, None) is not None
+        if channel.channel == BENCH_CHANNEL and self._parts.bencher is not None:
+            self._parts.bencher.desire(target)
+        for name, stage in self._stages.items():
+            if (stage.model, stage.channel) == (channel.model, channel.channel):
+                self._parts.updaters[name].desire(target)
 
     def _link_changed(self, event: Event) -> None:
         match event:
@@ -163,6 +173,13 @@ class Agent:
         self._refusals[channel] = problem
         self._stale = True
         self._tell({"kind": "document_refused", "reason": reason.value, "detail": detail, "hint": error.hint})
+
+    def _benched(self, answer: Answer) -> None:
+        release = {"version": answer.version, "digest": answer.digest}
+        self._tell({"kind": "bench", **release, "reason": answer.reason, "detail": answer.detail or answer.outcome})
+        if self._parts.link is not None:
+            report = bench_report(answer, self._hardware, self._parts.clock.now_s())
+            self._parts.link.publish_bench(format_bench(report))
 
     def _tell(self, happened: Mapping[str, object]) -> None:
         """Log an event and send it."""

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_agent.clock import Clock, SystemClock, is_synchronized
 from edge_agent.config.agent import Config
 from edge_agent.config.row_sources import TopicSource
+from edge_agent.config.update import BENCH_CHANNEL
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
 from edge_agent.errors import ConfigError, FetchError, Reason
@@ -30,7 +31,7 @@ from edge_agent.release.document import Target
 from edge_agent.release.trust import verify
 from edge_agent.service.agent import Agent
 from edge_agent.service.documents import Channel, Documents
-from edge_agent.service.inbox import Changed, Desired, Inbox, Quit, Refused
+from edge_agent.service.inbox import Benched, Changed, Desired, Inbox, Quit, Refused
 from edge_agent.service.local import only_agent, stages_of, state_directory
 from edge_agent.service.parts import Parts
 from edge_agent.service.pipelines import Heard, Pipelines
@@ -38,6 +39,8 @@ from edge_agent.service.reporting import StageName
 from edge_agent.service.spool import Spool, Stream
 from edge_agent.telemetry.outbox import Outbox
 from edge_agent.telemetry.resources import ResourceMeter
+from edge_agent.update.benching import Bencher
+from edge_agent.update.benching import Parts as BencherParts
 from edge_agent.update.eligibility import Device
 from edge_agent.update.fetch import FetchReport, fetch_release
 from edge_agent.update.hold import Hold
@@ -53,6 +56,7 @@ from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble
 from edge_agent.update.updater import Updater
 
 _LOG = logging.getLogger(__name__)
+Keep = Callable[[], Collection[str]]
 
 
 def run_agent(config: Config) -> None:
@@ -100,7 +104,12 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
     stop = threading.Event()
     broker: ChunkTransport = link if link is not None else _NoTransport()
     transports = Transports(broker, pace, clock, ca_file=config.update.ca_file)
-    updaters = _open_updaters(config, store, transports, workers, inbox, stop=stop)
+    needed = _Needed()
+    updaters = _open_updaters(config, store, transports, workers, inbox, stop=stop, keep=needed)
+    needed.enter(*updaters.values())
+    bencher = _open_bencher(config, store, transports, updaters, inbox, stop=stop, keep=needed)
+    if bencher is not None:
+        needed.enter(bencher)
     if documents is not None:
         for name, stage in stages_of(config).items():
             updaters[name].desire(documents.recall(Channel(stage.model, stage.channel)))
@@ -114,9 +123,10 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         updaters=updaters,
         meter=ResourceMeter(state_dir),
         spool=spool,
-        threads=stack.enter_context(_running(updaters, workers, stop)),
+        threads=stack.enter_context(_running(updaters, workers, bencher, stop)),
         documents=documents,
         link=link,
+        bencher=bencher,
     )
     return Agent(parts)
 
@@ -125,6 +135,8 @@ def _open_link(config: Config, inbox: Inbox, pace: Pace) -> DeviceLink | None:
     if config.mqtt is None:
         return None
     followed = [(stage.model, stage.channel) for stage in stages_of(config).values()]
+    if config.update.bench:
+        followed += [(model, BENCH_CHANNEL) for model in dict.fromkeys(model for model, _ in followed)]
     return DeviceLink(
         read_settings(config.mqtt),
         Topics(config.mqtt.prefix),
@@ -191,6 +203,7 @@ def _open_updaters(
     inbox: Inbox,
     *,
     stop: threading.Event,
+    keep: Keep,
 ) -> dict[StageName, Updater]:
     updaters: dict[StageName, Updater] = {}
     for name, stage in stages_of(config).items():
@@ -206,13 +219,55 @@ def _open_updaters(
             server=workers[name.pipeline].stages[name.stage],
             shadow=_shadow_plan(config),
             clock=SystemClock(),
-            keep=lambda: frozenset().union(*(updater.digests for updater in updaters.values())),
+            keep=keep,
             device=Device(config.device_id, config.device.labels),
             report=partial(_report, inbox, name),
             hold=Hold(config.device_id, SystemClock(), quiet=config.update.quiet, spread_s=config.update.spread_s),
         )
         updaters[name] = Updater(parts, initial=stage.initial)
     return updaters
+
+
+class _Needed:
+    """What any part of this device still needs on the disk; the parts are entered as they are made."""
+
+    def __init__(self) -> None:
+        self._parts: list[Updater | Bencher] = []
+
+    def enter(self, *parts: Updater | Bencher) -> None:
+        self._parts += parts
+
+    def __call__(self) -> frozenset[str]:
+        return frozenset().union(*(part.digests for part in self._parts))
+
+
+def _open_bencher(
+    config: Config,
+    store: ReleaseStore,
+    transports: Transports,
+    updaters: Mapping[StageName, Updater],
+    inbox: Inbox,
+    *,
+    stop: threading.Event,
+    keep: Keep,
+) -> Bencher | None:
+    """With the threads of the first pipeline, and no delegate: a release on the bench belongs to no stage."""
+    if not config.update.bench or config.mqtt is None:
+        return None
+    threads = next(iter(config.pipeline.values())).threads
+    parts = BencherParts(
+        disk=store.disk,
+        store=store,
+        fetch=partial(_fetch, store, transports, partial(_read_secret, config)),
+        probe=partial(probe, told=Circumstances(threads, _cores_of_each(config)), stop=stop),
+        clock=SystemClock(),
+        device=Device(config.device_id, config.device.labels),
+        is_updating=lambda: any(updater.is_updating for updater in updaters.values()),
+        hold=Hold(config.device_id, SystemClock(), quiet=config.update.quiet),
+        keep=keep,
+        tell=lambda answer: inbox.put(Benched(answer)),
+    )
+    return Bencher(parts)
 
 
 def _fetch(
@@ -255,12 +310,17 @@ def _publish(link: DeviceLink | None, stream: Stream, payload: bytes, then: Call
 
 @contextmanager
 def _running(
-    updaters: Mapping[StageName, Updater], workers: Mapping[str, PipelineServer], stop: threading.Event
+    updaters: Mapping[StageName, Updater],
+    workers: Mapping[str, PipelineServer],
+    bencher: Bencher | None,
+    stop: threading.Event,
 ) -> Iterator[tuple[threading.Thread, ...]]:
-    """Each updater on a thread of its own."""
+    """Each updater on a thread of its own, and the bencher."""
+    named: dict[str, Updater | Bencher] = {f"updater-{name}": updater for name, updater in updaters.items()}
+    if bencher is not None:
+        named["bencher"] = bencher
     threads = tuple(
-        threading.Thread(target=updater.run, args=(stop,), name=f"updater-{name}", daemon=True)
-        for name, updater in updaters.items()
+        threading.Thread(target=part.run, args=(stop,), name=name, daemon=True) for name, part in named.items()
     )
     for thread in threads:
         thread.start()
@@ -270,8 +330,8 @@ def _running(
         stop.set()
         for worker in workers.values():
             worker.refuse()
-        for updater in updaters.values():
-            updater.wake()
+        for part in named.values():
+            part.wake()
         for thread in threads:
             thread.join()
 

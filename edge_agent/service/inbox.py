@@ -15,8 +15,16 @@ from edge_agent.release.document import Target
 from edge_agent.service.documents import Channel
 from edge_agent.service.pipelines import Heard
 from edge_agent.service.reporting import StageName
+from edge_agent.update.benching import Answer
 from edge_agent.update.machine import Record
 from edge_agent.update.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Benched:
+    """A release has been measured, or could not be."""
+
+    answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +75,5 @@ class Quit:
     error: BaseException | None = None
 
 
-Event = Heard | Changed | Desired | Refused | Asked | RolledBack | Quit | DeviceEvent
+Event = Heard | Benched | Changed | Desired | Refused | Asked | RolledBack | Quit | DeviceEvent
 Inbox = SimpleQueue[Event]

@@ -5,6 +5,7 @@ import os
 import pwd
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from edge_agent.control import NotRunningError, ask
 from edge_agent.disk import Disk, RealDisk, open_disk
 from edge_agent.errors import ConfigError, EdgeError, StorageError
 from edge_agent.service.reporting import StageName, stage_report
+from edge_agent.service.trusted import Channel, read_target
 from edge_agent.update import machine
-from edge_agent.update.journal import CorruptRecordError, Journal, parse_record
+from edge_agent.update.eligibility import Device, decide
+from edge_agent.update.journal import CorruptRecordError, ForeignRecordError, Journal, parse_record
 from edge_agent.update.machine import Record
-from edge_agent.update.status import Status, Versions
+from edge_agent.update.status import Problem, Status, Versions
 from edge_agent.update.store import ReleaseStore
 
 
@@ -76,7 +79,7 @@ def read_status(config: Config) -> dict[str, Any]:
     except NotRunningError:
         pass
     disk = Disk(RealDisk(state_dir))
-    stages = {name: _stopped(disk, state_dir, name, stage) for name, stage in stages_of(config).items()}
+    stages = {name: _stopped(disk, state_dir, config, name) for name in stages_of(config)}
     return {"running": False, "device": config.device_id, "pipelines": _nested(stages)}
 
 
@@ -99,7 +102,7 @@ def roll_back(config: Config, pipeline: str, stage: str | None) -> dict[str, Any
         disk = open_disk(state_dir)
         journal = Journal(disk, name.pipeline, name.stage)
         journal.write(machine.roll_back(journal.read(), ReleaseStore(disk, state_dir).is_sound))
-        return _stopped(disk, state_dir, name, stages_of(config)[name])
+        return _stopped(disk, state_dir, config, name)
 
 
 def find_stage(config: Config, pipeline: str, stage: str | None) -> StageName:
@@ -160,10 +163,31 @@ def _user_name(number: int) -> str:
         return f"#{number}"
 
 
-def _stopped(disk: Disk, state_dir: Path, name: StageName, config: StageConfig) -> dict[str, Any]:
-    record = _read_only(disk, Journal(disk, name.pipeline, name.stage).name)
-    versions = Versions(ReleaseStore(disk, state_dir)).known(record, None)
-    return dict(schema.dump(stage_report(config, Status(record, versions=versions))))
+def _stopped(disk: Disk, state_dir: Path, config: Config, name: StageName) -> dict[str, Any]:
+    """One stage as the disk has it. What it does not take is told by the document that was believed last.
+
+    Where there is none, `held_unknown` says so: what is not told is not known, rather than not there.
+    """
+    stage, store = stages_of(config)[name], ReleaseStore(disk, state_dir)
+    journal = Journal(disk, name.pipeline, name.stage)
+    try:
+        record = _read_only(disk, journal.name)
+    except ForeignRecordError as error:  # nothing is taken at all, which the problem says
+        status = Status(error.known, problem=Problem.of_foreign_record(error))
+        return _tree(stage, status, Versions(store))
+    desired = read_target(disk, Channel(stage.model, stage.channel)) if config.mqtt is not None else None
+    versions = Versions(store)
+    if desired is None:
+        unknown = f"no believed document of {stage.model}/{stage.channel} is on this disk"
+        return _tree(stage, Status(record), versions) | ({"held_unknown": unknown} if config.mqtt is not None else {})
+    current = versions.named(record.current) if record.current is not None else None
+    held = decide(desired, Device(config.device_id, config.device.labels), record, current).held
+    return _tree(stage, Status(record, desired, held=held), versions)
+
+
+def _tree(stage: StageConfig, status: Status, versions: Versions) -> dict[str, Any]:
+    known = versions.known(status.record, status.desired)
+    return dict(schema.dump(stage_report(stage, replace(status, versions=known))))
 
 
 def _read_only(disk: Disk, name: str) -> Record:

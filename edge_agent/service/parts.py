@@ -34,6 +34,12 @@ class StageUpdater(Protocol):
     def roll_back(self) -> "Future[Record]": ...
 
 
+class Measurer(Protocol):
+    """`update.benching.Bencher`, for any thread."""
+
+    def desire(self, target: Target) -> None: ...
+
+
 class Judge(Protocol):
     """`documents.Documents`: verifies, and tells what comes of it through the inbox."""
 
@@ -46,6 +52,7 @@ class Reporter(Protocol):
     @property
     def connected(self) -> bool: ...
     def publish_reported(self, payload: bytes) -> object: ...
+    def publish_bench(self, payload: bytes) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +70,4 @@ class Parts:
     threads: tuple[Thread, ...]  # those that must live as long as the agent
     documents: Judge | None  # None, as the link: no broker is configured
     link: Reporter | None
+    bencher: Measurer | None = None  # None: this device measures nothing for others

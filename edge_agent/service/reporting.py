@@ -12,6 +12,8 @@ from edge_agent.config.pipeline import StageConfig
 from edge_agent.errors import Reason
 from edge_agent.link.messages import (
     AgentReport,
+    BenchFigures,
+    BenchReport,
     HardwareReport,
     HeldReport,
     OutcomeReport,
@@ -21,7 +23,9 @@ from edge_agent.link.messages import (
     Reported,
     StageReport,
 )
+from edge_agent.release.document import target_path
 from edge_agent.telemetry.resources import Hardware
+from edge_agent.update.benching import Answer
 from edge_agent.update.machine import Fetching, Record, Trial
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.status import Problem, Status
@@ -55,7 +59,7 @@ def stage_report(
         candidate=_release(record.candidate, status.versions),
         last=_outcome(record, status.versions),
         rejected=tuple(RejectionReport(item.digest, item.reason.value) for item in record.rejected),
-        lifted=record.lifted or None,
+        lifted=record.lifted_for(target_path(config.model, config.channel)) or None,
         held=_held(status),
         problem=ProblemReport(problem.reason.value, problem.detail, problem.hint) if problem else None,
         p95_ms=p95_ms,
@@ -76,11 +80,42 @@ def reported(
         pipelines.setdefault(name.pipeline, {})[name.stage] = report
     return Reported(
         agent=AgentReport(__version__, platform.python_version(), library),
-        hardware=HardwareReport(hardware.model, hardware.machine, hardware.os, hardware.cpus, hardware.memory_bytes),
+        hardware=_hardware(hardware),
         labels=labels,
         pipelines=pipelines,
         at_s=round(at_s, 3),
     )
+
+
+def bench_report(answer: Answer, hardware: Hardware, at_s: float) -> BenchReport:
+    measured = answer.measured
+    return BenchReport(
+        digest=answer.digest,
+        model=answer.model,
+        version=answer.version,
+        outcome=answer.outcome,
+        measured=BenchFigures(
+            library=measured.library,
+            delegated=measured.delegated,
+            load_ms=measured.load_ms,
+            p50_ms=measured.p50_ms,
+            p95_ms=measured.p95_ms,
+            memory_bytes=measured.memory_bytes,
+            golden_vectors=measured.golden_vectors,
+            disagreement=measured.disagreement,
+        )
+        if measured is not None
+        else None,
+        reason=answer.reason,
+        detail=answer.detail,
+        hint=answer.hint,
+        hardware=_hardware(hardware),
+        at_s=round(at_s, 3),
+    )
+
+
+def _hardware(hardware: Hardware) -> HardwareReport:
+    return HardwareReport(hardware.model, hardware.machine, hardware.os, hardware.cpus, hardware.memory_bytes)
 
 
 def sentence(report: StageReport) -> str:

@@ -95,12 +95,12 @@ class Trusted:
         self._device_class = device_class
         self._is_synchronized = is_synchronized
         self._believed: dict[Channel, Believed] = {}
-        self._floor = self._read(FLOOR_FILE, Floor) or Floor()
+        self._floor = _read(disk, FLOOR_FILE, Floor) or Floor()
         self._told_s = clock.monotonic_s()  # when the floor was learned, as far as we know
 
     def recall(self, channel: Channel) -> Target | None:
         """What this channel wanted when the device last believed a document of it."""
-        believed = self._read(channel.file, Believed)
+        believed = _read(self._disk, channel.file, Believed)
         if believed is None:
             return None
         self._believed[channel] = believed
@@ -152,12 +152,19 @@ class Trusted:
         passed_s = self._clock.monotonic_s() - self._told_s
         return self._floor.signed_s + passed_s if self._floor.signed_s else 0.0
 
-    def _read(self, name: str, kind: type[Kind]) -> Kind | None:
-        if not self._disk.exists(name):
+
+def read_target(disk: Disk, channel: Channel) -> Target | None:
+    """What a channel wanted when the device last believed a document of it; None where that is not known."""
+    believed = _read(disk, channel.file, Believed)
+    return None if believed is None else believed.target
+
+
+def _read(disk: Disk, name: str, kind: type[Kind]) -> Kind | None:
+    try:
+        if not disk.exists(name):
             return None
-        try:
-            return schema.parse(kind, json.loads(self._disk.read(name)), strict=False)
-        except (ValueError, RecursionError, schema.SchemaError, StorageError):
-            # Written atomically, so this is a failing disk. The broker's document will be judged from the root again.
-            _LOG.warning("%s cannot be read; it is ignored until the next document", name)
-            return None
+        return schema.parse(kind, json.loads(disk.read(name)), strict=False)
+    except (ValueError, RecursionError, schema.SchemaError, StorageError):
+        # Written atomically, so this is a failing disk. The broker's document will be judged from the root again.
+        _LOG.warning("%s cannot be read; it is ignored until the next document", name)
+        return None

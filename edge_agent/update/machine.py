@@ -13,6 +13,8 @@ from edge_agent.errors import InputError, Reason
 
 MAX_TRIAL_STARTS = 3
 MAX_REJECTED = 32  # digests remembered; the oldest go first
+MAX_LIFTED = 32  # release topics whose orders are remembered; those not heard of for longest go first
+ANY_TOPIC = ""  # of an order whose topic was not remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifted:
+    """The last order to lift rejections that was carried out for a release topic, which numbers them."""
+
+    topic: str  # `model/channel`, or ANY_TOPIC
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """All that the agent remembers of one stage of a pipeline across a power cut."""
 
@@ -78,7 +88,7 @@ class Record:
     phase: Phase = field(default_factory=Idle)
     rejected: tuple[Rejection, ...] = ()
     last: Outcome | None = None
-    lifted: int = 0  # number of the last order to lift rejections that was carried out
+    lifted: tuple[Lifted, ...] = ()  # each topic once
 
     @property
     def serving(self) -> str | None:
@@ -91,6 +101,11 @@ class Record:
 
     def refuses(self, digest: str) -> bool:
         return any(rejection.digest == digest for rejection in self.rejected)
+
+    def lifted_for(self, topic: str) -> int:
+        """The number of the last order of `topic` that was carried out here; 0 where there was none."""
+        numbers = {each.topic: each.number for each in self.lifted}
+        return numbers.get(topic, numbers.get(ANY_TOPIC, 0))
 
     @property
     def digests(self) -> frozenset[str]:
@@ -204,10 +219,12 @@ def reconsider(record: Record) -> Record:
     return replace(record, rejected=rejected)
 
 
-def lift(record: Record, number: int, digests: Collection[str]) -> Record:
-    """A signed order: forget these rejections. Remembered, so that each order is carried out once and no more."""
+def lift(record: Record, topic: str, number: int, digests: Collection[str]) -> Record:
+    """A signed order on `topic`: forget these rejections. Remembered, so that each is carried out once and no more."""
+    others = tuple(each for each in record.lifted if each.topic != topic)
+    done = Lifted(topic, max(number, record.lifted_for(topic)))
     rejected = tuple(rejection for rejection in record.rejected if rejection.digest not in digests)
-    return replace(record, rejected=rejected, lifted=max(number, record.lifted))
+    return replace(record, rejected=rejected, lifted=(*others, done)[-MAX_LIFTED:])
 
 
 def roll_back(record: Record, is_sound: Callable[[str], bool]) -> Record:

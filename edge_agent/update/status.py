@@ -8,7 +8,7 @@ from edge_agent.errors import FetchError, Reason, RejectionError, StorageError, 
 from edge_agent.release.document import Target
 from edge_agent.update.eligibility import Held, Named
 from edge_agent.update.fetch import FetchReport
-from edge_agent.update.journal import Journal
+from edge_agent.update.journal import ForeignRecordError, Journal
 from edge_agent.update.machine import Record
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.store import ReleaseStore
@@ -37,6 +37,11 @@ class Problem:
             f"{journal.name} was corrupt and is set aside as {journal.set_aside}",
             "what the fleet wants is installed again; check the disk (dmesg, fsck)",
         )
+
+    @classmethod
+    def of_foreign_record(cls, error: ForeignRecordError) -> "Problem":
+        """That this agent is older than its record: it serves what was committed, and takes nothing."""
+        return cls(Reason.INCOMPATIBLE, f"{error}: nothing is taken, what was committed serves", error.hint)
 
 
 @dataclass(frozen=True, slots=True)

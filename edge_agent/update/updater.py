@@ -20,7 +20,7 @@ from edge_agent.errors import (
     StorageError,
     WorkerCrashedError,
 )
-from edge_agent.release.document import Target
+from edge_agent.release.document import Target, target_path
 from edge_agent.update import machine
 from edge_agent.update.back_off import BackOff
 from edge_agent.update.eligibility import Decision, decide
@@ -28,16 +28,19 @@ from edge_agent.update.fetch import FetchReport
 from edge_agent.update.initial import Initial
 from edge_agent.update.machine import Fetching, Idle, Record, Staged, Trial
 from edge_agent.update.parts import Parts
-from edge_agent.update.probe import ProbeReport
+from edge_agent.update.proof import Proof
 from edge_agent.update.requests import Requests
 from edge_agent.update.serving import Serving
-from edge_agent.update.shadow import judge_shadow, lacks_memory, run_shadow
 from edge_agent.update.status import Problem, Status, Versions
-from edge_agent.update.trial import Continue, Failed, Passed, TrialWatch
-from edge_agent.update.watch import watch_trial
+from edge_agent.update.trial import Continue, Failed, Passed
 
 _STOP_POLL_S = 1.0
-_OF_CHUNKS = (Reason.MISSING_CHUNK, Reason.CORRUPT_CHUNK)
+_SEED = "'edgectl seed' the artifact: it gives the broker what it lacks"
+_HINTS = {
+    Reason.MISSING_CHUNK: _SEED,
+    Reason.CORRUPT_CHUNK: _SEED,
+    Reason.WEB_SOURCE: "look at the web server that the release names; [update] ca_file names its authority",
+}
 
 
 class HeldError(Exception):
@@ -52,7 +55,6 @@ class Updater:
     """One stage's updater. `desire`, `roll_back`, `wake` and `digests` are for any thread, the rest for the one.
 
     Raises:
-        ConfigError: the record is from another version of the agent.
         StorageError: the record can neither be read nor set aside.
     """
 
@@ -60,6 +62,7 @@ class Updater:
         self._parts = parts
         self._initial = Initial(initial, parts.store)
         found = parts.journal.read()
+        self._foreign = parts.journal.foreign  # a newer agent's record: nothing is written, so nothing is taken
         self._record = machine.reconsider(found)
         self._desired: Target | None = None
         self._desire_changed = False
@@ -72,12 +75,12 @@ class Updater:
         # A record that is new may have been removed or lost: then what is installed may be wanted yet.
         self._sweep_due = found != Record()
         self._serving = Serving(parts.server, parts.store, parts.clock)
+        self._proof = Proof(parts, self._serving)
         self._back_off = BackOff(parts.clock)
         self._problem = Problem.of_lost_record(parts.journal)
+        self._standing_problem = Problem.of_foreign_record(self._foreign) if self._foreign is not None else None
         self._crash = ""
         self._versions = Versions(parts.store)
-        self._shadowed = ""  # what there is to say of the candidate's shadow
-        self._probed: ProbeReport | None = None
         self._fetched: FetchReport | None = None
         self._reported: Status | None = None
 
@@ -88,7 +91,13 @@ class Updater:
         """Every release this stage needs on the disk: what its record names, and what it is to have next."""
         record, desired = self._record, self._desired
         wanted = desired is not None and not record.refuses(desired.digest)
-        return record.digests | ({desired.digest} if desired and wanted else frozenset())
+        foreign = self._foreign.digests if self._foreign is not None else frozenset()
+        return record.digests | foreign | ({desired.digest} if desired and wanted else frozenset())
+
+    @property
+    def is_updating(self) -> bool:
+        """Whether a candidate is fetched, proved or on trial."""
+        return self._record.candidate is not None
 
     def desire(self, target: Target | None) -> None:
         """Say what the fleet wants. Saying it again changes nothing; None: nobody has said anything."""
@@ -180,6 +189,8 @@ class Updater:
 
     def _next_step(self) -> machine.Step:
         """Towards what the fleet gives this device, else the initial artifact while nothing is installed."""
+        if self._foreign is not None:
+            return machine.Wait()
         aim = self._decision().aim
         wanted = aim.digest if aim is not None else self._initial.digest if self._record.current is None else None
         return machine.next_step(self._record, wanted, held=wanted is None and self._desired is not None)
@@ -194,9 +205,11 @@ class Updater:
 
     def _obey(self) -> None:
         """Carry out the signed order to lift rejections, once."""
-        lifts = self._desired.lifts if self._desired is not None else None
-        if lifts is not None and lifts.number > self._record.lifted:
-            self._remember(machine.lift(self._record, lifts.number, lifts.digests))
+        if self._desired is None or self._foreign is not None:
+            return
+        topic, lifts = target_path(self._desired.model, self._desired.channel), self._desired.lifts
+        if lifts.number > self._record.lifted_for(topic):
+            self._remember(machine.lift(self._record, topic, lifts.number, lifts.digests))
 
     # --- steps of an update -------------------------------------------------------------------------------
 
@@ -249,8 +262,7 @@ class Updater:
     def _prove(self, digest: str) -> None:
         store = self._parts.store
         try:
-            self._probed = self._parts.probe(store.directory(digest), store.manifest(digest))
-            if not self._shadow(digest, self._probed):
+            if not self._proof.before_trial(digest, self._record.current, lambda: self._is_urgent(digest)):
                 return
         except RejectionError as error:
             if not store.is_sound(digest):  # its bytes have changed since: no fault of the release
@@ -261,37 +273,11 @@ class Updater:
             if isinstance(self._next_step(), machine.Activate):  # a halt may have come during the probe
                 self._remember(machine.activate(self._record))
 
-    def _shadow(self, digest: str, probed: ProbeReport) -> bool:
-        """Compare the candidate with what serves, where the device does that; not, when something else is urgent."""
-        plan, store, self._shadowed = self._parts.shadow, self._parts.store, ""
-        if plan is None or self._record.current is None:
-            return True
-        lacking = lacks_memory(probed.memory_bytes, plan)
-        if lacking is not None:
-            self._shadowed = lacking
-            return True
-        said = run_shadow(
-            self._parts.server,
-            digest,
-            store.directory(digest),
-            plan,
-            cancelled=lambda: self._is_urgent(digest),
-            clock=self._parts.clock,
-        )
-        if self._is_urgent(digest) and not said.over:
-            return False
-        self._shadowed = judge_shadow(said, store.manifest(digest).limits)
-        return True
-
     def _judge(self, digest: str) -> None:
         """Serve the candidate and watch it. What comes of it is decided once, however long remembering it takes."""
         self._remember(machine.started(self._record))  # before it is loaded, or its crash would not be counted
-        server, clock = self._parts.server, self._parts.clock
         try:
-            limits = self._parts.store.manifest(digest).limits
-            trial = TrialWatch(digest, limits, self._serving.of_current(self._record.current))
-            self._serving.serve(digest)
-            verdict = watch_trial(server, trial, cancelled=lambda: self._is_urgent(digest), clock=clock)
+            verdict = self._proof.on_trial(digest, self._record.current, lambda: self._is_urgent(digest))
         except RejectionError as error:
             if not self._parts.store.is_sound(digest):
                 self._decided = machine.withdraw(self._record)  # and what is desired is fetched again
@@ -306,7 +292,6 @@ class Updater:
             return
         match verdict:
             case Passed(detail):
-                detail = "; ".join(part for part in (detail, self._shadowed) if part)
                 self._decided = machine.commit(self._record, detail)
             case Failed(reason, detail):
                 self._decided = machine.reject(self._record, reason, detail)
@@ -328,8 +313,7 @@ class Updater:
                 return False
 
     def _trouble(self, reason: Reason, detail: str) -> None:
-        hint = "'edgectl seed' the artifact: it gives the broker what it lacks" if reason in _OF_CHUNKS else None
-        self._problem = Problem(reason, detail, hint)
+        self._problem = Problem(reason, detail, _HINTS.get(reason))
         self._report()
 
     # --- what serves --------------------------------------------------------------------------------------
@@ -356,6 +340,8 @@ class Updater:
     def _answer_requests(self) -> None:
         while (request := self._requests.next()) is not None:
             try:
+                if self._foreign is not None:
+                    raise self._foreign
                 record = machine.roll_back(self._record, self._parts.store.is_sound)
                 self._serve_again(record.current)
                 self._remember(record)
@@ -378,7 +364,8 @@ class Updater:
     # --- remembering and telling --------------------------------------------------------------------------
 
     def _remember(self, record: Record) -> None:
-        self._parts.journal.write(record)
+        if self._foreign is None:  # else only until the end of this process: a fall back, found again by the next one
+            self._parts.journal.write(record)
         dropped = self._record.digests - record.digests
         self._record = record
         self._settled = True
@@ -405,10 +392,10 @@ class Updater:
         status = Status(
             record=self._record,
             desired=self._desired,
-            problem=self._problem or self._serving.problem,
+            problem=self._problem or self._serving.problem or self._standing_problem,
             held=self._decision().held,
             versions=self._versions.known(self._record, self._desired),
-            probe=self._probed,
+            probe=self._proof.probed,
             fetched=self._fetched,
         )
         if status != self._reported:

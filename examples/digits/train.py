@@ -16,15 +16,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from converter.frontends.contract import TFLITE_NAME
 from converter.frontends.keras import convert_keras
 from examples.digits import dataset
+from examples.digits.training import build, fit, pixels
 
 HERE = Path(__file__).parent
 FEW = 350  # pictures version 1 learns from
-INPUT_PX = 32
 
 
 def main() -> None:
@@ -37,28 +36,15 @@ def main() -> None:
 
 def _train_pictures(trained_on: dataset.Digits, held_out: dataset.Digits) -> None:
     layers = keras.layers
-    keras.utils.set_random_seed(7)
-    model = keras.Sequential(
-        [
-            layers.Input((INPUT_PX, INPUT_PX, 1), name="image"),
-            layers.Conv2D(12, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(160, activation="relu"),
-            layers.Dense(10, activation="softmax", name="scores"),
-        ],
-        name="digits",
-    )
-    pictures, test = _pixels(trained_on), _pixels(held_out)
-    _fit(model, pictures[:FEW], trained_on.classes[:FEW], epochs=12, rate=1e-3)
+    model = build(seed=7, channels=12, hidden=160)
+    pictures, test = pixels(trained_on), pixels(held_out)
+    fit(model, pictures[:FEW], trained_on.classes[:FEW], epochs=12, rate=1e-3)
     _save(model, "digits_v1", test, held_out.classes, keras_too=False)
 
     backbone = keras.Model(model.inputs, model.layers[-2].output)
     features = backbone.predict(pictures, verbose=0)
     head = keras.Sequential([layers.Input(features.shape[1:]), layers.Dense(10, activation="softmax")])
-    _fit(head, features, trained_on.classes, epochs=100, rate=1e-3)
+    fit(head, features, trained_on.classes, epochs=100, rate=1e-3)
     model.layers[-1].set_weights(head.get_weights())
     _save(model, "digits_v2", test, held_out.classes, keras_too=False)
 
@@ -83,20 +69,8 @@ def _train_linescan(trained_on: dataset.Digits, held_out: dataset.Digits) -> Non
 
     for version, epochs in (("v1", 6), ("v2", 40)):
         model = build()
-        _fit(model, rows, trained_on.classes, epochs=epochs, rate=1e-3)
+        fit(model, rows, trained_on.classes, epochs=epochs, rate=1e-3)
         _save(model, f"linescan_{version}", test, held_out.classes, keras_too=True)
-
-
-def _pixels(digits: dataset.Digits) -> Any:
-    """What the device makes of the pictures: 32x32, bilinear, 0 to 1."""
-    size = (INPUT_PX, INPUT_PX)
-    small = [dataset.picture(values).resize(size, Image.Resampling.BILINEAR) for values in digits.values]
-    return np.stack([np.asarray(picture, np.float32) / 255 for picture in small])[..., None]
-
-
-def _fit(model: Any, inputs: Any, classes: Any, *, epochs: int, rate: float) -> None:
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-    model.fit(inputs, classes, epochs=epochs, batch_size=32, verbose=0)
 
 
 def _save(model: Any, name: str, test: Any, classes: Any, *, keras_too: bool) -> None:

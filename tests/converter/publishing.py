@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from converter.broker import Broker
-from converter.publish import push as push_module
+from converter.publish import sending
 from converter.publish.catalog import Catalog, read_catalog
 from converter.publish.keys import Keys
-from converter.publish.push import NO_PATCHES, PatchFrom, Progress, Pushed, push, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import NO_PATCHES, PatchFrom, Pushed, push
+from converter.publish.seals import ReleaseSeal
+from converter.publish.sending import Progress
 from edge_agent.link.messages import AgentReport, ReleaseReport, Reported, StageReport, format_reported
 from edge_agent.link.topics import Topics
 from edge_agent.release import trust, verify_child
@@ -26,7 +29,7 @@ TOPICS = Topics()
 
 def publish_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long look for rivals, and documents are checked here instead of in the child (see tests/release)."""
-    monkeypatch.setattr(push_module, "RIVAL_S", 0.1)
+    monkeypatch.setattr(sending, "RIVAL_S", 0.1)
     monkeypatch.setattr(trust, "_ask_child", lambda request: verify_child.answer(json.loads(json.dumps(request))))
 
 
@@ -51,6 +54,8 @@ def publish(
     channel: str = "stable",
     progress: Progress = quiet,
     patch_from: PatchFrom = NO_PATCHES,
+    seal: ReleaseSeal | None = None,
+    unencrypted: bool = False,
     now: datetime | None = None,
 ) -> Pushed:
     return push(
@@ -60,13 +65,15 @@ def publish(
         lambda: Broker(broker.settings, TOPICS),
         progress=progress,
         patch_from=patch_from,
+        seal=seal,
+        unencrypted=unencrypted,
         now=now,
     )
 
 
-def chunks_of(what: Artifact) -> set[str]:
-    """Every chunk of it and of its index."""
-    return set(wrap(what, "stable", datetime.fromisoformat("2026-01-01T00:00:00Z")).chunks)
+def chunks_of(what: Artifact, seal: ReleaseSeal | None = None) -> set[str]:
+    """Every chunk of it and of its index; encrypted, of its keyring and inventory too."""
+    return set(wrap(what, "stable", datetime.fromisoformat("2026-01-01T00:00:00Z"), seal=seal).chunks)
 
 
 def absent(broker: Mosquitto, digests: Iterable[str]) -> set[str]:

@@ -15,7 +15,8 @@ import pytest
 from converter.broker import Broker
 from converter.fleet.devices import look
 from converter.publish.keys import make_keys, read_keys
-from converter.publish.push import push, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import push
 from edge_agent.clock import SystemClock
 from edge_agent.errors import LinkError
 from edge_agent.link.broker import BrokerSettings

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.broker import Broker
-from converter.commands.release import gc as gc_command
+from converter.commands.blobs import gc as gc_command
 from converter.publish import collect as collect_module
 from converter.publish.catalog import PUSH_LASTS, Catalog, CollectionMark, Listed, format_catalog, listed, parse_catalog
 from converter.publish.collect import Collected, CollectError, collect, sort_releases
 from converter.publish.keys import Keys, make_keys, read_keys
 from converter.publish.orders import Publisher
-from converter.publish.push import PatchFrom, Pushed, wrap
+from converter.publish.parcel import wrap
+from converter.publish.push import PatchFrom, Pushed
 from edge_agent.disk import open_disk
 from edge_agent.link.device import DeviceEvent, DeviceLink
 from edge_agent.link.events import Connected

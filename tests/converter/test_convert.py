@@ -13,7 +13,8 @@ from converter.convert import convert
 from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.frontends.tflite import normalize
 from converter.package import NO_DATE, created
-from converter.quantize import quantize
+from converter.quantization.quantize import quantize
+from converter.recipe import build_recipe
 from converter.tflite_schema import read_graph
 from edge_agent.errors import ModelError, Reason, StorageError
 from edge_agent.inference.model_file import inspect_model
@@ -172,7 +173,7 @@ def test_every_missed_limit_is_named_and_the_artifact_that_was_there_stays(digit
     assert "min_snr_db: output scores" in str(caught.value)
     assert caught.value.hint
     assert output.read_bytes() == b"the one before"
-    assert list(tmp_path.iterdir()) == [output]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-1.edge", "digits-1.report.html"]
 
 
 def test_an_existing_artifact_is_only_replaced_by_force(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_an_existing_artifact_is_only_replaced_by_force(tmp_path: Path) -> None:
     assert output.read_bytes() == b"the one before"
     convert(order(output, force=True))
     assert read_artifact(output).manifest.name == "digits"
-    assert read_artifact(output).members[MODEL_FILE] == (EXAMPLES / "digits_v2.tflite").read_bytes()
+    assert (EXAMPLES / "digits_v2.tflite").read_bytes() in read_artifact(output).members[MODEL_FILE]
 
 
 def test_an_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:
@@ -287,8 +288,8 @@ def test_what_is_not_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="No such file"):
         convert(order(tmp_path / "digits-1.edge", source=tmp_path / "missing.tflite"))
     old = tmp_path / "model.h5"
-    old.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(ConversionError, match="HDF5") as converted:
+    old.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
+    with pytest.raises(ConversionError, match="no HDF5 file is") as converted:
         convert(order(tmp_path / "digits-1.edge", source=old))
     assert "model.keras" in str(converted.value.hint)
     assert not list(tmp_path.glob("*.edge"))
@@ -296,7 +297,9 @@ def test_what_is_not_a_model_is_named(tmp_path: Path) -> None:
 
 def test_dense_layers_of_the_dynamic_scheme_have_one_scale(tmp_path: Path) -> None:
     """tflite-runtime 2.14 reads no more than one there, and answers wrongly instead of refusing."""
-    content = quantize((EXAMPLES / "linescan_v1.tflite").read_bytes(), "dynamic", (), [], tmp_path)
+    content = quantize(
+        (EXAMPLES / "linescan_v1.tflite").read_bytes(), build_recipe({}, {"scheme": "dynamic"}).treatment, [], tmp_path
+    ).content
     (tmp_path / "model.tflite").write_bytes(content)
     weights = [tensor for tensor in inspect_model(tmp_path / "model.tflite").tensors if tensor.dtype == "int8"]
     dense = [tensor for tensor in weights if len(tensor.shape) == 2]

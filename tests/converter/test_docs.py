@@ -5,11 +5,15 @@ import re
 from pathlib import Path
 
 from converter.recipe import SCHEMES, DeviceLimits, Gate, Recipe
+from converter.report.page import format_report
+from edge_agent.release.archive import read_artifact
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.release.manifest import Runtime
 from edge_agent.release.outputs import OutputSpec
+from tests.converter.test_report import report
 
-TEXT = (Path(__file__).parents[2] / "docs" / "converter.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "converter.md").read_text(encoding="utf-8")
 
 
 def test_every_key_of_a_recipe_is_documented() -> None:
@@ -24,3 +28,15 @@ def test_every_key_of_a_recipe_is_documented() -> None:
 
 def test_every_scheme_has_its_row() -> None:
     assert tuple(re.findall(r"^\| `(\w+)` \| .* \| 0\.\d\d \|$", TEXT, re.MULTILINE)) == SCHEMES
+
+
+def test_the_sections_of_a_report_are_documented() -> None:
+    text = (DOCS / "report.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| ([A-Z][^|]+) \|", text, re.MULTILINE)
+    assert told == re.findall(r"<h2>(.*?)</h2>", format_report(report()).decode())
+
+
+def test_all_of_provenance_is_documented(int8: Path) -> None:
+    told = (DOCS / "report.md").read_text(encoding="utf-8").partition("## The same bytes")[2]
+    provenance = read_artifact(int8).manifest.provenance
+    assert set(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == set(provenance)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from converter.broker import Broker
+from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
-from converter.commands.release import seed as seed_command
 from converter.publish.keys import Keys
 from converter.publish.recipients import read_recipients
 from converter.publish.seals import kept_seal, seal_for
@@ -35,6 +35,15 @@ def recipients(tmp_path: Path) -> Path:
     path = tmp_path / "recipients.txt"
     path.write_text(f"# the fleet\n{line(PORCH, 'porch')}\n\n{line(GATE, 'gate')}  # by the road\n")
     return path
+
+
+@pytest.fixture
+def released(tmp_path: Path, mosquitto: Mosquitto, keys: Keys, recipients: Path) -> Artifact:  # noqa: F811
+    """It is out, encrypted for the recipients."""
+    assert keys
+    what = artifact(tmp_path, "1")
+    pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
+    return what
 
 
 def line(secret: bytes, name: str) -> str:
@@ -78,13 +87,10 @@ def test_each_recipient_gets_it_over_a_real_broker_and_a_stranger_does_not(
     tmp_path: Path,
     mosquitto: Mosquitto,
     keys: Keys,  # noqa: F811
-    recipients: Path,
+    released: Artifact,
 ) -> None:
-    what = artifact(tmp_path, "1")
-    pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
-
     for name, secret in (("porch", PORCH), ("gate", GATE)):
-        assert fetched_by(secret, mosquitto, keys, tmp_path / name).is_sound(what.digest)
+        assert fetched_by(secret, mosquitto, keys, tmp_path / name).is_sound(released.digest)
     with pytest.raises(FetchError) as caught:
         fetched_by(make_key(), mosquitto, keys, tmp_path / "stranger")
     assert caught.value.reason is Reason.NO_KEY
@@ -93,20 +99,16 @@ def test_each_recipient_gets_it_over_a_real_broker_and_a_stranger_does_not(
 def test_the_owner_of_the_broker_can_read_neither_model_nor_labels_nor_index(
     tmp_path: Path,
     mosquitto: Mosquitto,
-    keys: Keys,  # noqa: F811
-    recipients: Path,
+    released: Artifact,
 ) -> None:
-    assert keys
-    what = artifact(tmp_path, "1")
-    pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
     blobs = blobs_on(mosquitto)
     seen = b"".join(blobs.values())
 
     assert len(blobs) > 7
     assert b"chunk_bytes" not in seen
     assert b"model.tflite" not in seen
-    assert what.members["model.tflite"][:32] not in seen
-    assert what.members["manifest.json"][:32] not in seen
+    assert released.members["model.tflite"][:32] not in seen
+    assert released.members["manifest.json"][:32] not in seen
 
 
 def test_the_same_again_sends_nothing_and_a_device_that_is_added_costs_a_keyring(
@@ -114,18 +116,17 @@ def test_the_same_again_sends_nothing_and_a_device_that_is_added_costs_a_keyring
     mosquitto: Mosquitto,
     keys: Keys,  # noqa: F811
     recipients: Path,
+    released: Artifact,
 ) -> None:
-    what = artifact(tmp_path, "1")
-    pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
-    again = pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
+    again = pushed(mosquitto, tmp_path, released, "--encrypt-to", recipients)
     assert (again["published"], again["sent"]["chunks_sent"]) == (False, 0)  # type: ignore[index]  # JSON
 
     late = make_key()
     with recipients.open("a") as file:
         file.write(line(late, "late") + "\n")
-    added = pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
+    added = pushed(mosquitto, tmp_path, released, "--encrypt-to", recipients)
     assert (added["published"], added["sent"]["chunks_sent"]) == (True, 1)  # type: ignore[index]  # JSON
-    assert fetched_by(late, mosquitto, keys, tmp_path / "late").is_sound(what.digest)
+    assert fetched_by(late, mosquitto, keys, tmp_path / "late").is_sound(released.digest)
 
 
 def test_each_release_has_a_key_of_its_own(tmp_path: Path, recipients: Path) -> None:
@@ -144,18 +145,16 @@ def test_an_encrypted_release_is_seeded_encrypted(
     tmp_path: Path,
     mosquitto: Mosquitto,
     keys: Keys,  # noqa: F811
-    recipients: Path,
+    released: Artifact,
 ) -> None:
-    what = artifact(tmp_path, "1")
-    pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
     lost = list(blobs_on(mosquitto))[:3]
     with Broker(mosquitto.settings, TOPICS) as client:
         for digest in lost:
             client.publish_retained(TOPICS.blob(digest), b"")
-    sent = run(seed_command, mosquitto.url, what.path, "--keys", tmp_path / "keys", "--json")
+    sent = run(seed_command, mosquitto.url, released.path, "--keys", tmp_path / "keys", "--json")
 
     assert json.loads(sent.stdout)["chunks_sent"] == 3
-    assert fetched_by(PORCH, mosquitto, keys, tmp_path / "porch").is_sound(what.digest)
+    assert fetched_by(PORCH, mosquitto, keys, tmp_path / "porch").is_sound(released.digest)
 
 
 def test_a_channel_that_was_encrypted_takes_nothing_in_the_clear_unless_told(
@@ -182,11 +181,9 @@ def test_what_was_encrypted_before_stays_so_without_saying_it_again(
     tmp_path: Path,
     mosquitto: Mosquitto,
     keys: Keys,  # noqa: F811
-    recipients: Path,
+    released: Artifact,
 ) -> None:
-    what = artifact(tmp_path, "1")
-    pushed(mosquitto, tmp_path, what, "--encrypt-to", recipients)
-    again = pushed(mosquitto, tmp_path, what, "--source", "https://x/blobs")
+    again = pushed(mosquitto, tmp_path, released, "--unchecked-source", "--source", "https://x/blobs")
 
     assert again["sent"]["chunks_sent"] == 0  # type: ignore[index]  # JSON
     assert target_on(mosquitto, keys).keyring != ()

@@ -9,21 +9,23 @@ import pytest
 from click.testing import CliRunner, Result
 
 from converter.broker import Broker
-from converter.commands.release import export as export_command
+from converter.commands.blobs import export as export_command
+from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
-from converter.commands.release import seed as seed_command
 from converter.publish.keys import Keys
+from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
 from edge_agent.disk import open_disk
 from edge_agent.errors import EdgeError, InputError
 from edge_agent.link.pace import Pace
 from edge_agent.link.transports import Transports
 from edge_agent.release.document import Target, check_sources
+from edge_agent.release.pack_file import format_pack, parse_table
 from edge_agent.release.trust import verify
 from edge_agent.update.fetch import fetch_release
 from edge_agent.update.store import ReleaseStore
 from tests.converter.test_push import TOPICS, _quick, artifact, document_on, keys, run  # noqa: F401  # fixtures
-from tests.link.test_https import serving
+from tests.link.test_https import giving, serving
 from tests.sim.broker import Mosquitto
 from tests.sim.releases import SimTransport
 
@@ -50,7 +52,17 @@ def test_what_is_exported_and_named_is_what_a_device_fetches_without_the_broker(
     (tmp_path / "tls").mkdir()
     with serving(tmp_path / "tls") as server:
         server.hold_directory(tmp_path / "web")
-        pushed = run(push_command, mosquitto.url, what.path, "--keys", tmp_path / "keys", "--source", server.base)
+        pushed = run(
+            push_command,
+            mosquitto.url,
+            what.path,
+            "--keys",
+            tmp_path / "keys",
+            "--source",
+            server.base,
+            "--source-ca",
+            server.ca,
+        )
         assert pushed.exit_code == 0, pushed.output
         target = target_on(mosquitto, keys)
         assert target.sources == (server.base,)
@@ -66,14 +78,31 @@ def test_what_is_exported_and_named_is_what_a_device_fetches_without_the_broker(
     assert store.is_sound(what.digest)
 
 
-def test_exporting_again_writes_nothing_and_another_version_only_what_is_new(tmp_path: Path) -> None:
+def test_a_source_that_does_not_serve_the_release_is_refused_before_anything_is_sent(
+    tmp_path: Path,
+    mosquitto: Mosquitto,
+    keys: Keys,  # noqa: F811
+) -> None:
+    what = artifact(tmp_path, "1")
+    (tmp_path / "tls").mkdir()
+    with serving(tmp_path / "tls") as server:
+        common = (what.path, "--keys", tmp_path / "keys", "--source", server.base, "--source-ca", server.ca)
+        nothing = run(push_command, mosquitto.url, *common)
+        server.web.answers[f"/packs/{what.digest}.pack"] = giving(format_pack({}))
+        half = run(push_command, mosquitto.url, *common)
+    assert isinstance(nothing.exception, PublishError)
+    assert "404" in str(nothing.exception)
+    assert "lacks" in str(half.exception)
+    assert document_on(mosquitto) is None
+
+
+def test_exporting_again_writes_nothing_and_another_version_a_file_of_its_own(tmp_path: Path) -> None:
     first = json.loads(tell(export_command, artifact(tmp_path, "1").path, tmp_path / "web", "--json").stdout)
     again = json.loads(tell(export_command, artifact(tmp_path, "1").path, tmp_path / "web", "--json").stdout)
     second = json.loads(tell(export_command, artifact(tmp_path, "2").path, tmp_path / "web", "--json").stdout)
 
-    assert first["files_written"] == first["files"] > 2
-    assert again["files_written"] == again["bytes_written"] == 0
-    assert second["files_written"] == 2  # manifest and index
+    assert (first["written"], again["written"], second["written"]) == (True, False, True)
+    assert sorted(path.name for path in (tmp_path / "web").iterdir()) == sorted({first["file"], second["file"]})
 
 
 def test_a_source_that_is_new_is_published_for_a_release_that_is_there(
@@ -81,7 +110,7 @@ def test_a_source_that_is_new_is_published_for_a_release_that_is_there(
     mosquitto: Mosquitto,
     keys: Keys,  # noqa: F811
 ) -> None:
-    common = (artifact(tmp_path, "1").path, "--keys", tmp_path / "keys", "--json")
+    common = (artifact(tmp_path, "1").path, "--keys", tmp_path / "keys", "--json", "--unchecked-source")
     run(push_command, mosquitto.url, *common)
     named = json.loads(run(push_command, mosquitto.url, *common, "--source", "https://x/blobs").stdout)
     again = json.loads(run(push_command, mosquitto.url, *common, "--source", "https://x/blobs").stdout)
@@ -94,17 +123,20 @@ def test_a_broker_is_seeded_from_an_exported_directory(tmp_path: Path, mosquitto
     tell(export_command, artifact(tmp_path, "1").path, tmp_path / "web")
     sent = run(seed_command, mosquitto.url, tmp_path / "web", "--json")
 
-    files = sorted(path.name for path in (tmp_path / "web").iterdir())
-    assert json.loads(sent.stdout)["chunks_sent"] == len(files)
+    (file,) = (tmp_path / "web").iterdir()
+    digests = list(parse_table(file.read_bytes()))
+    assert json.loads(sent.stdout)["chunks_sent"] == len(digests) > 2
     with Broker(mosquitto.settings, TOPICS) as client:
-        assert client.read_chunks(files, grace_s=1.0) == []
+        assert client.read_chunks(digests, grace_s=1.0) == []
+    again = run(seed_command, mosquitto.url, file, "--json")
+    assert json.loads(again.stdout)["chunks_sent"] == 0
 
 
-def test_a_directory_with_spoilt_blobs_or_none_seeds_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
+def test_a_directory_with_spoilt_files_or_none_seeds_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
     (tmp_path / "web").mkdir()
     empty = run(seed_command, mosquitto.url, tmp_path / "web")
     assert isinstance(empty.exception, InputError)
-    (tmp_path / "web" / ("0" * 64)).write_bytes(b"other")
+    (tmp_path / "web" / f"{'0' * 64}.pack").write_bytes(format_pack({"0" * 64: b"other"}))
     spoilt = run(seed_command, mosquitto.url, tmp_path / "web")
     assert isinstance(spoilt.exception, EdgeError)
     assert "0" * 64 in str(spoilt.exception)

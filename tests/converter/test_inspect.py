@@ -40,6 +40,21 @@ def test_an_artifact_shows_its_manifest_files_chunks_and_fidelity(int8: Path) ->
     json.dumps(tree)
 
 
+def test_each_layer_is_shown_with_size_multiplications_and_quantization(int8: Path) -> None:
+    model = inspect_file(int8)["model"]
+    assert [layer["operator"] for layer in model["layers"]][:3] == ["CONV_2D", "MAX_POOL_2D", "CONV_2D"]
+    assert model["layers"][2]["macs"] == 884_736
+    assert model["layers"][2]["precision"] == "int8"
+    assert model["layers"][2]["granularity"] == "channel"
+    assert model["macs"] == sum(layer["macs"] or 0 for layer in model["layers"])
+    text = format_inspection(inspect_file(int8))
+    row = next(line for line in text.splitlines() if line.startswith("  3  CONV_2D"))
+    assert row.split() == [
+        "3", "CONV_2D", "1x16x16x32", "int8", "channel", "884,736", "3,584", "digits_1/conv2d_1_2/Relu"
+    ]  # fmt: skip
+    assert "multiply-accumulates: 1,324,608" in text
+
+
 @pytest.mark.shared_data
 def test_metadata_and_labels_inside_a_model_are_shown(shared_data: Path) -> None:
     tree = inspect_file(shared_data / "models/classification/mobilenet_v1_0.25_224_1_metadata_1.tflite")

@@ -1,4 +1,4 @@
-"""The front-end for `.keras`: what it refuses without TensorFlow, and what it converts with it."""
+"""The front-end for `.keras`: what it refuses without TensorFlow. What it converts: tests/frontends/test_keras.py."""
 
 import importlib.util
 import io
@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from converter.convert import convert
 from converter.errors import ConversionError
+from converter.frontends.contract import Wanted
 from converter.frontends.keras import convert_keras
-from edge_agent.release.archive import read_artifact
-from edge_agent.release.manifest import REPORT_FILE
-from tests.converter.conftest import EXAMPLES, Digits, order, row_accuracy, unpack
+from tests.converter.conftest import EXAMPLES, order
 
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
-needs_tensorflow = pytest.mark.skipif(not HAS_TENSORFLOW, reason="TensorFlow is not installed (edge-deploy[keras])")
 
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"name": "dense"}, "registered_name": None}
 
@@ -72,11 +70,21 @@ def test_a_zip_that_is_no_keras_file_is_named(tmp_path: Path) -> None:
     assert "no model.weights.h5" in str(refused(path, tmp_path))
 
 
-def test_keras_2_is_named(tmp_path: Path) -> None:
-    path = keras_file(tmp_path / "model.keras", [DENSE], version="2.15.0")
-    error = refused(path, tmp_path)
-    assert "saved by Keras 2.15.0" in str(error)
-    assert "tf_keras" in str(error.hint)
+def hdf5(path: Path, *, version: int, stated: int, size: int) -> Path:
+    """The superblock of an HDF5 file that states its length, and zeros."""
+    head = bytearray(b"\x89HDF\r\n\x1a\n" + bytes([version]) + bytes(55))
+    head[13 if version < 2 else 9] = 8  # bytes of an address
+    position = {0: 40, 1: 44, 2: 28, 3: 28}[version]
+    head[position : position + 8] = stated.to_bytes(8, "little")
+    path.write_bytes(bytes(head) + bytes(size - len(head)))
+    return path
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+def test_a_cut_off_h5_is_named_before_anything_is_loaded(version: int, tmp_path: Path) -> None:
+    error = refused(hdf5(tmp_path / "model.h5", version=version, stated=2000, size=1000), tmp_path)
+    assert "1,000 of its 2,000 bytes are there" in str(error)
+    assert not list(tmp_path.glob("*.json"))  # no child was asked
 
 
 def test_lambda_layers_and_foreign_classes_are_named_together(tmp_path: Path) -> None:
@@ -89,7 +97,17 @@ def test_lambda_layers_and_foreign_classes_are_named_together(tmp_path: Path) ->
     error = refused(keras_file(tmp_path / "model.keras", layers), tmp_path)
     assert "Lambda layers (halve)" in str(error)
     assert "Attention2, Gate" in str(error)
+    assert "--allow-code" not in str(error.hint)  # it would not help with the others
     assert "Dense" not in str(error)
+
+
+def test_a_lambda_layer_is_loaded_only_when_code_is_allowed(tmp_path: Path) -> None:
+    layer = {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "halve"}, "registered_name": None}
+    path = keras_file(tmp_path / "model.keras", [DENSE, layer])
+    assert "--allow-code" in str(refused(path, tmp_path).hint)
+    with pytest.raises(ConversionError) as caught:
+        convert_keras(path, tmp_path, Wanted(allow_code=True))
+    assert "Lambda" not in str(caught.value)  # but that it has no weights, or that there is no TensorFlow
 
 
 @pytest.mark.skipif(HAS_TENSORFLOW, reason="TensorFlow is installed")
@@ -112,60 +130,3 @@ def test_whatever_stands_in_the_file_only_our_error_comes_out(content: bytes, me
                 convert_keras(path, Path(temporary))
         except ConversionError as error:
             assert str(error)  # noqa: PT017  # any result is fine, any other error is not
-
-
-@needs_tensorflow
-@pytest.mark.timeout(300)
-def test_a_keras_model_becomes_the_artifact_its_tflite_becomes(digits: Digits, tmp_path: Path) -> None:
-    output = tmp_path / "linescan-1.edge"
-    recipe = EXAMPLES / "linescan.toml"
-    source = EXAMPLES / "linescan_v1.keras"
-    options = {"scheme": "int8"}
-    convert(order(output, source=source, recipe=recipe, options=options, calibrate=digits.calibration_rows))
-    assert row_accuracy(output, digits, tmp_path / "release") >= 0.9547 - 0.015
-    report = json.loads(read_artifact(output).members[REPORT_FILE])
-    assert report["tools"]["tensorflow"].startswith("2.")
-    assert report["fidelity"]["outputs"][0]["name"] == "scores"
-
-    again = tmp_path / "again" / "linescan-1.edge"
-    convert(order(again, source=source, recipe=recipe, options=options, calibrate=digits.calibration_rows))
-    assert again.read_bytes() == output.read_bytes()
-
-
-@needs_tensorflow
-@pytest.mark.timeout(300)
-def test_a_layer_without_a_kernel_is_named(tmp_path: Path) -> None:
-    """An own file, because TensorFlow may not be loaded into the test's process."""
-    import subprocess
-    import sys
-
-    script = (
-        "import keras, sys; i = keras.Input((4,)); "
-        "keras.Model(i, keras.layers.Identity()(keras.ops.erfinv(i))).save(sys.argv[1])"
-    )
-    path = tmp_path / "model.keras"
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
-    with pytest.raises(ConversionError, match="no TFLite kernel for Erfinv"):
-        convert_keras(path, tmp_path)
-
-
-@needs_tensorflow
-@pytest.mark.shared_data
-@pytest.mark.timeout(300)
-def test_the_activity_model_agrees_with_keras_and_names_98_percent_of_the_windows(
-    shared_data: Path, tmp_path: Path
-) -> None:
-    from tests.converter.test_shared_models import activity_accuracy
-
-    output = tmp_path / "har-1.edge"
-    convert(
-        order(
-            output,
-            source=shared_data / "source_models/har_cnn_8x8x8.keras",
-            recipe=None,
-            options={"scheme": "int8", "input": {"window": 52, "stride": 52}},
-            calibrate=shared_data / "sensor/har",
-        )
-    )
-    with unpack(output, tmp_path / "release") as model:
-        assert activity_accuracy(model, shared_data / "sensor/har") >= 0.98

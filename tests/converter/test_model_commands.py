@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from converter.commands.model import convert, inspect
-from converter.errors import QualityGateError
+from converter.errors import ConversionError, QualityGateError
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.inputs import ImageInput, SignalInput
 from tests.converter.conftest import EXAMPLES, Digits
@@ -61,10 +62,26 @@ def test_a_missed_limit_is_the_error_that_the_command_line_exits_3_with(tmp_path
 
 def test_wrong_options_are_usage_errors(tmp_path: Path) -> None:
     source = EXAMPLES / "digits_v2.tflite"
-    for wrong in (["--mean", "gray"], ["--scheme", "int4"], ["--fit", "squeeze"], ["--window", "x"]):
+    for wrong in (
+        ["--mean", "gray"],
+        ["--scheme", "int4"],
+        ["--fit", "squeeze"],
+        ["--window", "x"],
+        ["--input-shape", "x=1xa"],
+    ):
         result = run(source, "-o", tmp_path / "digits-1.edge", *wrong)
         assert result.exit_code == 2, wrong
     assert run(source).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "option", [("--input-shape", "image=1x64x64x3"), ("--inputs", "image"), ("--outputs", "scores")]
+)
+def test_a_tflite_is_not_cut(option: tuple[str, str], tmp_path: Path) -> None:
+    result = run(EXAMPLES / "digits_v2.tflite", "-o", tmp_path / "digits-1.edge", *option)
+    assert isinstance(result.exception, ConversionError)
+    assert option[0] in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_inspect_prints_text_or_json() -> None:

@@ -15,7 +15,7 @@ import pytest
 from converter.broker import Broker
 from converter.publish.keys import make_keys, read_keys
 from converter.publish.needs import Answers, answering
-from converter.publish.push import wrap
+from converter.publish.parcel import wrap
 from edge_agent.errors import Reason
 from edge_agent.link.device import DeviceEvent, DeviceLink
 from edge_agent.link.events import Connected

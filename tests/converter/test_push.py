@@ -1,6 +1,8 @@
 """Publishing against a real mosquitto: what travels, what does not, and every way it can go wrong."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -11,12 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from converter.broker import Broker
+from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
-from converter.commands.release import seed as seed_command
 from converter.publish import push as push_module
+from converter.publish import sending
+from converter.publish.catalog import Catalog, CollectionMark, change_catalog
 from converter.publish.keys import Keys, make_keys, read_keys
-from converter.publish.push import Progress, Pushed, push
+from converter.publish.parcel import wrap
+from converter.publish.push import Pushed, push
 from converter.publish.repository import TIMESTAMP_DAYS, sign_document
+from converter.publish.sending import Progress
 from converter.publish.succession import PublishError
 from edge_agent.errors import EdgeError, LinkError, Reason, TrustError
 from edge_agent.link.topics import Topics
@@ -40,7 +46,7 @@ def keys(tmp_path: Path) -> Keys:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long look for rivals, and documents are checked here instead of in the child (see tests/release)."""
-    monkeypatch.setattr(push_module, "RIVAL_S", 0.1)
+    monkeypatch.setattr(sending, "RIVAL_S", 0.1)
     monkeypatch.setattr(trust, "_ask_child", lambda request: verify_child.answer(json.loads(json.dumps(request))))
 
 
@@ -112,6 +118,45 @@ def test_the_same_file_again_sends_nothing_and_keeps_the_document(
     assert (again.published, again.document) == (False, first.document)
     assert (again.sent.bytes_sent, again.sent.bytes_reused) == (0, first.sent.bytes_sent)
     assert document_on(mosquitto) == document
+
+
+def test_the_same_file_again_still_says_what_was_left_undone(
+    tmp_path: Path, mosquitto: Mosquitto, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Catalog:
+        raise LinkError("no access to the catalog")
+
+    what = artifact(tmp_path, "1")
+    publish(mosquitto, what, keys)
+    monkeypatch.setattr(push_module, "change_catalog", refused)
+    again = publish(mosquitto, what, keys)
+
+    assert not again.published
+    assert [note.partition(":")[0] for note in again.notes] == [
+        "the release is not in the catalog, so 'edgectl gc' does not know of it"
+    ]
+
+
+def test_the_same_file_again_heals_what_a_collection_clears_meanwhile(
+    tmp_path: Path, mosquitto: Mosquitto, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = artifact(tmp_path, "1")
+    publish(mosquitto, what, keys)
+    lost = min(wrap(what, "stable", datetime.now(UTC)).chunks)
+    calls: list[Catalog] = []
+
+    def cleared_before_the_second(connect: Callable[[], Broker], change: Callable[[Catalog], Catalog]) -> Catalog:
+        if calls:
+            with connect() as client:
+                client.publish_retained(TOPICS.blob(lost), b"")
+        calls.append(change_catalog(connect, change))
+        return calls[-1] if len(calls) == 1 else replace(calls[-1], collection=CollectionMark("ab12", active=True))
+
+    monkeypatch.setattr(push_module, "change_catalog", cleared_before_the_second)
+    again = publish(mosquitto, what, keys)
+
+    assert (again.published, again.healed) == (False, 1)
+    assert retained(mosquitto, TOPICS.blob(lost)) is not None
 
 
 def test_a_new_version_sends_only_the_chunks_that_changed_and_the_next_number(
@@ -211,7 +256,7 @@ def test_chunks_that_were_acknowledged_and_dropped_are_found_by_reading_back(tmp
 def test_a_document_that_was_acknowledged_and_dropped_is_found_by_waiting_for_it(
     tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_module, "_RETURN_S", 1.0)
+    monkeypatch.setattr(sending, "_RETURN_S", 1.0)
     rules = tmp_path / "rules"
     rules.write_text("topic read #\ntopic write edge/v1/device/+/echo\ntopic write edge/v1/blob/#\n")
     with (
@@ -256,9 +301,9 @@ def test_a_limit_that_cuts_the_connection_is_hinted_at(tmp_path: Path, keys: Key
 def test_two_publishers_at_the_same_time_notice_each_other(
     tmp_path: Path, mosquitto: Mosquitto, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_module, "RIVAL_S", 30.0)
+    monkeypatch.setattr(sending, "RIVAL_S", 30.0)
     topic = TOPICS.release("birds", "stable")
-    parcel = push_module.wrap(artifact(tmp_path, "9", MODEL[:50]), "stable", datetime.now(UTC))
+    parcel = wrap(artifact(tmp_path, "9", MODEL[:50]), "stable", datetime.now(UTC))
     listening = Event()
 
     def rival() -> None:
@@ -335,7 +380,7 @@ def test_seed_sends_what_the_broker_has_lost_without_any_keys(tmp_path: Path, mo
     what = artifact(tmp_path, "1")
     publish(mosquitto, what, keys)
     with Broker(mosquitto.settings, TOPICS) as client:
-        digest = next(iter(push_module.wrap(what, "stable", datetime.now(UTC)).chunks))
+        digest = next(iter(wrap(what, "stable", datetime.now(UTC)).chunks))
         client.publish_retained(TOPICS.blob(digest), b"")
     result = run(seed_command, mosquitto.url, what.path, "--json")
     assert json.loads(result.stdout)["chunks_sent"] == 1

@@ -17,7 +17,7 @@ from converter.errors import RolloutStoppedError
 from converter.fleet.drive import drive
 from converter.fleet.plan import Plan, parse_rule
 from converter.publish import push as push_module
-from converter.publish import succession
+from converter.publish import sending, succession
 from converter.publish.keys import make_keys, read_keys
 from converter.publish.orders import Publisher
 from converter.publish.push import push
@@ -43,7 +43,7 @@ PLAN = Plan((10, 50, 100), HOUR, (parse_rule("failed>2%"),))
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long look for rivals, and documents are checked here instead of in the child (see tests/release)."""
-    monkeypatch.setattr(push_module, "RIVAL_S", 0.05)
+    monkeypatch.setattr(sending, "RIVAL_S", 0.05)
     monkeypatch.setattr("converter.fleet.devices._GRACE_S", 0.05)
     monkeypatch.setattr(trust, "_ask_child", lambda request: verify_child.answer(json.loads(json.dumps(request))))
 

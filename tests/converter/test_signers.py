@@ -252,6 +252,39 @@ def test_a_root_that_two_must_sign_counts_only_when_both_have(
     assert changes.rotate(anna, "online", NOW).pending is not None
 
 
+def test_of_two_roots_with_the_same_number_only_one_is_signed_and_taken_over(
+    tmp_path: Path, anna: KeyDirectory, ben: KeyDirectory
+) -> None:
+    both = changes.set_threshold(anna, "root", 2, NOW)
+    assert both.pending is not None
+    changes.sign(ben, both.pending)
+    changes.follow(anna, ben.chain())
+    by_anna, by_ben = changes.rotate(anna, "online", NOW), changes.set_threshold(ben, "targets", 1, NOW)
+    assert by_anna.pending is not None
+    assert by_ben.pending is not None
+    assert by_anna.version == by_ben.version
+    changes.sign(ben, by_anna.pending)
+    after = files(ben)
+    for pending, words in ((by_ben.pending, f"two different roots have the number {by_ben.version}"),
+                           (by_anna.pending, f"root {by_anna.version} counts here already")):  # fmt: skip
+        file = tmp_path / f"{len(words)}.pending.json"
+        file.write_bytes(format_pending(pending))
+        assert words in str(failure("sign", file, "--keys", ben.name))
+        assert words in str(failure("sign", file, "--keys", ben.name, "--dry-run"))
+    assert files(ben) == after
+
+    changes.sign(anna, by_ben.pending)  # nobody has told her of the other one
+    before = files(anna)
+    assert "two different roots" in str(
+        failure("keys", "follow", *Path(ben.name).glob("*.root.json"), "--keys", anna.name)
+    )
+    assert files(anna) == before
+    nobody = tmp_path / "nobody"
+    last = [Path(each.name) / f"{by_ben.version}.root.json" for each in (anna, ben)]
+    assert "two different roots" in str(failure("keys", "follow", *last, "--keys", nobody))
+    assert not nobody.is_dir() or not list(nobody.iterdir())
+
+
 def test_a_root_that_follows_another_is_not_signed(tmp_path: Path, anna: KeyDirectory) -> None:
     make_keys(tmp_path / "others", now=NOW)
     others = KeyDirectory.at(tmp_path / "others")

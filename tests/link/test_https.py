@@ -1,7 +1,7 @@
 """Chunks from web servers that behave, lie, stall, cut off and never end; and from the broker what they lack."""
 
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -17,6 +17,7 @@ from edge_agent.link.https import HttpsSource
 from edge_agent.link.pace import Pace
 from edge_agent.link.transports import PATIENCE_S, REST_S, AlternatingTransport, Transports
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_PAYLOAD_BYTES, digest_of_chunk, pack
+from edge_agent.release.pack_file import Place, format_pack, parse_table
 from tests.link.test_device import Device, other_client
 from tests.sim.broker import run_mosquitto
 from tests.sim.certificates import make_authority
@@ -25,39 +26,93 @@ from tests.sim.releases import SimTransport, make_release, noise
 from tests.sim.web import Answer, Request, Web, run_web
 
 CHUNKS = {digest_of_chunk(chunk): chunk for chunk in (noise(CHUNK_BYTES, str(number)) for number in range(12))}
-FIRST = next(iter(CHUNKS))
+FIRST, SECOND, THIRD = list(CHUNKS)[:3]
+RELEASE = "f" * 64
+FILE = f"/packs/{RELEASE}.pack"
+
+
+@pytest.fixture(autouse=True)
+def _short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(https, "RUN_BYTES", 2 * MAX_PAYLOAD_BYTES)
 
 
 class Server:
-    """A web server with chunks, over TLS; `ca` is whom to believe."""
+    """A web server with a release, over TLS; `ca` is whom to believe."""
 
     def __init__(self, web: Web, ca: Path) -> None:
         self.web = web
         self.ca = ca
+        self.places: dict[str, Place] = {}
 
-    def hold(self, chunks: dict[str, bytes], path: str = "/blobs") -> None:
-        for digest, plaintext in chunks.items():
-            self.web.answers[f"{path}/{digest}"] = _giving(pack(plaintext))
+    def hold(self, chunks: Mapping[str, bytes], path: str = FILE) -> None:
+        """`chunks`: digest to payload."""
+        content = format_pack(chunks)
+        self.places = parse_table(content)
+        self.web.answers[path] = giving(content)
 
-    def answer(self, digest: str, answer: Answer) -> None:
-        self.web.answers[f"/blobs/{digest}"] = answer
+    def answer(self, digest: str, answer: Answer, path: str = FILE) -> None:
+        """Answer what is asked from this chunk on in another way."""
+        usual, begin = self.web.answers[path], self.places[digest].offset
+
+        def choose(request: Request) -> None:
+            (answer if asked(request)[0] == begin else usual)(request)
+
+        self.web.answers[path] = choose
 
     def hold_directory(self, directory: Path) -> None:
         """Serve files as they are now."""
         for path in directory.iterdir():
-            self.answer(path.name, _giving(path.read_bytes()))
+            self.web.answers[f"/packs/{path.name}"] = giving(path.read_bytes())
 
     @property
     def base(self) -> str:
-        return self.web.url("/blobs", "https")
+        return self.web.url("/packs", "https")
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """What was asked for after the table."""
+        found = [_span(headers["Range"]) for _, headers in self.web.asked]
+        return sorted(span for span in found if span[0] > 0)
 
     def source(self, *, pace: Pace | None = None, base: str | None = None) -> HttpsSource:
         clock = SystemClock()
-        return HttpsSource(base or self.base, pace or Pace(clock), clock, ca_file=self.ca)
+        return HttpsSource(base or self.base, RELEASE, pace or Pace(clock), clock, ca_file=self.ca)
 
 
-def _giving(payload: bytes) -> Answer:
-    return lambda request: request.say(200, payload)
+def _span(text: str) -> tuple[int, int]:
+    first, _, last = text.removeprefix("bytes=").partition("-")
+    return int(first), int(last) + 1
+
+
+def asked(request: Request) -> tuple[int, int]:
+    return _span(request.headers["Range"])
+
+
+def giving(content: bytes) -> Answer:
+    """As web servers give files."""
+
+    def answer(request: Request) -> None:
+        first, end = asked(request)
+        end = min(end, len(content))
+        if first >= end:
+            request.say(416, Content_Range=f"bytes */{len(content)}")
+        else:
+            request.say(206, content[first:end], Content_Range=f"bytes {first}-{end - 1}/{len(content)}")
+
+    return answer
+
+
+def with_body(body: Callable[[int], bytes]) -> Answer:
+    """A part that says it is what was asked for; `body` makes it of the bytes that were."""
+
+    def answer(request: Request) -> None:
+        first, end = asked(request)
+        request.say(206, body(end - first), Content_Range=f"bytes {first}-{end - 1}/*")
+
+    return answer
+
+
+PAYLOADS = {digest: pack(chunk) for digest, chunk in CHUNKS.items()}
 
 
 @contextmanager
@@ -90,17 +145,48 @@ def failing(source: HttpsSource) -> tuple[dict[str, bytes], FetchError]:
     return taken, caught.value
 
 
-def test_every_chunk_comes_over_a_few_connections_that_are_kept(server: Server) -> None:
-    server.hold(CHUNKS)
+def test_every_chunk_comes_over_a_few_connections_in_few_requests(server: Server) -> None:
+    server.hold(PAYLOADS)
 
     assert collect(server.source()) == CHUNKS
-    assert sorted(path for path, _ in server.web.asked) == sorted(f"/blobs/{digest}" for digest in CHUNKS)
+    assert [end for _, end in server.ranges[:-1]] == [first for first, _ in server.ranges[1:]]
+    assert len(server.ranges) == 6
+
+
+def test_only_what_is_missing_is_asked_for_and_what_stands_beside_it_comes_with_it(server: Server) -> None:
+    server.hold(PAYLOADS)
+    taken: dict[str, bytes] = {}
+    wanted = [list(CHUNKS)[number] for number in (7, 1, 2, 11)]
+    server.source().collect(wanted, taken.__setitem__, cancelled=lambda: False, trouble=None)
+
+    assert taken == {digest: CHUNKS[digest] for digest in wanted}
+    places = [server.places[list(CHUNKS)[number]] for number in (1, 2, 7, 11)]
+    assert server.ranges == [
+        (places[0].offset, places[1].end), (places[2].offset, places[2].end), (places[3].offset, places[3].end)
+    ]  # fmt: skip
+
+
+def test_a_table_longer_than_the_first_answer_is_read_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(https, "FIRST_BYTES", 50)
+    monkeypatch.setattr(https, "RUN_BYTES", 100)
+    server.hold(PAYLOADS)
+    assert server.source().read_table() == server.places
+
+
+def test_the_table_is_read_once_and_what_it_lacks_is_left_to_others(server: Server) -> None:
+    server.hold({FIRST: PAYLOADS[FIRST]})
+    source = server.source()
+    taken: dict[str, bytes] = {}
+    for _ in range(2):
+        source.collect([SECOND, FIRST, THIRD], taken.__setitem__, cancelled=lambda: False, trouble=None)
+    assert list(taken) == [FIRST]
+    assert len(server.web.asked) == 3
 
 
 def test_a_server_that_is_not_trusted_is_told_nothing(server: Server) -> None:
-    server.hold(CHUNKS)
+    server.hold(PAYLOADS)
     server.ca = Path(ssl.get_default_verify_paths().cafile or "/nonexistent")
-    source = HttpsSource(server.base, Pace(SystemClock()), SystemClock())  # the system's authorities
+    source = HttpsSource(server.base, RELEASE, Pace(SystemClock()), SystemClock())  # the system's authorities
 
     taken, error = failing(source)
     assert (taken, server.web.asked) == ({}, [])
@@ -108,7 +194,7 @@ def test_a_server_that_is_not_trusted_is_told_nothing(server: Server) -> None:
 
 
 def test_a_server_with_another_name_is_not_trusted(server: Server) -> None:
-    server.hold(CHUNKS)
+    server.hold(PAYLOADS)
     taken, error = failing(server.source(base=server.base.replace("127.0.0.1", "localhost")))
 
     assert (taken, server.web.asked) == ({}, [])
@@ -122,23 +208,31 @@ def test_a_ca_file_that_is_none_is_said(server: Server, tmp_path: Path) -> None:
 
 
 def _endless(request: Request) -> None:
-    request.begin("application/octet-stream")
+    first, end = asked(request)
+    request.send_response(206)
+    request.send_header("Content-Range", f"bytes {first}-{end - 1}/*")
+    request.send_header("Connection", "close")
+    request.end_headers()
+    request.close_connection = True
     while True:
         request.wfile.write(bytes(10_000))
 
 
 def _oversized(request: Request) -> None:
-    request.send_response(200)
+    first, end = asked(request)
+    request.send_response(206)
+    request.send_header("Content-Range", f"bytes {first}-{end - 1}/*")
     request.send_header("Content-Length", str(1 << 40))
     request.end_headers()
 
 
 def _cut_off(request: Request) -> None:
-    payload = pack(CHUNKS[FIRST])
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(payload)))
+    first, end = asked(request)
+    request.send_response(206)
+    request.send_header("Content-Range", f"bytes {first}-{end - 1}/*")
+    request.send_header("Content-Length", str(end - first))
     request.end_headers()
-    request.wfile.write(payload[:1000])
+    request.wfile.write(b"x" * 1000)
     request.close_connection = True
 
 
@@ -147,7 +241,7 @@ def _hang_up(request: Request) -> None:
 
 
 def _endless_headers(request: Request) -> None:
-    request.send_response(200)
+    request.send_response(206)
     for number in range(10_000):
         request.send_header(f"X-{number}", "x")
     request.end_headers()
@@ -158,91 +252,141 @@ def _lie_about_status(request: Request) -> None:
     request.close_connection = True
 
 
+def _squeezed(request: Request) -> None:
+    first, end = asked(request)
+    request.say(206, b"x", Content_Range=f"bytes {first}-{end - 1}/*", Content_Encoding="gzip")
+
+
+def _ranged(text: str) -> Answer:
+    return lambda request: request.say(206, b"x", Content_Range=text)
+
+
 def _to(location: str) -> Answer:
     return lambda request: request.say(302, Location=location)
 
 
+_LOST, _SPOILT = Reason.MISSING_CHUNK, Reason.CORRUPT_CHUNK
 BAD: dict[str, tuple[Answer, Reason]] = {
-    "another chunk": (_giving(pack(b"another")), Reason.CORRUPT_CHUNK),
-    "no zlib": (_giving(b"hello"), Reason.CORRUPT_CHUNK),
-    "a zlib bomb": (_giving(pack(bytes(50_000_000))), Reason.CORRUPT_CHUNK),
-    "nothing": (_giving(b""), Reason.CORRUPT_CHUNK),
-    "an error page": (lambda request: request.say(500, b"oops"), Reason.MISSING_CHUNK),
-    "a part": (lambda request: request.say(206, b"x"), Reason.MISSING_CHUNK),
-    "endless data": (_endless, Reason.MISSING_CHUNK),
-    "a terabyte": (_oversized, Reason.MISSING_CHUNK),
-    "half of it": (_cut_off, Reason.MISSING_CHUNK),
-    "a closed connection": (_hang_up, Reason.MISSING_CHUNK),
-    "endless headers": (_endless_headers, Reason.MISSING_CHUNK),
-    "no HTTP": (_lie_about_status, Reason.MISSING_CHUNK),
-    "a redirect to plain http": (_to("http://127.0.0.1/x"), Reason.MISSING_CHUNK),
-    "a redirect to a file": (_to("file:///etc/passwd"), Reason.MISSING_CHUNK),
-    "a redirect to itself": (_to(f"/blobs/{FIRST}"), Reason.MISSING_CHUNK),
-    "a redirect to nowhere": (lambda request: request.say(302), Reason.MISSING_CHUNK),
-    "a redirect to no URL": (_to("https://[/"), Reason.MISSING_CHUNK),
-    "a redirect to an odd port": (_to("https://127.0.0.1:999999/"), Reason.MISSING_CHUNK),
-    "a redirect to an odd name": (_to("https://a..b/ x"), Reason.MISSING_CHUNK),
+    "other bytes": (with_body(bytes), _SPOILT),
+    "noise": (with_body(lambda size: noise(size, "x")), _SPOILT),
+    "a zlib bomb": (with_body(lambda size: pack(bytes(50_000_000)).ljust(size, b"x")), _SPOILT),
+    "another part": (_ranged("bytes 0-0/9"), _LOST),
+    "no part": (_ranged("pages 1-2"), _LOST),
+    "a part of a terabyte": (_ranged(f"bytes 0-{1 << 40}/*"), _LOST),
+    "a part without a range": (lambda request: request.say(206, b"x"), _LOST),
+    "a compressed part": (_squeezed, _LOST),
+    "all of it": (lambda request: request.say(200, b"x" * 1000), _LOST),
+    "beyond its end": (lambda request: request.say(416), _LOST),
+    "an error page": (lambda request: request.say(500, b"oops"), _LOST),
+    "endless data": (_endless, _SPOILT),
+    "a terabyte": (_oversized, _LOST),
+    "half of it": (_cut_off, _LOST),
+    "a closed connection": (_hang_up, _LOST),
+    "endless headers": (_endless_headers, _LOST),
+    "no HTTP": (_lie_about_status, _LOST),
+    "a redirect to plain http": (_to("http://127.0.0.1/x"), _LOST),
+    "a redirect to a file": (_to("file:///etc/passwd"), _LOST),
+    "a redirect to itself": (_to(FILE), _LOST),
+    "a redirect to nowhere": (lambda request: request.say(302), _LOST),
+    "a redirect to no URL": (_to("https://[/"), _LOST),
+    "a redirect to an odd port": (_to("https://127.0.0.1:999999/"), _LOST),
+    "a redirect to an odd name": (_to("https://a..b/ x"), _LOST),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_what_a_bad_server_says_is_bounded_and_spoils_no_other_chunk(server: Server, kind: str) -> None:
-    server.hold(CHUNKS)
+    server.hold(PAYLOADS)
     answer, reason = BAD[kind]
     server.answer(FIRST, answer)
 
     taken, error = failing(server.source())
 
-    assert taken == {digest: chunk for digest, chunk in CHUNKS.items() if digest != FIRST}
+    assert taken == {digest: chunk for digest, chunk in CHUNKS.items() if digest not in (FIRST, SECOND)}
     assert error.reason is reason
 
 
+@pytest.mark.parametrize("kind", [kind for kind in BAD if "redirect" not in kind])
+def test_a_table_that_is_none_is_bounded_and_asks_for_nothing_more(server: Server, kind: str) -> None:
+    server.web.answers[FILE] = BAD[kind][0]
+    taken, _ = failing(server.source())
+    assert taken == {}
+    assert len(server.web.asked) <= 2  # one more, where a connection was closed
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"", b"edge-deploy pack 1\n", b"edge-deploy pack 2\n\0\0\0\0", b"edge-deploy pack 1\n\xff\xff\xff\xff",
+        b"edge-deploy pack 1\n\0\0\0\1" + b"x" * 32 + b"\xff\xff\xff\xff", b"edge-deploy pack 1\n\0\0\0\5" + b"x" * 40,
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_pack_is_refused(server: Server, table: bytes) -> None:
+    server.web.answers[FILE] = giving(table)
+    taken, _ = failing(server.source())
+    assert taken == {}
+    assert len(server.web.asked) <= 2
+
+
+def test_a_table_that_lies_about_places_costs_its_server_and_nothing_else(server: Server) -> None:
+    server.hold({FIRST: PAYLOADS[SECOND], SECOND: PAYLOADS[FIRST], THIRD: PAYLOADS[THIRD]})
+    taken, error = failing(server.source())
+    assert taken == {THIRD: CHUNKS[THIRD]}
+    assert error.reason is Reason.CORRUPT_CHUNK
+
+
 def test_redirects_within_https_are_followed(server: Server) -> None:
-    server.hold(CHUNKS, "/elsewhere")
-    for digest in CHUNKS:
-        server.answer(digest, _to(f"/more/{digest}"))
-        server.web.answers[f"/more/{digest}"] = _to(server.web.url(f"/elsewhere/{digest}", "https"))
+    server.hold(PAYLOADS, "/elsewhere")
+    server.web.answers[FILE] = _to("/more")
+    server.web.answers["/more"] = _to(server.web.url("/elsewhere", "https"))
 
     assert collect(server.source()) == CHUNKS
 
 
-def test_a_redirect_to_plain_http_is_not_followed_though_it_would_lead_to_the_chunk(server: Server) -> None:
-    server.hold(CHUNKS)
-    server.hold(CHUNKS, "/elsewhere")
-    server.answer(FIRST, _to(server.web.url(f"/elsewhere/{FIRST}", "http")))
+def test_a_redirect_to_plain_http_is_not_followed_though_it_would_lead_to_the_file(server: Server) -> None:
+    server.hold(PAYLOADS, "/elsewhere")
+    server.web.answers[FILE] = _to(server.web.url("/elsewhere", "http"))
 
     taken, error = failing(server.source())
-    assert FIRST not in taken
+    assert taken == {}
     assert "which is not https" in str(error)
 
 
-def test_a_server_with_nothing_is_given_up_after_a_few_requests(server: Server) -> None:
-    many = tuple(f"{number:064x}" for number in range(200))
-    with pytest.raises(FetchError, match="404"):
-        server.source().collect(many, lambda *_: None, cancelled=lambda: False, trouble=None)
+def test_a_server_without_the_release_is_asked_once(server: Server) -> None:
+    assert "404" in str(failing(server.source())[1])
+    assert len(server.web.asked) == 1
 
-    at_hand = 2 * https.CONNECTIONS  # asked for or answered, while the failures are counted
-    assert len(server.web.asked) <= https.MAX_FAILURES + at_hand
+
+def test_a_server_that_fails_again_and_again_is_given_up(server: Server) -> None:
+    server.hold(PAYLOADS)
+    usual = server.web.answers[FILE]
+    server.web.answers[FILE] = lambda request: usual(request) if asked(request)[0] == 0 else request.say(500)
+    taken, _ = failing(server.source())
+    assert taken == {}
+    assert len(server.ranges) <= https.MAX_FAILURES + https.CONNECTIONS
 
 
 def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew(server: Server) -> None:
+    server.hold(PAYLOADS)
+    usual = server.web.answers[FILE]
+
     def once(request: Request) -> None:
-        request.say(200, pack(CHUNKS[request.path.rpartition("/")[2]]))
+        usual(request)
         request.close_connection = True  # without a word: the next request finds it closed
 
-    for digest in CHUNKS:
-        server.answer(digest, once)
-
+    server.web.answers[FILE] = once
     assert collect(server.source()) == CHUNKS
 
 
 def test_a_server_that_stalls_is_given_up_by_the_clock_and_what_has_come_stays(server: Server) -> None:
-    server.hold(CHUNKS)
+    server.hold(PAYLOADS)
     stalled, over = Event(), Event()
 
     def stall(request: Request) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", "1000")
+        first, end = asked(request)
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes {first}-{end - 1}/*")
+        request.send_header("Content-Length", str(end - first))
         request.end_headers()
         request.wfile.write(b"x")
         request.wfile.flush()
@@ -251,18 +395,18 @@ def test_a_server_that_stalls_is_given_up_by_the_clock_and_what_has_come_stays(s
 
     server.answer(FIRST, stall)
     clock = FakeClock()
-    source = HttpsSource(server.base, Pace(clock), clock, ca_file=server.ca)
+    source = HttpsSource(server.base, RELEASE, Pace(clock), clock, ca_file=server.ca)
     taken: dict[str, bytes] = {}
 
     def time_flies() -> bool:
-        if stalled.is_set() and len(taken) == len(CHUNKS) - 1:
+        if stalled.is_set() and len(taken) == len(CHUNKS) - 2:
             clock.advance(https.CHUNK_S + 1)
         return False
 
     with pytest.raises(FetchError, match="took more than 60 s"):
         source.collect(tuple(CHUNKS), taken.__setitem__, cancelled=time_flies, trouble=None)
     over.set()
-    assert len(taken) == len(CHUNKS) - 1
+    assert len(taken) == len(CHUNKS) - 2
 
 
 def test_cancelling_ends_it_though_the_server_stalls(server: Server) -> None:
@@ -272,13 +416,14 @@ def test_cancelling_ends_it_though_the_server_stalls(server: Server) -> None:
         stalled.set()
         over.wait(60)
 
+    server.hold(PAYLOADS)
     server.answer(FIRST, stall)
     server.source().collect([FIRST], lambda *_: None, cancelled=stalled.is_set, trouble=None)
     over.set()
 
 
 def test_what_the_caller_raises_ends_it(server: Server) -> None:
-    server.hold(CHUNKS)
+    server.hold(PAYLOADS)
 
     def refuse(digest: str, content: bytes) -> None:
         raise OSError("full")
@@ -288,14 +433,14 @@ def test_what_the_caller_raises_ends_it(server: Server) -> None:
 
 
 def test_a_cap_holds_here_too(server: Server) -> None:
-    server.hold(CHUNKS)
+    server.hold(PAYLOADS)
     clock = FakeClock()
     taken: dict[str, bytes] = {}
     allowed = 2
 
     def go_on() -> bool:
         nonlocal allowed
-        assert len(server.web.asked) <= allowed
+        assert sum(end - first for first, end in server.ranges) <= allowed * MAX_PAYLOAD_BYTES
         if len(taken) == allowed:
             allowed += 2
             clock.advance(1.0)
@@ -322,6 +467,7 @@ def test_no_answer_breaks_out_of_fetch_error(server: Server, content: bytes) -> 
         request.wfile.write(content)
         request.close_connection = True
 
+    server.hold(PAYLOADS)
     server.answer(FIRST, answer)
     taken: dict[str, bytes] = {}
     with pytest.raises(FetchError):
@@ -330,20 +476,23 @@ def test_no_answer_breaks_out_of_fetch_error(server: Server, content: bytes) -> 
 
 
 def test_a_server_that_dies_in_the_middle_is_replaced_by_a_real_broker(server: Server, tmp_path: Path) -> None:
+    server.hold(PAYLOADS)
+    usual = server.web.answers[FILE]
+
     def die(request: Request) -> None:
-        if len(server.web.asked) > 5:
+        if len(server.web.asked) > 4:
             request.close_connection = True
         else:
-            request.say(200, pack(CHUNKS[request.path.rpartition("/")[2]]))
+            usual(request)
 
-    for digest in CHUNKS:
-        server.answer(digest, die)
+    server.web.answers[FILE] = die
     with run_mosquitto(tmp_path) as broker, other_client(broker.settings) as other:
         other.publish_chunks(CHUNKS)
         device = Device(broker.settings)
         with device.link:
-            taken, _ = run(AlternatingTransport([server.source()], device.link, SystemClock()))
+            taken, troubles = run(AlternatingTransport([server.source()], device.link, SystemClock()))
     assert taken == CHUNKS
+    assert Reason.WEB_SOURCE in troubles
 
 
 # --- and back ---------------------------------------------------------------------------------------------------------
@@ -429,7 +578,8 @@ def test_the_broker_gives_what_the_web_servers_lack() -> None:
     first, second = FakeSource(some(0, 1), "https://1"), FakeSource(some(1, 2), "https://2")
     broker = PatientBroker(clock, CHUNKS)
 
-    assert run(AlternatingTransport([first, second], broker, clock)) == (CHUNKS, [])
+    taken, troubles = run(AlternatingTransport([first, second], broker, clock))
+    assert (taken, troubles) == (CHUNKS, [Reason.WEB_SOURCE] * 2)  # each is told of
     assert set(second.asked[0]) == set(CHUNKS) - set(some(0, 1))
     assert set(broker.asked[0]) == set(CHUNKS) - set(some(0, 1, 2))
 
@@ -447,7 +597,7 @@ def test_when_the_broker_brings_nothing_the_web_server_is_asked_again() -> None:
     taken, troubles = run(AlternatingTransport([source], broker, clock))
 
     assert taken == CHUNKS
-    assert set(troubles) == {Reason.MISSING_CHUNK}  # the broker says what it lacks
+    assert set(troubles) == {Reason.WEB_SOURCE, Reason.MISSING_CHUNK}  # each says what it lacks
     assert len(source.asked) == 2
     assert set(source.asked[1]) == set(CHUNKS) - set(some(3))
     assert clock.monotonic_s() >= PATIENCE_S

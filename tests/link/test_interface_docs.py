@@ -12,8 +12,9 @@ from edge_agent.inference.triggers.firing import Firing
 from edge_agent.inference.triggers.snapshots import SnapshotFolder
 from edge_agent.link import download, https, messages, transports
 from edge_agent.link.topics import MAX_FILTERS, Topics
-from edge_agent.release.chunks import CHUNK_BYTES, MAX_PAYLOAD_BYTES
+from edge_agent.release.chunks import CHUNK_BYTES
 from edge_agent.release.document import MAX_SOURCES, Custom, Lifts
+from edge_agent.release.pack_file import MAX_CHUNKS
 from edge_agent.release.rollout import Rollout
 from edge_agent.update.eligibility import HoldReason
 from tests.sim.results import answer, found, staged
@@ -28,7 +29,8 @@ def test_every_topic_is_in_the_table_and_no_other() -> None:
         topics.release("<model>", "<channel>"), topics.blob("<sha256>"), topics.result("<id>", "<pipeline>"),
         topics.trigger("<id>", "<name>"), topics.catalog(),
         *(make("<id>") for make in (
-            topics.availability, topics.reported, topics.telemetry, topics.event, topics.echo, topics.need, topics.ack
+            topics.availability, topics.reported, topics.telemetry, topics.event, topics.echo, topics.need, topics.ack,
+            topics.bench,
         )),
     }  # fmt: skip
     assert set(re.findall(r"^\| `(\S+)` \|", PAGE, re.MULTILINE)) == made
@@ -48,20 +50,22 @@ def test_every_reason_to_hold_is_listed() -> None:
 
 def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
     examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    custom, need, _, reported, telemetry, event, _, _, _, ack = examples
+    custom, need, _, reported, bench, telemetry, event, _, _, _, ack = examples
     assert set(custom) == {field.name for field in fields(Custom)}
     assert set(custom["rollout"]) == {field.name for field in fields(Rollout)}
     assert set(custom["lifts"]) == {field.name for field in fields(Lifts)}
     assert set(need) == set(messages.decode(messages.format_need(())))
     encoded = [json.dumps(tree).encode() for tree in (reported, telemetry, event, ack)]
     assert messages.decode(messages.format_reported(messages.parse_reported(encoded[0]))) == reported
+    bench_report = messages.parse_bench(json.dumps(bench).encode())
+    assert messages.decode(messages.format_bench(bench_report)) == bench
     assert messages.decode(messages.format_telemetry(messages.parse_telemetry(encoded[1]))) == telemetry
     assert messages.decode(messages.format_event(messages.parse_event(encoded[2]))) == event
     assert messages.decode(messages.format_ack(messages.parse_ack(encoded[3]))) == ack
 
 
 def test_the_examples_of_results_are_what_the_code_makes_of_them() -> None:
-    flat, several, fired = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)][6:9]
+    flat, several, fired = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)][7:10]
     inner = {"label": "tit", "index": 3, "score": 0.8}
     version_of = {"<sha256>": "1.2.0"}.get
     one = staged({"main": answer(found("bird"), task="detection", digest="<sha256>")})
@@ -84,7 +88,8 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"at most {MAX_FILTERS} topics", f"{download.BARRIER_AFTER_S} s after", f"{CHUNK_BYTES:,} bytes from",
         f"{download.GRACE_S:.0f} s after the nonce", f"comes for {download.STALL_S:.0f} s",
         f"at most {https.CONNECTIONS} connections", f"at most {https.MAX_REDIRECTS} redirects",
-        f"at most {MAX_PAYLOAD_BYTES:,} bytes", f"{https.TIMEOUT_S:.0f} s without a byte",
+        f"at most {https.RUN_BYTES:,} bytes", f"({https.FIRST_BYTES:,} bytes", f"at most {MAX_CHUNKS:,} chunks",
+        f"{https.TIMEOUT_S:.0f} s without a byte",
         f"{https.CHUNK_S:.0f} s for a chunk", f"alone for {transports.REST_S:.0f} s",
         f"brought nothing for {transports.PATIENCE_S:.0f} s", f"(at most {MAX_SOURCES})",
         f"at most {messages.MAX_PACKET_BYTES:,} bytes", f"at most {messages.MAX_NEED}",

@@ -16,7 +16,7 @@ import pytest
 from edge_agent.errors import Reason
 from edge_agent.update import machine
 from edge_agent.update.machine import Idle, Record, Trial
-from tests.model.world import Move, Rules, World, explore
+from tests.model.world import Move, Renamed, Rules, World, explore, renamed
 
 _ENOUGH_STEPS = 25
 # What a release may be rejected for. "remember" is a trial's verdict, "give up" that of several crashes.
@@ -100,14 +100,14 @@ def _is_doomed(world: World, desired: str) -> bool:
 
 
 def check(mutant: Any, releases: str = "ab") -> int:
-    """Explore all; returns how many states there are.
+    """Explore all, up to the names of releases; returns how many states there are.
 
     Raises:
         AssertionError: a state is unsafe, or stuck.
     """
     rules = Rules(mutant, releases)
-    states = explore(rules, unsafe)
-    for world in states:
+    states = explore(rules, unsafe, represent=Renamed(releases))
+    for world in {replace(world, desired=None, held=False) for world in states}:
         for desired in (None, *releases):
             wrong = stuck(rules, world, desired)
             assert wrong is None, f"from {world}: {wrong}"
@@ -116,6 +116,23 @@ def check(mutant: Any, releases: str = "ab") -> int:
 
 def test_every_state_is_safe_and_alive() -> None:
     assert check(machine) > 1_000
+
+
+def test_every_state_with_three_releases_is_safe_and_alive() -> None:
+    """A candidate beside a current and a previous that are neither it nor each other."""
+    assert check(machine, "abc") > 20_000
+
+
+def test_the_states_up_to_renaming_are_all_states_renamed() -> None:
+    """What the symmetry reduction leaves out is left out because it is the same."""
+    rules, represent = Rules(machine, "ab"), Renamed("ab")
+    every = explore(rules, unsafe)
+    some = explore(rules, unsafe, represent=represent)
+
+    assert {represent(world) for world in every} == set(some)
+    assert len(some) < 0.6 * len(every)
+    swapped = {"a": "b", "b": "a"}
+    assert all(represent(renamed(world, swapped)) == represent(world) for world in every)
 
 
 # --- the suite's own teeth ----------------------------------------------------------------------------------
@@ -131,6 +148,12 @@ def _commit_forgets_what_was(record: Record, detail: str | None = None) -> Recor
 
 def _commit_keeps_nothing(record: Record, detail: str | None = None) -> Record:
     return replace(machine.commit(record, detail), previous=None)
+
+
+def _commit_keeps_the_oldest(record: Record, detail: str | None = None) -> Record:
+    committed = machine.commit(record, detail)
+    kept = record.previous if record.previous != committed.current else None
+    return replace(committed, previous=kept or record.current)
 
 
 def _reject_forgets(record: Record, reason: Reason, detail: str | None = None) -> Record:
@@ -231,3 +254,11 @@ MUTANTS = {
 def test_a_broken_machine_is_found(name: str) -> None:
     with pytest.raises((AssertionError, machine.IllegalTransitionError)):
         check(MUTANTS[name])
+
+
+def test_three_releases_find_what_two_cannot() -> None:
+    mutant = _with(commit=_commit_keeps_the_oldest)
+    check(mutant, "ab")
+
+    with pytest.raises(AssertionError, match="was given up, and could have served"):
+        check(mutant, "abc")

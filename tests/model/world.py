@@ -4,13 +4,13 @@
 cut, bytes that rot, the operator. It does with `machine` what `updater` does; what is durable is the record alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 from edge_agent.errors import InputError, Reason
-from edge_agent.update.machine import Fetching, Record, Rejection, Staged, Trial
+from edge_agent.update.machine import Fetching, Idle, Record, Rejection, Staged, Trial
 
 _HARD, _MENDABLE = Reason.GOLDEN_MISMATCH, Reason.INCOMPATIBLE
 _MOST_ATTEMPTS = 2  # further ones are the same state
@@ -153,8 +153,16 @@ class Rules:
         yield Move("operator", world.remember(record))
 
 
-def explore(rules: Rules, look: Callable[[World, Move], str | None], *, most: int = 50_000) -> dict[World, Move]:
+def explore(
+    rules: Rules,
+    look: Callable[[World, Move], str | None],
+    *,
+    most: int = 50_000,
+    represent: Callable[[World], World] = lambda world: world,
+) -> dict[World, Move]:
     """Every world that can be reached from a new device, with how it was reached first.
+
+    `represent` gives one world for all that are alike: only that one is gone on from (see `renamed`).
 
     Raises:
         AssertionError: `look` found something wrong with a move; the way to it is in the message.
@@ -169,12 +177,72 @@ def explore(rules: Rules, look: Callable[[World, Move], str | None], *, most: in
             wrong = look(world, move)
             if wrong is not None:
                 raise AssertionError(f"{wrong}\n" + "\n".join([*_way(reached, world), f"{move.what}: {move.after}"]))
-            if move.after not in reached:
-                reached[move.after] = (world, move.what)
-                moves[move.after] = move
-                waiting.append(move.after)
+            after = represent(move.after)
+            if after not in reached:
+                reached[after] = (world, move.what)
+                moves[after] = move
+                waiting.append(after)
         assert len(reached) < most, "the model has become too large to be explored"
     return moves
+
+
+class Renamed:
+    """One world for all that differ only by the names of their releases: a symmetry reduction.
+
+    Nothing in the machine or in `Rules` tells releases apart but by whether two are the same one, so worlds that become
+    each other by renaming have the same moves, renamed. Each release is described by all that a world says of it. Those
+    descriptions, sorted, give the names; two releases of the same description are not told apart by anything.
+    """
+
+    def __init__(self, releases: str) -> None:
+        self._releases = tuple(releases)
+        self._known: dict[World, World] = {}
+
+    def __call__(self, world: World) -> World:
+        if world not in self._known:
+            order = sorted(self._releases, key=lambda name: _description(world, name))
+            is_one = order == list(self._releases) and world.decided is None  # whose rejections may have another order
+            self._known[world] = world if is_one else renamed(world, dict(zip(order, self._releases, strict=True)))
+        return self._known[world]
+
+
+def _description(world: World, name: str) -> tuple[object, ...]:
+    return (
+        world.desired == name, world.served == name, name in world.sound, name in world.proved, name in world.tried,
+        *_description_in(world.record, name), *(_description_in(world.decided, name) if world.decided else ()),
+    )  # fmt: skip
+
+
+def _description_in(record: Record, name: str) -> tuple[object, ...]:
+    reason = next((each.reason.value for each in record.rejected if each.digest == name), "")
+    return record.current == name, record.previous == name, record.candidate == name, reason
+
+
+def renamed(world: World, names: Mapping[str, str]) -> World:
+    """The same world, with other names for its releases."""
+
+    def one(digest: str | None) -> str | None:
+        return None if digest is None else names[digest]
+
+    def record_of(record: Record) -> Record:
+        phase = (
+            record.phase if isinstance(record.phase, Idle) else replace(record.phase, digest=names[record.phase.digest])
+        )
+        rejected = tuple(Rejection(names[each.digest], each.reason) for each in record.rejected)
+        last = None if record.last is None else replace(record.last, digest=names[record.last.digest])
+        return replace(
+            record, current=one(record.current), previous=one(record.previous), phase=phase, last=last,
+            rejected=tuple(sorted(rejected, key=lambda each: each.digest)),
+        )  # fmt: skip
+
+    sound, proved, tried = (
+        frozenset(map(names.__getitem__, each)) for each in (world.sound, world.proved, world.tried)
+    )
+    decided = None if world.decided is None else record_of(world.decided)
+    return replace(
+        world, record=record_of(world.record), desired=one(world.desired), served=one(world.served), decided=decided,
+        sound=sound, proved=proved, tried=tried,
+    )  # fmt: skip
 
 
 def _way(reached: dict[World, tuple[World | None, str]], world: World) -> list[str]:

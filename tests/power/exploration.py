@@ -5,6 +5,7 @@ before that operation, the agent starts on what is left, and goes on. `explore` 
 was not as it must be; the tests want none, and the mutation tests want some.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge_agent.errors import EdgeError
 from edge_agent.update.journal import CorruptRecordError, parse_record
 from edge_agent.update.machine import Fetching, Record, Trial
 from edge_agent.update.store import ReleaseStore
+from edge_agent.update.upgrade import SCHEMA
 from tests.sim.device import SimDevice
 from tests.sim.disk import PowerCut, SimDisk, Survival
 
@@ -32,6 +34,7 @@ class Story:
     installed: frozenset[str]
     rejected: frozenset[str] = frozenset()
     staged: frozenset[str] = frozenset()  # what may be left in staging: of a release that is held
+    rotten: frozenset[str] = frozenset()  # installed when the story begins, and not whole
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def _problems_of_cut(story: Story, survival: Survival, durable: type[Disk], cut:
     device.durable = durable
     tell_cut(story, device, cut)
     device.lose_power(survival, Random(cut))
-    problems = list(problems_after_cut(device))
+    problems = list(problems_after_cut(device, story.rotten))
     yield from problems
     if not problems:
         yield from problems_of_recovery(story, device)
@@ -94,7 +97,7 @@ def explore_kills(story: Story, durable: type[Disk] = Disk) -> Iterator[Bad]:
             device.disk = killed.disk.after_kill()
             done = tell_cut(story, device, cut)
             device.lose_power(Survival.NOTHING)
-            for what in problems_after_cut(device):
+            for what in problems_after_cut(device, story.rotten):
                 yield Bad(cut, Survival.NOTHING, f"killed at {kill}: {what}")
             cut += 3
 
@@ -112,7 +115,8 @@ def problems_of_recovery(story: Story, device: SimDevice) -> Iterator[str]:
         yield f"it does not recover: {error}"
         return
     yield from served_wrongly
-    if before.current is not None and device.server.served[0] != before.current:
+    first = device.server.served[0]
+    if before.current is not None and before.current not in story.rotten and first != before.current:
         yield "the committed release was not the first to serve"
     yield from problems_at_the_end(story, device)
 
@@ -130,11 +134,13 @@ def problems_at_the_end(story: Story, device: SimDevice) -> Iterator[str]:
     left += [name for name in names if name.startswith("staging/")]
     if left:
         yield f"leftovers: {left}"
+    if schema_on_disk(device.disk) != SCHEMA:
+        yield "its record is left in an earlier schema"
 
 
-def problems_after_cut(device: SimDevice) -> Iterator[str]:
+def problems_after_cut(device: SimDevice, rotten: frozenset[str] = frozenset()) -> Iterator[str]:
     """What the power cut has left of what the agent was sure of."""
-    problems = list(problems_on_disk(device.disk))
+    problems = list(problems_on_disk(device.disk, rotten))
     yield from problems
     remembered = device.journal.remembered
     if remembered and not problems:
@@ -143,8 +149,8 @@ def problems_after_cut(device: SimDevice) -> Iterator[str]:
             yield "what was remembered is forgotten"
 
 
-def problems_on_disk(disk: SimDisk) -> Iterator[str]:
-    """What must hold at every moment, whatever was forgotten."""
+def problems_on_disk(disk: SimDisk, rotten: frozenset[str] = frozenset()) -> Iterator[str]:
+    """What must hold at every moment, whatever was forgotten, but for releases that were `rotten` before."""
     try:
         record = read_record(disk)
     except (CorruptRecordError, EdgeError) as error:
@@ -153,7 +159,7 @@ def problems_on_disk(disk: SimDisk) -> Iterator[str]:
     for digest in record.digests:
         if digest == record.candidate and isinstance(record.phase, Fetching):
             continue
-        if not _is_sound(disk, digest):
+        if digest not in rotten and not _is_sound(disk, digest):
             yield f"the record names {digest[:8]}, which is not there whole"
     if record.serving is not None and record.refuses(record.serving):
         yield "it is to serve what was rejected"
@@ -162,6 +168,10 @@ def problems_on_disk(disk: SimDisk) -> Iterator[str]:
 def read_record(disk: SimDisk) -> Record:
     size = disk.size(RECORD)
     return Record() if size is None else parse_record(disk.read(RECORD, 0, size))
+
+
+def schema_on_disk(disk: SimDisk) -> int:
+    return int(json.loads(disk.read(RECORD, 0, disk.size(RECORD) or 0))["record"]["schema"])
 
 
 def _is_sound(disk: SimDisk, digest: str) -> bool:

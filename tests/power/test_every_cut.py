@@ -18,7 +18,9 @@ def test_no_power_cut_does_harm(name: str, survival: Survival, tmp_path: Path) -
     assert list(explore(story(name, tmp_path), survival)) == []
 
 
-@pytest.mark.parametrize("name", ["first_install", "update", "initial"])
+@pytest.mark.parametrize(
+    "name", ["first_install", "update", "initial", "withdraw", "fall_back", "garbage", "schema_upgrade"]
+)
 def test_no_power_cut_after_a_killed_process_does_harm(name: str, tmp_path: Path) -> None:
     assert list(explore_kills(story(name, tmp_path))) == []
 

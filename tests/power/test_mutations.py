@@ -13,12 +13,13 @@ import pytest
 
 from edge_agent.errors import EdgeError
 from edge_agent.release.manifest import MODEL_FILE
-from edge_agent.update import machine
+from edge_agent.update import machine, upgrade
 from edge_agent.update.journal import Journal
 from edge_agent.update.machine import Record
 from edge_agent.update.staging import Staging
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.updater import Updater
+from edge_agent.update.upgrade import STEPS, Tree
 from tests.power.exploration import SURVIVALS, explore, explore_kills, problems_on_disk
 from tests.power.stories import FIRST, OLDER, story
 from tests.sim.device import SimDevice
@@ -26,7 +27,7 @@ from tests.sim.disk import SimDisk
 from tests.sim.releases import SimTransport
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-_TOLD = ("first_install", "update", "resume", "roll_back")
+_TOLD = ("first_install", "update", "resume", "roll_back", "schema_upgrade")
 
 
 def find(folder: Path) -> Iterator[str]:
@@ -155,6 +156,17 @@ def _trust_partial(self: Staging) -> list[object]:
     return present
 
 
+def _upgrade_in_place(self: Journal) -> None:
+    """As the record is today's after all, it is written over the one before."""
+    if self._upgraded is not None:
+        _write_in_place(self, self._upgraded)
+
+
+def _step(changed: Callable[[Tree], Tree]) -> Patch:
+    """Another way from schema 1 to 2."""
+    return lambda patch: patch.setattr(upgrade, "STEPS", {**STEPS, 1: changed})
+
+
 MUTATIONS: dict[str, Patch] = {
     "the digest of the whole is skipped": _replace(ReleaseStore, "_verify", _skip_digest_at_adopt),
     "what is installed is taken for whole": _replace(ReleaseStore, "is_sound", ReleaseStore.holds),
@@ -170,6 +182,11 @@ MUTATIONS: dict[str, Patch] = {
     "members are copied to their place one by one": _replace(ReleaseStore, "adopt", _adopt_under_its_name),
     "partial chunks are trusted after a start": _replace(Staging, "_sort_chunks", _trust_partial),
     "what is held back is not written": _replace(Staging, "flush", lambda self: self._held.clear()),
+    "an upgraded record is written in place": _replace(Journal, "settle", _upgrade_in_place),
+    "an upgraded record is never written": _replace(Journal, "settle", lambda self: None),
+    "an upgrade forgets rejections": _step(lambda tree: {**STEPS[1](tree), "rejected": []}),
+    "an upgrade forgets orders": _step(lambda tree: {**STEPS[1](tree), "lifted": []}),
+    "an upgrade forgets the release before": _step(lambda tree: {**STEPS[1](tree), "previous": None}),
     "what is installed is not looked at after a start": _replace(Updater, "_check_installed", lambda self: None),
 }
 
@@ -183,6 +200,7 @@ def test_every_mutation_is_found(name: str, tmp_path: Path, monkeypatch: pytest.
     story("update", tmp_path).make()  # what the stories begin with is made by the code as it is
     story("resume", tmp_path).make()
     story("roll_back", tmp_path).make()
+    story("schema_upgrade", tmp_path).make()
     MUTATIONS[name](monkeypatch)
     try:
         found = next(find(tmp_path), None)

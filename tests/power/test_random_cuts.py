@@ -29,7 +29,7 @@ def test_no_series_of_power_cuts_and_kills_does_harm(name: str, cuts: list[tuple
                 device.lose_process()
             else:
                 device.lose_power(survival, Random(seed))
-            assert list(problems_after_cut(device)) == []
+            assert list(problems_after_cut(device, told.rotten)) == []
 
         told.act(device.boot())
         _check_end(told, device)

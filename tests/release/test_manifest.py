@@ -53,6 +53,11 @@ def test_what_is_written_is_read_again(manifest: Manifest) -> None:
     assert format_manifest(parse_manifest(format_manifest(manifest))) == format_manifest(manifest)
 
 
+def test_it_is_written_without_a_byte_that_no_machine_needs() -> None:
+    written = format_manifest(MANIFEST)
+    assert written == json.dumps(json.loads(written), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
 def test_what_a_newer_converter_adds_is_passed_over() -> None:
     assert parsed(novelty={"a": 1}, input={**TREE["input"], "gamma": 2.2}) == MANIFEST
 

@@ -17,9 +17,10 @@ from edge_agent.link.device import Ack, ReleaseDocument, SubscriptionRefused
 from edge_agent.link.events import Connected, Disconnected, Failed
 from edge_agent.link.messages import EventReport, Telemetry, format_ack, parse_event, parse_telemetry
 from edge_agent.service.documents import Channel
-from edge_agent.service.inbox import Asked, Changed, Desired, Quit, Refused
+from edge_agent.service.inbox import Asked, Benched, Changed, Desired, Quit, Refused
 from edge_agent.service.pipelines import Heard
 from edge_agent.service.questions import Questions
+from edge_agent.update.benching import Answer as Measured
 from edge_agent.update.machine import Fetching, Idle, Outcome, Record, Trial
 from edge_agent.update.status import Problem, Status
 from tests.sim.agent import CHANNEL, STAGE, AgentSim
@@ -59,6 +60,15 @@ def said(systemd: socket.socket) -> list[str]:
             lines += systemd.recv(65_536).decode().split("\n")
         except BlockingIOError:
             return lines
+
+
+def test_what_was_only_measured_is_answered_and_told(sim: AgentSim) -> None:
+    answer = Measured(NEW, "birds", "2.0", "refused", reason="too_slow", detail="14 ms, 10 are allowed")
+    sim.happen(CONNECTED, RESTING, Benched(answer))
+
+    (report,), (event,) = sim.link.benched, sim.events
+    assert (report.digest, report.outcome, report.reason) == (NEW, "refused", "too_slow")
+    assert (event["kind"], event["reason"], event["version"]) == ("bench", "too_slow", "2.0")
 
 
 # --- reported and events -----------------------------------------------------------------------------------

@@ -38,11 +38,9 @@ class SimVerify:
         candidate: bytes,
         *,
         model: str,
-        channel: str,
         now_s: float,
         floor_s: float,
-        floor_keys: tuple[str, ...],
-        device_class: str | None,
+        **_: object,
     ) -> Verified:
         assert (root, model, now_s) == (ROOT, "birds", self.clock.now_s())
         self.calls.append((trusted, candidate, floor_s))

@@ -11,7 +11,7 @@ from edge_agent.service.reporting import StageName, event_of, reported, sentence
 from edge_agent.telemetry.resources import Hardware
 from edge_agent.update.eligibility import Held, HoldReason
 from edge_agent.update.fetch import FetchReport
-from edge_agent.update.machine import Fetching, Idle, Outcome, Phase, Record, Rejection, Staged, Trial
+from edge_agent.update.machine import Fetching, Idle, Lifted, Outcome, Phase, Record, Rejection, Staged, Trial
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.status import Problem, Status
 
@@ -89,7 +89,10 @@ def test_what_an_update_has_cost_and_proved_is_told_with_its_phases() -> None:
 
 def test_what_is_not_taken_is_reported_with_its_reason_and_travels() -> None:
     held = Held(NEW, "2.0", HoldReason.HALTED, "the rollout is halted")
-    report = stage_report(CONFIG, replace(status(), record=Record(OLD, lifted=7), held=held))
+    report = stage_report(
+        CONFIG,
+        replace(status(), record=Record(OLD, lifted=(Lifted("finder/beta", 9), Lifted("finder/stable", 7))), held=held),
+    )
     message = reported(
         hardware=Hardware("aarch64", "Debian 12", 4, 4_000_000_000),
         library=None,

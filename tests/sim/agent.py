@@ -11,7 +11,7 @@ from typing import Any
 from edge_agent.config.agent import parse_config
 from edge_agent.inference.triggers.triggers import Ports
 from edge_agent.link.events import Receipt
-from edge_agent.link.messages import Reported, StageReport, decode, parse_reported
+from edge_agent.link.messages import BenchReport, Reported, StageReport, decode, parse_bench, parse_reported
 from edge_agent.release.document import Target
 from edge_agent.service.agent import Agent
 from edge_agent.service.documents import Channel
@@ -59,10 +59,16 @@ class SimLink:
     def __init__(self) -> None:
         self.connected = True
         self.reported: list[Reported] = []
+        self.benched: list[BenchReport] = []
 
     def publish_reported(self, payload: bytes) -> object:
         assert self.connected
         self.reported.append(parse_reported(payload))
+        return None
+
+    def publish_bench(self, payload: bytes) -> object:
+        assert self.connected
+        self.benched.append(parse_bench(payload))
         return None
 
 

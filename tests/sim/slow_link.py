@@ -1,7 +1,7 @@
 """A slow link on loopback: a TCP proxy that delays and throttles each direction (`python -m tests.sim.slow_link`).
 
-A user-space stand-in for a real line: bytes leave it at its rate and arrive its delay later; nothing is lost. Up to a
-quarter of a MiB queues in front of it, as in a router.
+A user-space stand-in for a real line, which all connections share: bytes leave it at its rate and arrive its delay
+later; nothing is lost. Up to a quarter of a MiB queues in front of it, as in a router.
 """
 
 import asyncio
@@ -30,32 +30,45 @@ def slow_link(port: int, *, rtt_s: float, bytes_per_s: float) -> Iterator[int]:
             process.kill()
 
 
+class _Line:
+    """One direction."""
+
+    def __init__(self, delay_s: float, bytes_per_s: float) -> None:
+        self.delay_s = delay_s
+        self.rate = bytes_per_s
+        self._free_s = 0.0
+
+    def send(self, size_bytes: int, now_s: float) -> float:
+        """When so many bytes have left it, behind all before them."""
+        self._free_s = max(self._free_s, now_s) + size_bytes / self.rate
+        return self._free_s
+
+
 async def _run(own: int, other: int, delay_s: float, bytes_per_s: float) -> None:
+    there, back = _Line(delay_s, bytes_per_s), _Line(delay_s, bytes_per_s)
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", other)
-            await asyncio.gather(
-                _carry(reader, there_writer, delay_s, bytes_per_s), _carry(there_reader, writer, delay_s, bytes_per_s)
-            )
+            await asyncio.gather(_carry(reader, there_writer, there), _carry(there_reader, writer, back))
 
     server = await asyncio.start_server(serve, "127.0.0.1", own)
     await server.serve_forever()
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float, rate: float) -> None:
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line) -> None:
     pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
     async def take() -> None:
-        free_s = loop.time()
         while True:
             piece = await reader.read(_PIECE_BYTES)
             now_s = loop.time()
-            free_s = max(free_s, now_s) + len(piece) / rate
-            pieces.put_nowait((free_s + delay_s, piece))
+            left_s = line.send(len(piece), now_s)
+            pieces.put_nowait((left_s + line.delay_s, piece))
             if not piece:
                 return
-            await asyncio.sleep(max(0.0, free_s - now_s - _QUEUE_BYTES / rate))
+            await asyncio.sleep(max(0.0, left_s - now_s - _QUEUE_BYTES / line.rate))
 
     async def give() -> None:
         while True:

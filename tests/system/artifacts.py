@@ -70,12 +70,12 @@ def with_trial(good: Path, slow: Path, *, trial_s: float) -> None:
 def edgectl(folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the real command in `folder`; its exit code must be the expected one."""
     command = [sys.executable, "-m", "converter.cli", *arguments]
-    done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=edgectl_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == expect, f"{' '.join(arguments)} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
-def _environment() -> dict[str, str]:
+def edgectl_environment() -> dict[str, str]:
     """Ours, without what a developer may have set for `edgectl`, and with this checkout importable anywhere."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("EDGECTL_")}
     return {**mine, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}

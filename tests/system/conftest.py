@@ -5,19 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from examples.agent_process import AgentProcess
+from examples.agent_process import CONFIG_HEAD, AgentProcess
 from tests.sim.broker import Mosquitto, run_mosquitto
 from tests.system.artifacts import Artifacts, edgectl, make_artifacts
 
-CONFIG = """\
-[device]
-id = "bench-pi"
-[mqtt]
-url = "{url}"
-[trust]
-root = "keys/root.json"
-[storage]
-state_dir = "state"
+CONFIG = (
+    CONFIG_HEAD
+    + """\
 [telemetry]
 interval_s = 0.5
 [pipeline.camera]
@@ -25,6 +19,7 @@ model = "digits"
 source = {{ kind = "folder", path = "{pictures}", repeat = true, max_fps = 40 }}
 sinks = [{{ kind = "jsonl", path = "camera.jsonl" }}, {{ kind = "mqtt", when = "always", min_interval_s = 0.1 }}]
 """
+)
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,13 @@ import pytest
 from converter.broker import Broker
 from converter.publish.keys import read_keys
 from converter.publish.orders import Publisher
+from edge_agent.config.agent import read_config
 from edge_agent.link.topics import Topics
 from edge_agent.release.archive import format_archive, read_artifact
 from edge_agent.release.document import Target
 from edge_agent.release.manifest import MANIFEST_FILE, format_manifest
 from edge_agent.release.rollout import place_of
+from edge_agent.service.local import read_status
 from examples.agent_process import AgentProcess
 from examples.broken import with_wrong_answers
 from tests.sim.broker import Mosquitto
@@ -123,6 +125,10 @@ def test_canary_widen_halt_revert_and_retry_on_three_real_devices(fleet: Fleet, 
     fleet.agents[earlier].start()
     fleet.wait_version("2.0.0", earlier)
     assert fleet.versions() == {CANARY: "2.0.0", earlier: "2.0.0", later: "1.0.0"}
+    fleet.agents[later].stop()
+    stopped = read_status(read_config(fleet.agents[later].config))["pipelines"]["camera"]["main"]
+    assert (stopped["held"]["reason"], stopped["held"]["version"]) == ("halted", "2.0.0")
+    fleet.agents[later].start()
     assert "is halted" in fleet.edgectl("rollout", "run", "digits", "--soak", "0s", expect=3)
 
     # taken back, with nothing but the document; then an older push is no order

@@ -14,7 +14,7 @@ from edge_agent.release.archive import format_archive
 from edge_agent.release.inputs import ImageInput
 from edge_agent.release.manifest import Limits
 from edge_agent.release.outputs import OutputSpec
-from examples.agent_process import AgentProcess
+from examples.agent_process import CONFIG_HEAD, AgentProcess
 from examples.broken import with_wrong_answers
 from tests.sim.artifact import make_members
 from tests.sim.broker import Mosquitto
@@ -23,15 +23,9 @@ from tests.system.test_main_job import push
 
 pytestmark = pytest.mark.system
 
-SIDE_BY_SIDE = """\
-[device]
-id = "bench-pi"
-[mqtt]
-url = "{url}"
-[trust]
-root = "keys/root.json"
-[storage]
-state_dir = "state"
+SIDE_BY_SIDE = (
+    CONFIG_HEAD
+    + """\
 [telemetry]
 interval_s = 0.5
 [pipeline.camera]
@@ -43,6 +37,7 @@ model = "digits"
 model = "digits"
 channel = "beta"
 """
+)
 
 CASCADE = """\
 [storage]

@@ -1,4 +1,7 @@
-"""The table of `resample` names in docs/artifact-format.md: what it says of Pillow and TensorFlow is measured."""
+"""The table of `resample` names in docs/artifact-format.md: what it says of Pillow is measured.
+
+Of TensorFlow: tests/frontends/test_resample_names.py.
+"""
 
 import math
 import re
@@ -97,16 +100,3 @@ def test_each_other_filter_is_the_kernel_that_the_table_states(name: str) -> Non
         assert "(a = −0.5)" in cells()[name][0]  # noqa: RUF001 - as it is typeset there
     if name == "lanczos":
         assert "(3 lobes)" in cells()[name][0]
-
-
-def test_tensorflow_gives_the_same_where_the_table_names_its_method() -> None:
-    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow, the extra `keras`")
-    for name, (*_, method) in cells().items():
-        if method == "none" or "whole factors" in method:
-            continue
-        word = {"bicubic": "bicubic", "lanczos": "lanczos3"}.get(name, name)
-        assert method.split()[0] == word
-        found = tf.image.resize(
-            picture()[None, :, :, None].astype(np.float32), (SMALL_HEIGHT, SMALL_WIDTH), method=word, antialias=True
-        ).numpy()[0, :, :, 0]
-        assert np.abs(found - resized(name)).max() <= 1.01, name

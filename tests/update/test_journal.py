@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from edge_agent.disk import Disk
 from edge_agent.errors import ConfigError, Reason, StorageError
 from edge_agent.update import journal
-from edge_agent.update.journal import CorruptRecordError, Journal, format_record, parse_record
-from edge_agent.update.machine import Fetching, Idle, Outcome, Record, Rejection, Staged, Trial
+from edge_agent.update.journal import CorruptRecordError, ForeignRecordError, Journal, format_record, parse_record
+from edge_agent.update.machine import Fetching, Idle, Lifted, Outcome, Record, Rejection, Staged, Trial
+from edge_agent.update.upgrade import SCHEMA
 from tests.sim.disk import SimDisk
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -33,7 +34,7 @@ _RECORDS = st.builds(
     | st.builds(
         Outcome, _DIGESTS, st.sampled_from(["committed", "rejected"]), st.none() | st.sampled_from(Reason), st.text()
     ),
-    st.integers(0, 2**40),
+    st.lists(st.builds(Lifted, st.sampled_from(["", "birds/stable", "birds/beta"]), st.integers(0, 2**40))).map(tuple),
 )
 
 
@@ -45,19 +46,6 @@ def disk() -> Disk:
 @given(record=_RECORDS)
 def test_a_record_reads_back_as_it_was_written(record: Record) -> None:
     assert parse_record(format_record(record)) == record
-
-
-def test_a_record_of_before_there_were_orders_to_lift_rejections_is_read() -> None:
-    tree = {
-        "schema": 1, "current": A, "phase": {"kind": "idle"}, "rejected": [{"digest": B, "reason": "too_slow"}],
-        "last": {"digest": B, "result": "rejected", "reason": "too_slow"},
-    }  # fmt: skip
-    content = json.dumps({"sha256": journal._checksum(tree), "record": tree}).encode()
-
-    expected = Record(
-        A, None, Idle(), (Rejection(B, Reason.TOO_SLOW),), Outcome(B, "rejected", Reason.TOO_SLOW), lifted=0
-    )
-    assert parse_record(content) == expected
 
 
 def test_each_stage_of_each_pipeline_has_a_record_of_its_own(disk: Disk) -> None:
@@ -101,11 +89,12 @@ _JSON = st.recursive(
     lambda child: st.lists(child) | st.dictionaries(st.text(), child),
 )
 _TREES = st.fixed_dictionaries(
-    {"schema": st.just(1) | _JSON},
+    {"schema": st.sampled_from([1, 2]) | _JSON},
     optional={
         "current": _JSON,
         "phase": _JSON | st.fixed_dictionaries({"kind": st.just("fetching") | _JSON, "digest": _JSON}),
         "rejected": _JSON | st.lists(st.fixed_dictionaries({"digest": st.just(A), "reason": _JSON})),
+        "lifted": _JSON | st.lists(st.fixed_dictionaries({"topic": _JSON, "number": st.integers() | _JSON})),
         "last": _JSON | st.fixed_dictionaries({"digest": st.just(A), "result": _JSON, "detail": _JSON}),
     },
 )
@@ -122,22 +111,41 @@ def test_a_whole_record_is_understood_or_a_matter_for_the_operator(tree: dict[st
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"schema": 2},
+        {"schema": SCHEMA + 1},
+        {"schema": SCHEMA + 1, "phase": "afloat", "kept": {"for later": [C]}},
+        {"schema": 0},
+        {"schema": "2"},
         {"phase": {"kind": "flying"}},
-        {"current": "../../etc"},
         {"rejected": [{"digest": A, "reason": "boredom"}]},
+        {"lifted": 7},
     ],
 )
-def test_a_record_of_another_version_of_the_agent_is_not_wiped(disk: Disk, wrong: dict[str, object]) -> None:
-    tree = {"schema": 1, "phase": {"kind": "idle"}, **wrong}
+def test_a_record_of_another_version_of_the_agent_is_not_wiped_and_tells_what_may_serve(
+    disk: Disk, wrong: dict[str, object]
+) -> None:
+    tree = {"schema": SCHEMA, "current": A, "previous": B, "phase": {"kind": "idle"}, **wrong}
+    content = json.dumps({"sha256": journal._checksum(tree), "record": tree}).encode()
+    disk.write_atomic("records/birds/main.json", content)
+    birds = Journal(disk, "birds", "main")
+
+    assert birds.read() == Record(A, B)
+    assert birds.foreign is not None
+    assert birds.foreign.hint
+    assert birds.foreign.digests == {A, B} | ({C} if "kept" in wrong else set())
+    birds.settle()
+    with pytest.raises(ForeignRecordError):
+        birds.write(Record(C))
+    assert disk.names("records/birds") == ["main.json"]
+    assert disk.read("records/birds/main.json") == content
+
+
+@pytest.mark.parametrize("current", ["../../etc", 5, {"digest": A}, None])
+def test_nothing_serves_of_a_foreign_record_that_does_not_even_say_what(disk: Disk, current: object) -> None:
+    tree = {"schema": SCHEMA + 1, "current": current, "previous": B}
     content = json.dumps({"sha256": journal._checksum(tree), "record": tree}).encode()
     disk.write_atomic("records/birds/main.json", content)
 
-    with pytest.raises(ConfigError) as caught:
-        Journal(disk, "birds", "main").read()
-
-    assert caught.value.hint
-    assert disk.read("records/birds/main.json") == content
+    assert Journal(disk, "birds", "main").read() == Record()
 
 
 def test_a_corrupt_record_is_set_aside_and_the_agent_goes_on(disk: Disk) -> None:

@@ -10,11 +10,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from edge_agent.errors import InputError, Reason
 from edge_agent.update import machine
 from edge_agent.update.machine import (
+    ANY_TOPIC,
+    MAX_LIFTED,
     MAX_REJECTED,
     MAX_TRIAL_STARTS,
     Fetching,
     Idle,
     IllegalTransitionError,
+    Lifted,
     Outcome,
     Phase,
     Record,
@@ -25,6 +28,7 @@ from edge_agent.update.machine import (
 )
 
 OLD, NEW, OTHER = "old", "new", "other"
+TOPIC = "birds/stable"
 SERVING_OLD = Record(current=OLD)
 
 
@@ -67,11 +71,33 @@ def test_what_is_rejected_is_no_longer_there_to_fall_back_to() -> None:
 
 def test_an_order_lifts_the_rejections_it_names_and_its_number_is_remembered() -> None:
     rejected = (Rejection(NEW, Reason.TOO_SLOW), Rejection(OTHER, Reason.TOO_BIG))
-    record = machine.lift(Record(OLD, None, Idle(), rejected), 7, (NEW, "unknown"))
+    record = machine.lift(Record(OLD, None, Idle(), rejected), TOPIC, 7, (NEW, "unknown"))
 
-    assert record == Record(OLD, None, Idle(), (Rejection(OTHER, Reason.TOO_BIG),), lifted=7)
+    assert record == Record(OLD, None, Idle(), (Rejection(OTHER, Reason.TOO_BIG),), lifted=(Lifted(TOPIC, 7),))
     assert next_step(record, NEW) == machine.Begin(NEW)
-    assert machine.lift(record, 5, ()).lifted == 7
+    assert machine.lift(record, TOPIC, 5, ()).lifted == (Lifted(TOPIC, 7),)
+
+
+def test_orders_are_remembered_by_topic_because_each_topic_numbers_its_own() -> None:
+    record = machine.lift(machine.lift(Record(OLD), TOPIC, 7, ()), "birds/beta", 3, ())
+
+    assert [record.lifted_for(topic) for topic in (TOPIC, "birds/beta", "birds/canary")] == [7, 3, 0]
+    assert machine.lift(record, TOPIC, 8, ()).lifted == (Lifted("birds/beta", 3), Lifted(TOPIC, 8))
+
+
+def test_an_order_whose_topic_was_not_remembered_stands_for_each_topic_that_has_none_of_its_own() -> None:
+    record = machine.lift(Record(OLD, lifted=(Lifted(ANY_TOPIC, 7),)), TOPIC, 9, ())
+
+    assert (record.lifted_for(TOPIC), record.lifted_for("birds/beta")) == (9, 7)
+
+
+def test_the_topics_of_orders_do_not_pile_up() -> None:
+    record = Record(OLD)
+    for number in range(1, 3 * MAX_LIFTED):
+        record = machine.lift(record, f"birds/{number}", number, ())
+
+    assert len(record.lifted) == MAX_LIFTED
+    assert record.lifted[-1] == Lifted(f"birds/{number}", number)
 
 
 @pytest.mark.parametrize("phase", [Fetching(NEW), Staged(NEW), Trial(NEW)])
@@ -229,8 +255,8 @@ class Walk(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 9), digests=st.sets(st.sampled_from(["a", "b", "c", "d"])))
     def lift(self, number: int, digests: set[str]) -> None:
-        if number > self.record.lifted:
-            self.record = machine.lift(self.record, number, digests)
+        if number > self.record.lifted_for(TOPIC):
+            self.record = machine.lift(self.record, TOPIC, number, digests)
 
     @rule(luck=st.sampled_from(["well", "badly", "crash", "later"]))
     def take_a_step(self, luck: str) -> None:

@@ -2,19 +2,19 @@
 
 Documents and chunks are judged, wanted and asked for by the device's own code (`release.trust`, `update.eligibility`,
 `link.download`, `release.chunks`); there is no disk, no model and no camera. What takes time on a Pi is a timer here.
+Fetching is left to `fetching`.
 """
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from converter.fleet.simulate.client import Client, Identity
+from converter.fleet.simulate.fetching import Fetching, Tally
 from converter.fleet.simulate.world import World
 from edge_agent import __version__
-from edge_agent.errors import ArtifactError, EdgeError, Reason, TrustError
-from edge_agent.link.download import Barrier, Download, Need, Reconnect, Subscribe, Unsubscribe
+from edge_agent.errors import EdgeError, Reason, TrustError
 from edge_agent.link.messages import (
     OFFLINE,
     ONLINE,
@@ -26,28 +26,15 @@ from edge_agent.link.messages import (
     ReleaseReport,
     Reported,
     StageReport,
-    format_need,
     format_reported,
 )
-from edge_agent.release.chunks import Index
-from edge_agent.release.document import Target
+from edge_agent.release.document import Target, target_path
 from edge_agent.update.eligibility import Decision, Named, decide
 from edge_agent.update.eligibility import Device as Asker
-from edge_agent.update.machine import Idle, Phase, Record, Rejection, Trial, lift
+from edge_agent.update.machine import Idle, Lifted, Phase, Record, Rejection, Trial, lift
 
 PIPELINE, STAGE = "simulated", "main"
 _RETRY_FIRST_S, _RETRY_LONGEST_S = 1.0, 60.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one device has seen of the network."""
-
-    chunks: int = 0
-    chunk_bytes: int = 0  # of payloads
-    again: int = 0  # chunks that came although they were there
-    spoilt: int = 0
-    connections: int = 0
 
 
 @dataclass(slots=True)
@@ -68,7 +55,7 @@ class Device:
         self.previous: Release | None = None
         self.rejected: tuple[Rejection, ...] = ()
         self.desired: Target | None = None  # what the channel gives
-        self._lifted = 0
+        self._lifted: tuple[Lifted, ...] = ()
         self._world = world
         self._topics = world.topics
         self._loop = asyncio.get_running_loop()
@@ -77,12 +64,18 @@ class Device:
         self._last: OutcomeReport | None = None
         self._phase = "idle"
         self._candidate: Target | None = None
-        self._index: Index | None = None
-        self._fetched: dict[str, bytes] = {}  # of the index
-        self._chunks: set[str] = set()  # of the candidate, that are there
-        self._download: Download | None = None
+        self._fetching = Fetching(
+            device_id,
+            world,
+            self.tally,
+            after=self._after,
+            held=lambda: frozenset().union(
+                *(each.chunks for each in (self.current, self.previous) if each is not None)
+            ),
+            done=self._stage,
+            refused=self._reject,
+        )
         self._standing: dict[int, tuple[str, int]] = {}  # number of a SUBSCRIBE → topic, attempt
-        self._batches: dict[int, int] = {}  # number of a SUBSCRIBE → batch
         self._client: Client | None = None
         self._online = False
         self._failures = 0
@@ -173,17 +166,13 @@ class Device:
             self._follow(topic, 0)
         self._client.publish(self._topics.availability(self.id), ONLINE, retain=True)
         self._report()
-        if self._download is not None:
-            self._download.connected(self._loop.time())
-            self._act()
+        self._fetching.connected(self._client)
 
     def lost(self, why: str) -> None:
         self._online = False
         self._client = None
-        self._batches.clear()
         self._standing.clear()
-        if self._download is not None:
-            self._download.disconnected()
+        self._fetching.lost()
         if self._stopped:
             return
         self._world.tell(self.id, why)
@@ -200,22 +189,16 @@ class Device:
         if topic and any(problems):  # an election in a cluster is over soon
             pause_s = random.uniform(0, min(_RETRY_LONGEST_S, _RETRY_FIRST_S * 2**attempt))  # noqa: S311  # no secret
             self._after(f"follow {topic}", pause_s, lambda: self._follow(topic, attempt + 1))
-        batch = self._batches.pop(number, None)
-        if batch is not None and self._download is not None:
-            self._download.granted(batch, problems, self._loop.time())
-            self._act()
+        self._fetching.granted(number, problems)
 
     def received(self, topic: str, payload: bytes) -> None:
         if topic == self._topics.echo(self.id):
-            nonce, _, batch = payload.decode("ascii", "replace").partition("-")
-            if self._download is not None and nonce == str(id(self._download)) and batch.isdecimal():
-                self._download.echoed(int(batch), self._loop.time())
-                self._act()
+            self._fetching.echoed(payload)
         elif topic == self._topics.release(self._world.model, self._world.channel):
             if payload:
                 self._spawn(self._judge(payload))
         elif (chunk := topic.removeprefix(self._topics.blob(""))) != topic:
-            self._take_chunk(chunk, payload)
+            self._fetching.arrived(chunk, payload)
 
     # --- what is wanted -----------------------------------------------------------------------------------------
 
@@ -234,8 +217,9 @@ class Device:
 
     def _desire(self, target: Target) -> None:
         self.desired = target
-        if target.lifts.number > self._lifted:
-            lifted = lift(self.record, target.lifts.number, target.lifts.digests)
+        topic = target_path(target.model, target.channel)
+        if target.lifts.number > self.record.lifted_for(topic):
+            lifted = lift(self.record, topic, target.lifts.number, target.lifts.digests)
             self.rejected, self._lifted = lifted.rejected, lifted.lifted
         aim = self._decision().aim
         if self._candidate is not None and (aim is None or aim.digest != self._candidate.digest):
@@ -244,114 +228,21 @@ class Device:
         if aim is not None and self._candidate is None and not has:
             self._candidate = aim
             self._phase = "fetching"
-            self._fetch(set(aim.index_chunks))
+            self._fetching.begin(aim)
         self._report()
         self._world.changed(self)
 
     def _drop_candidate(self) -> None:
-        self._leave_download()
-        self._candidate, self._index = None, None
-        self._fetched.clear()
-        self._chunks.clear()
+        self._fetching.drop()
+        self._candidate = None
         self._phase = "idle"
         for name in ("probe", "trial"):
             if name in self._timers:
                 self._timers.pop(name).cancel()
 
-    # --- fetching -----------------------------------------------------------------------------------------------
-
-    def _fetch(self, digests: set[str]) -> None:
-        self._leave_download()
-        self._download = Download(sorted(digests))
-        if self._online:
-            self._download.connected(self._loop.time())
-        self._act()
-
-    def _leave_download(self) -> None:
-        if self._download is not None and self._client is not None:
-            left = [self._topics.blob(digest) for digest in self._download.leave()]
-            if left:
-                self._client.unsubscribe(left)
-        self._download = None
-        self._batches.clear()
-
-    def _take_chunk(self, digest: str, payload: bytes) -> None:
-        download, now_s = self._download, self._loop.time()
-        self.tally.chunks += 1
-        self.tally.chunk_bytes += len(payload)
-        if download is None or not download.arrived(digest, now_s):
-            self.tally.again += 1
-            return
-        try:
-            plaintext = self._world.pantry.open(digest, payload)
-        except ArtifactError as error:
-            self.tally.spoilt += 1
-            download.spoilt(digest, error.reason, str(error), now_s)
-        else:
-            if self._index is None:
-                self._fetched[digest] = plaintext
-            else:
-                self._chunks.add(digest)
-            download.taken(digest)
-        self._act()
-        if download.finished:
-            self._fetched_all()
-
-    def _fetched_all(self) -> None:
-        target = self._candidate
-        assert target is not None
-        if self._index is not None:
-            self._stage(target)
-            return
-        try:
-            self._index = self._read_index(target)
-        except ArtifactError as error:
-            self._reject(error.reason, str(error))
-            return
-        wanted = frozenset(chunk.digest for chunk in self._index.chunks())
-        held = frozenset().union(*(each.chunks for each in (self.current, self.previous) if each is not None))
-        self._chunks = set(wanted & held)
-        if wanted <= held:
-            self._stage(target)
-        else:
-            self._fetch(set(wanted - held))
-
-    def _read_index(self, target: Target) -> Index:
-        content = b"".join(self._fetched[digest] for digest in target.index_chunks)
-        if hashlib.sha256(content).hexdigest() != target.index:
-            raise ArtifactError("the index is not the one that was signed", reason=Reason.INTEGRITY)
-        return self._world.pantry.index(target.index, content)
-
-    def _act(self) -> None:
-        """Do what the download decides, and come back when it wants to be asked."""
-        download = self._download
-        if download is None:
-            return
-        for action in download.step(self._loop.time()):
-            if self._client is None:
-                continue
-            match action:
-                case Subscribe(batch, digests):
-                    topics = [self._topics.blob(digest) for digest in digests]
-                    self._batches[self._client.subscribe(topics, qos=0)] = batch
-                case Unsubscribe(digests):
-                    self._client.unsubscribe([self._topics.blob(digest) for digest in digests])
-                case Barrier(batch):
-                    self._client.publish(self._topics.echo(self.id), f"{id(download)}-{batch}".encode())
-                case Need(digests):
-                    self._client.publish(self._topics.need(self.id), format_need(digests))
-                case Reconnect():
-                    self.cut()
-                case _:
-                    pass  # troubles are counted as `spoilt`
-        wake_s = download.wake_s()
-        if wake_s is not None:
-            self._after("download", max(0.0, wake_s - self._loop.time()), self._act)
-
     # --- proof --------------------------------------------------------------------------------------------------
 
     def _stage(self, target: Target) -> None:
-        self._leave_download()
         self._phase = "staged"
         self._report()
         self._after("probe", self._world.behavior.probe_s, lambda: self._try(target))
@@ -365,7 +256,7 @@ class Device:
         if self._world.behavior.fails(self.id, target.digest):
             self._reject(Reason.TRIAL_ERRORS, "a simulated failure", result="rolled_back")
             return
-        self.previous, self.current = self.current, Release(target, frozenset(self._chunks))
+        self.previous, self.current = self.current, Release(target, frozenset(self._fetching.chunks))
         self._last = OutcomeReport(target.digest, "committed", target.version)
         self._end()
 
@@ -401,6 +292,7 @@ class Device:
             candidate=ReleaseReport(candidate.digest, candidate.version) if candidate else None,
             last=self._last,
             rejected=tuple(RejectionReport(each.digest, each.reason.value) for each in self.rejected),
+            lifted=self.record.lifted_for(target_path(self._world.model, self._world.channel)) or None,
             held=_held_report(self._decision()),
             problem=self._problem,
         )

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
-from converter.fleet.simulate.device import Device, Tally
+from converter.fleet.simulate.device import Device
+from converter.fleet.simulate.fetching import Tally
 from converter.fleet.simulate.world import Behavior, Verifier, World
 from edge_agent.errors import InputError
 from edge_agent.link.broker import BrokerSettings, tls_context

@@ -1,0 +1,1 @@
+"""Our own reading of ONNX files: their protobuf, their shapes, and their operators as PyTorch's."""

@@ -1,0 +1,1 @@
+"""Training steps before quantization: pruning, clustering, quantization-aware training, distillation."""

@@ -1,0 +1,175 @@
+"""Training steps over real frameworks: small networks on handwritten digits, from the file to the file."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from converter.errors import ConversionError
+from converter.report.sections import CompressionStep
+from converter.training.run import Trained, train
+from converter.training.steps import Cluster, Distill, Finetune, Prune, PruneChannels, QuantizeAware, Step, Training
+
+pytestmark = [pytest.mark.frontends, pytest.mark.timeout(300)]
+
+STEPS: tuple[Step, ...] = (
+    Prune("prune", sparsity=0.6, epochs=2),
+    PruneChannels("prune_channels", share=0.5, epochs=2),
+    QuantizeAware("qat", weight_bits=4, epochs=1),
+    Cluster("cluster", clusters=16, epochs=1),
+)
+
+
+def digits() -> tuple[Any, Any]:
+    """[samples, 8, 8, 1] from 0 to 1, and which digit it is."""
+    from sklearn.datasets import load_digits
+
+    pictures, labels = load_digits(return_X_y=True)
+    return (pictures / 16).astype(np.float32).reshape(-1, 8, 8, 1)[:800], labels[:800]
+
+
+def keras_model(folder: Path) -> tuple[Path, Path]:
+    import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(1)
+    picture = keras.Input((8, 8, 1))
+    first = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(32, 3, padding="same")(picture)))
+    second = layers.Conv2D(32, 1)(layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(first)))
+    joined = layers.ReLU()(layers.Add()([first, second]))
+    halves = [layers.Conv2D(16, 3, strides=2)(joined) for _ in range(2)]
+    flat = layers.Flatten()(layers.ReLU()(layers.Concatenate()(halves)))
+    model = keras.Model(picture, layers.Dense(10, "softmax")(layers.Dense(64, "relu")(flat)))
+    x, y = digits()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=4, verbose=0)
+    model.save(folder / "model.keras")
+    np.savez(folder / "train.npz", x=x, y=y)
+    return folder / "model.keras", folder / "train.npz"
+
+
+def torch_model(folder: Path) -> tuple[Path, Path]:
+    import torch
+
+    from tests.frontends.digits_net import DigitsNet
+
+    torch.manual_seed(1)
+    model = DigitsNet()
+    x, y = digits()
+    x = x.transpose(0, 3, 1, 2).copy()
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    for _ in range(6):
+        for start in range(0, len(x), 32):
+            optimizer.zero_grad()
+            found = model(torch.from_numpy(x[start : start + 32]))
+            torch.nn.functional.cross_entropy(found, torch.from_numpy(y[start : start + 32])).backward()
+            optimizer.step()
+    program = torch.export.export(model.eval(), (torch.zeros(1, 1, 8, 8),))
+    torch.export.save(program, folder / "model.pt2")
+    np.savez(folder / "train.npz", x=x, y=y)
+    return folder / "model.pt2", folder / "train.npz"
+
+
+def keras_kernels(path: Path) -> list[Any]:
+    import keras
+
+    model = keras.models.load_model(path)
+    return [np.array(layer.kernel) for layer in model.layers if hasattr(layer, "kernel")]
+
+
+def torch_kernels(path: Path) -> list[Any]:
+    import torch
+
+    state = torch.export.load(path).state_dict
+    return [value.detach().numpy() for value in state.values() if value.ndim > 1]
+
+
+@pytest.fixture(
+    scope="module", params=[(keras_model, keras_kernels), (torch_model, torch_kernels)], ids=["keras", "torch"]
+)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    make, kernels = request.param
+    return *make(tmp_path_factory.mktemp("model")), kernels
+
+
+def run(world: tuple[Path, Path, Any], folder: Path, steps: tuple[Step, ...]) -> tuple[Trained, list[str]]:
+    source, data, _ = world
+    said: list[str] = []
+    folder.mkdir(exist_ok=True)
+    return train(source, Training(steps, data), folder / "work", folder, said.append), said
+
+
+def sizes(kernels: list[Any]) -> int:
+    return sum(kernel.size for kernel in kernels)
+
+
+def test_steps_are_combined_and_each_keeps_its_promise(world: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    source, _, kernels = world
+    before = source.read_bytes()
+    trained, said = run(world, tmp_path / "run", STEPS)
+    after = kernels(trained.path)
+    assert [step.name for step in trained.steps] == ["prune", "prune_channels", "qat", "cluster"]
+    assert trained.steps[-1].metric_after > 0.85
+    assert sizes(after) < 0.5 * sizes(kernels(source))
+    assert all(len(np.unique(kernel)) <= 16 for kernel in after)
+    assert any("channels are taken out" in line for line in said)
+    assert any(line.startswith("cluster 1/1: accuracy") for line in said)
+    assert source.read_bytes() == before
+
+
+def test_magnitude_pruning_makes_as_many_zeros_as_asked(world: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    trained, _ = run(world, tmp_path / "run", (STEPS[0], Finetune("finetune", epochs=1)))
+    full = [kernel for kernel in world[2](trained.path) if min(kernel.shape[-2:]) >= 1 and kernel.size > 500]
+    assert all((kernel == 0).mean() >= 0.59 for kernel in full)
+
+
+def test_a_student_of_half_the_width_learns_from_its_teacher(world: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    trained, _ = run(world, tmp_path / "run", (Distill("distill", share=0.5, epochs=4),))
+    (told,) = trained.steps
+    assert isinstance(told, CompressionStep)
+    assert told.metric_after > 0.85
+    assert sizes(world[2](trained.path)) < 0.5 * sizes(world[2](world[0]))
+
+
+def test_a_run_that_is_killed_goes_on(world: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    source, data, _ = world
+    script = (
+        "import sys; from pathlib import Path; from converter.training.run import train\n"
+        "from converter.training.steps import *\n"
+        "steps = (PruneChannels('prune_channels', share=0.5, epochs=6), Finetune('finetune', epochs=1))\n"
+        "folder = Path(sys.argv[3])\n"
+        "train(Path(sys.argv[1]), Training(steps, Path(sys.argv[2])), folder / 'work', folder, "
+        "lambda line: print(line, flush=True))\n"
+    )
+    folder = tmp_path / "run"
+    folder.mkdir()
+    command = [sys.executable, "-c", script, str(source), str(data), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("prune_channels 2/6"):
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = again.stdout.splitlines()
+    assert lines[0].startswith("going on after 0 steps and ")
+    assert not any(line.startswith("prune_channels 1/6") for line in lines)
+    assert any(line.startswith("finetune 1/1") for line in lines)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".pt2"])
+def test_a_file_that_cannot_be_loaded_is_one_error(suffix: str, tmp_path: Path) -> None:
+    broken = tmp_path / f"model{suffix}"
+    broken.write_bytes(b"PK\x03\x04 cut off")
+    np.savez(tmp_path / "train.npz", x=np.zeros((20, 2), np.float32), y=np.zeros(20, np.int64))
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConversionError) as caught:
+        train(
+            broken, Training((Finetune("finetune"),), tmp_path / "train.npz"), tmp_path / "w", tmp_path / "run", print
+        )
+    assert caught.value.hint
