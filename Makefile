@@ -46,7 +46,7 @@ $(FRONTENDS)/.installed: pyproject.toml
 	@echo "installing all front-ends into $(FRONTENDS); several GB, this takes minutes ..." >&2
 	@$(PYTHON) -m venv $(FRONTENDS)
 	@$(FRONTENDS)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[frontends,bench]" \
-	  pytest pytest-timeout hypothesis
+	  pytest pytest-timeout hypothesis pycocotools
 	@touch $@
 
 check: $(VENV)/.installed-dev ## format, lint, types

@@ -100,10 +100,9 @@ class ClassScorer:
                 }
                 for index in seen.tolist()
             ],
-            "confusion": {
-                "labels": [self.names.name(index) for index in seen.tolist()],
-                "matrix": matrix[np.ix_(seen, seen)].tolist(),
-            },
+            # of the classes that occur: rows are true, columns answered
+            "labels": [self.names.name(index) for index in seen.tolist()],
+            "confusion": matrix[np.ix_(seen, seen)].tolist(),
         }
 
     def _arrays(self) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp]]:

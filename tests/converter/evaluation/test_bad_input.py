@@ -61,7 +61,7 @@ def test_a_gate_that_says_no_ends_with_3_and_writes_nothing(folder: Path) -> Non
     options = ("--color", "gray", "--mean", "0", "--std", "255", "--labels", str(EXAMPLES / "labels.txt"), "--json")
     asked = ("convert", FLOAT, "-o", "digits-1.edge", "--recipe", "limits.toml", "--evaluate", "set", *options)
     done = edgectl(folder, *asked, expect=3)
-    assert "min_accuracy: accuracy is 0.0000, less than 1.0. Nothing was written" in done.stderr
+    assert "min_accuracy: accuracy is 0.0000, less than 1.0. No artifact was written" in done.stderr
     assert json.loads(done.stdout)["fidelity"]["evaluation"]["samples"] == 1
     assert not (folder / "digits-1.edge").exists()
     assert "max_drop" not in done.stderr

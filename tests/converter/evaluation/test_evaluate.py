@@ -15,6 +15,7 @@ from converter.convert import Converted, convert
 from converter.errors import CalibrationError, QualityGateError, RecipeError
 from converter.evaluation.judge import Question, judge
 from converter.evaluation.text import format_evaluation
+from converter.report.metrics import evaluation as accuracy_section
 from converter.report.sections import Sections
 from edge_agent.release.archive import read_artifact
 from tests.converter.conftest import EXAMPLES, Digits, order, picture_accuracy
@@ -49,7 +50,7 @@ def test_the_accuracy_is_that_of_the_device(int8: Path, held_out: Path, digits: 
     assert found.samples == len(digits.held_out)
     assert found.value == pytest.approx(picture_accuracy(int8, digits, tmp_path / "release"), abs=1e-6)
     figures = found.figures[int8.name]
-    assert np.sum(figures["confusion"]["matrix"]) == found.samples
+    assert np.sum(figures["confusion"]) == found.samples
     assert figures["accuracy_interval"][0] < figures["accuracy"] < figures["accuracy_interval"][1]
     assert figures["top_5"] > figures["accuracy"]
 
@@ -90,6 +91,9 @@ def test_the_report_is_given_its_parts(int8: Path, few: Path) -> None:
     sections = judge(Question(int8, few, against=FLOAT)).fill(Sections())
     assert list(sections.evaluation) == ["float", "converted"]
     assert sections.evaluation["converted"]["samples"] == 40
+    drawn = str(accuracy_section(sections.evaluation))
+    assert "Confusion matrix, converted" in drawn
+    assert "each of 10 classes" in drawn
 
 
 def test_what_was_calibrated_with_is_no_proof(int8: Path, digits: Digits, few: Path, tmp_path: Path) -> None:

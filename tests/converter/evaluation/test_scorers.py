@@ -55,7 +55,8 @@ def test_a_classification_is_judged_by_its_first_answer() -> None:
     scorer = judged(made, [([[row]], ClassTruth(label)) for row, label in rows])
     assert scorer.value() == 0.75
     found = scorer.metrics()
-    assert found["confusion"] == {"labels": list(LABELS), "matrix": [[1, 0, 0], [1, 1, 0], [0, 0, 1]]}
+    assert found["labels"] == list(LABELS)
+    assert found["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     assert [row["recall"] for row in found["per_class"]] == [1, 0.5, 1]
     assert scorer.value(np.array([0.0, 1, 1, 0])) == 0.5
 
@@ -71,7 +72,7 @@ def test_one_score_is_a_choice_of_two() -> None:
     truths: list[tuple[float, Truth]] = [(2.0, ClassTruth("person")), (-2.0, ClassTruth("not person"))]
     scorer = judged(made, [([[[score]]], truth) for score, truth in truths])
     assert scorer.value() == 1.0
-    assert scorer.metrics()["confusion"]["labels"] == ["not person", "person"]
+    assert scorer.metrics()["labels"] == ["not person", "person"]
 
 
 def test_scores_that_are_no_probabilities_have_no_calibration_error() -> None:
