@@ -38,6 +38,7 @@ from converter.training.run import Trained, forget, train, work_directory
 from edge_agent import __version__, schema
 from edge_agent.errors import StorageError
 from edge_agent.inference.said import Said
+from edge_agent.release.archive import Artifact, format_archive, read_artifact
 from edge_agent.release.manifest import MODEL_FILE
 from edge_agent.tasks.anomaly import samples_needed
 from edge_agent.tasks.labels import parse_labels
@@ -79,6 +80,7 @@ class Order:
     tell: Callable[[str], None] = field(default=lambda _: None)  # what training or the search is at
     wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
     auto: Auto | None = None  # search for the best way to quantize
+    bench: Callable[[Artifact], float] | None = None  # ms of an invoke on the device that is to run it
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +224,19 @@ def _searched(job: _Job, called: tuple[str, str]) -> Found:
     assert recipe.input is not None
     quantizer_version()
     labels, content = labels_of(recipe, job.described), job.source.content
-    manifest = build_manifest(
-        Parts(*called, recipe.task, recipe.input, recipe, content, labels, {}), {MODEL_FILE: content}
-    )
-    question = Question(labels, data)
-    return find_best(content, manifest, question, job.order.auto, folder=job.folder, tell=job.order.tell)
+    asked = Parts(*called, recipe.task, recipe.input, recipe, content, labels, {})
+    manifest = build_manifest(asked, {MODEL_FILE: content})
+    auto, bench = job.order.auto, job.order.bench
+
+    def latency_there(model: bytes) -> float:
+        path = job.folder / "candidate.edge"
+        path.write_bytes(format_archive(build_members(replace(asked, model=model))))
+        assert bench is not None
+        return bench(read_artifact(path))
+
+    if bench is not None:
+        auto = replace(auto, latency=latency_there)
+    return find_best(content, manifest, Question(labels, data), auto, folder=job.folder, tell=job.order.tell)
 
 
 def _taken(found: Found, written: Tree, options: Tree, told: Tree) -> Recipe:

@@ -3,14 +3,19 @@
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from converter.errors import RecipeError
+from edge_agent.errors import ConfigError
+from edge_agent.release.manifest import IDENTIFIER
 
 if TYPE_CHECKING:
+    from converter.broker import Broker
     from converter.quantization.auto import Auto
+    from edge_agent.release.archive import Artifact
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,7 +30,10 @@ def auto_options(command: Command) -> Command:
         click.option("--max-drop", help="Largest loss of accuracy, else of agreement with the float model; 1%."),
         click.option("--max-size", help="Of the model: bytes, or with kB, MB, KiB, MiB."),
         click.option("--max-latency", help="Of an invoke, ms, where the latency is measured."),
-        click.option("--target", help="Where the model will run: pi4, pi5, zero2w."),
+        click.option(
+            "--target",
+            help="Where the model will run: pi4, pi5, zero2w; or the id of a device, which then measures (--broker).",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -49,9 +57,9 @@ def take_auto(options: dict[str, Any]) -> "Auto | None":
     from converter.quantization.targets import TARGETS
 
     target = given.get("target")
-    if target is not None and target not in TARGETS:
-        raise RecipeError(f"--target: expected one of {', '.join(TARGETS)}, found {target!r}")
-    if target is not None and "max_latency" in given:
+    if target is not None and not IDENTIFIER.fullmatch(target):
+        raise RecipeError(f"--target: expected one of {', '.join(TARGETS)}, or the id of a device, found {target!r}")
+    if target in TARGETS and "max_latency" in given:
         raise RecipeError(
             f"--max-latency: what a model takes on a {TARGETS[target].name} is not known here; only a device can tell",
             hint="leave out --target to hold it to the latency of this machine, or leave out --max-latency",
@@ -64,7 +72,29 @@ def take_auto(options: dict[str, Any]) -> "Auto | None":
         )
     except ValueError as error:
         raise RecipeError(str(error), hint="for example --max-drop 1% --max-size 2MB --max-latency 5ms") from error
-    return Auto(limits, TARGETS[target] if target else None)
+    if target is None or target in TARGETS:
+        return Auto(limits, TARGETS[target] if target else None)
+    return Auto(limits, where=target)
+
+
+def bench_on(device: str, keys_dir: Path, connect: "Callable[[], Broker] | None") -> "Callable[[Artifact], float]":
+    """How a device is asked for the median ms of an invoke.
+
+    Raises:
+        ConfigError: nobody has said which broker.
+    """
+    if connect is None:
+        raise ConfigError(
+            f"--target {device} is the id of a device, which is asked over a broker, and none was named",
+            hint="--broker URL, or EDGECTL_BROKER; kinds of machines are pi4, pi5 and zero2w",
+        )
+    from converter.fleet.bench import bench_on_device, latency_ms
+    from converter.publish.keys import read_keys
+
+    signers = read_keys(keys_dir)
+    return lambda artifact: latency_ms(
+        bench_on_device(artifact, device, signers, connect, progress=lambda *_: None), device
+    )
 
 
 def show_progress(text: str) -> None:

@@ -18,9 +18,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 def broker_options(command: Command) -> Command:
     """Adds the options; the command gets `connect`, which makes a `Broker` to enter."""
+    return _with_options(command, _OPTIONS)
 
+
+def optional_broker_options(command: Command) -> Command:
+    """The same; where nobody says which broker, `connect` is None."""
+    return _with_options(command, [_BROKER_IF_NEEDED, *_OPTIONS[1:]])
+
+
+def _with_options(command: Command, options: list[Callable[[Any], Any]]) -> Command:
     def with_broker(  # noqa: PLR0917  # one argument an option
-        broker: str,
+        broker: str | None,
         user: str | None,
         password_file: Path | None,
         ca: Path | None,
@@ -29,6 +37,8 @@ def broker_options(command: Command) -> Command:
         prefix: str,
         **others: Any,
     ) -> Any:
+        if broker is None:
+            return command(connect=None, **others)
         config = _config(broker, user, password_file, ca, cert, key, prefix)
         settings, topics = read_settings(config), Topics(config.prefix)
         return command(connect=lambda: Broker(settings, topics), **others)
@@ -36,7 +46,7 @@ def broker_options(command: Command) -> Command:
     with_broker.__name__, with_broker.__doc__ = command.__name__, command.__doc__
     with_broker.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
     wrapped: Any = with_broker
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         wrapped = option(wrapped)
     typed: Command = wrapped
     return typed
@@ -67,15 +77,20 @@ def _config(  # noqa: PLR0917  # one argument an option
         ) from (error)
 
 
-_OPTIONS = [
-    click.option(
+def _broker(*, required: bool) -> Callable[[Any], Any]:
+    return click.option(
         "--broker",
         envvar="EDGECTL_BROKER",
-        required=True,
+        required=required,
         metavar="URL",
         show_envvar=True,
         help="mqtt://HOST[:1883], or mqtts://HOST[:8883] for TLS.",
-    ),
+    )
+
+
+_BROKER_IF_NEEDED = _broker(required=False)
+_OPTIONS: list[Callable[[Any], Any]] = [
+    _broker(required=True),
     click.option("--user", envvar="EDGECTL_USER", show_envvar=True, help="User name at the broker."),
     click.option(
         "--password-file", envvar="EDGECTL_PASSWORD_FILE", type=_FILE, show_envvar=True, help="File with its password."

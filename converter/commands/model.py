@@ -8,7 +8,10 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from converter.commands.auto import auto_options, end_progress, show_progress, take_auto
+from converter.broker import Broker
+from converter.commands.address import keys_option
+from converter.commands.auto import auto_options, bench_on, end_progress, show_progress, take_auto
+from converter.commands.broker import optional_broker_options
 from converter.recipe import SCHEMES
 from edge_agent.release.inputs import AudioInput, ImageInput
 from edge_agent.release.outputs import DetectionDecoder, OutputSpec, PoseDecoder, TaskName
@@ -136,6 +139,8 @@ def _source_options(command: Command) -> Command:
 @click.option("--no-report", is_flag=True, help="Write none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @auto_options
+@keys_option
+@optional_broker_options
 @_source_options
 @recipe_options
 def convert(  # noqa: PLR0917  # click hands options over by name
@@ -156,6 +161,8 @@ def convert(  # noqa: PLR0917  # click hands options over by name
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     allow_code: bool,
+    keys_dir: Path,
+    connect: Callable[[], Broker] | None,
     **options: Any,
 ) -> None:
     """Convert SOURCE into an artifact.
@@ -175,6 +182,7 @@ def convert(  # noqa: PLR0917  # click hands options over by name
 
     wanted = Wanted(input_shapes=input_shapes, inputs=inputs, outputs=outputs, allow_code=allow_code)
     auto = take_auto(options)
+    asks = auto is not None and auto.target is None and auto.where != "here"
     tell = show_progress if auto else functools.partial(click.echo, err=True)
     try:
         tree = recipe_tree(options) | ({"training": {"data": str(train)}} if train else {})
@@ -189,6 +197,7 @@ def convert(  # noqa: PLR0917  # click hands options over by name
             evaluate=evaluate,
             work=work,
             auto=auto,
+            bench=bench_on(auto.where, keys_dir, connect) if auto and asks else None,
             tell=tell,
             wanted=wanted,
             with_report=not no_report,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.child import run_child
-from converter.errors import QualityGateError
+from converter.errors import ConversionError, QualityGateError
 from converter.evaluate import Data
 from converter.quantization.quantize import ready
 from converter.quantization.search import (
@@ -44,7 +44,7 @@ class Auto:
     limits: Limits = field(default_factory=Limits)
     target: Target | None = None  # a kind of machine, of which no latency can be measured here
     latency: Latency | None = None  # of a machine that can be asked
-    where: str = "here"  # the machine that `latency` asks
+    where: str = "here"  # the machine that is asked, a device's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +111,21 @@ def _measured_there(curve: Curve, auto: Auto, folder: Path, tell: Tell) -> Curve
     """The latency of those worth it on the machine that can be asked; the others stay out of the choice."""
     assert auto.latency is not None
     worth = pareto(curve.tried)
-    tried = []
+    tried: list[Tried] = []
+    problem: ConversionError | None = None
     for number, one in enumerate(curve.tried):
         if one not in worth:
             continue
         tell(f"{one.label} on {auto.where}")
-        there = auto.latency((folder / candidate_name(number)).read_bytes())
-        tried.append(replace(one, latency_ms=there, where=auto.where))
+        try:
+            there = auto.latency((folder / candidate_name(number)).read_bytes())
+        except ConversionError as error:  # it would never serve there
+            tell(str(error))
+            problem = error
+        else:
+            tried.append(replace(one, latency_ms=there, where=auto.where))
+    if problem is not None and not tried:
+        raise problem
     return replace(curve, tried=tuple(tried))
 
 

@@ -7,7 +7,7 @@ import pytest
 from edge_agent.link.topics import Topics
 from examples.agent_process import AgentProcess
 from tests.sim.broker import Mosquitto
-from tests.system.artifacts import Artifacts, edgectl
+from tests.system.artifacts import DIGITS, Artifacts, edgectl
 from tests.system.test_patch import hearing
 
 pytestmark = pytest.mark.system
@@ -43,3 +43,25 @@ def test_who_cannot_measure_it_is_told_at_once(agent: AgentProcess, broker: Mosq
     assert "serves no model 'linescan'; it serves digits" in other.stderr
     with hearing(broker, TOPICS.release("linescan", "bench")) as client:
         assert client.next_event(0.5) is None
+
+
+def test_a_search_takes_the_latencies_that_a_device_has_measured(
+    agent: AgentProcess, broker: Mosquitto, artifacts: Artifacts
+) -> None:
+    where = ("--broker", broker.url, "--keys", "keys")
+    edgectl(agent.folder, "push", str(artifacts["digits-1.0.0"]), *where)
+    agent.wait_committed("camera", "1.0.0")
+    model, data = str(DIGITS / "digits_v1.tflite"), str(artifacts.folder / "calibration")
+    what = ("--auto", "--calibrate", data, "--color", "gray", "--mean", "0", "--std", "255", "--no-report")
+    done = edgectl(
+        agent.folder, "convert", model, "-o", "digits-3.0.0.edge", *what, "--target", "bench-pi", "--json", *where
+    )
+    candidates = json.loads(done.stdout)["candidates"]
+    assert {candidate["where"] for candidate in candidates} == {"bench-pi"}
+    assert all(candidate["latency_ms"] > 0 for candidate in candidates)
+    assert [candidate["chosen"] for candidate in candidates].count(True) == 1
+    assert agent.version("camera") == "1.0.0"
+
+    nobody = ("--target", "bench-pi", "--keys", "keys")
+    asked = edgectl(agent.folder, "convert", model, "-o", "digits-4.0.0.edge", *what, *nobody, expect=2)
+    assert "over a broker, and none was named" in asked.stderr
