@@ -52,7 +52,7 @@ def archive(*names: str) -> Callable[[Path], None]:
         ("pt2", archive("net/archive_format", "net/models/model.json", "net/data/weights/w")),
         ("pt2", archive("serialized_exported_program.json", "version")),
         ("tflite", b"hello, this is text"),
-        ("tflite", gzip.compress(b"hello")),
+        ("tflite", gzip.compress(b"hello", mtime=0)),
         ("tflite", archive("readme.txt")),
         ("tflite", b""),
     ],
