@@ -29,6 +29,7 @@ _SAVED_MODEL_BEGINNING = b"\x08\x01\x12"  # saved_model.proto: schema version 1,
 _OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _HEAD_BYTES = 1 << 16
 _EXPORT = "export the model: torch.export.save(torch.export.export(model.eval(), (example,)), 'model.pt2')"
+_TORCH_DATA = re.compile(r"data/\d+$|byteorder$|\.data/")  # what the beginning of one that is cut off may hold
 _OPERATOR = re.compile(rb"_?[A-Z][A-Za-z0-9_]*>?[A-Za-z0-9_]*")
 
 _UNPACKERS: Mapping[bytes, Callable[[bytes], bytes]] = {  # as joblib compresses
@@ -82,10 +83,14 @@ def _zip_kind(path: Path, head: bytes) -> SourceKind:
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
         return "torchscript"
     if "data.pkl" in inner:
-        raise _saved_by_torch(path)
+        if zipfile.is_zipfile(path):
+            raise _saved_by_torch(path)
+        return "torchscript"  # cut off: what came after the data, nobody knows
     if path.suffix == ".keras" or names & {"config.json", "model.weights.h5"}:
         return "keras"
-    return "pt2" if "archive_format" in inner else "tflite"
+    if "archive_format" in inner:
+        return "pt2"
+    return "torchscript" if any(_TORCH_DATA.match(name) for name in inner) else "tflite"
 
 
 def _members(path: Path, head: bytes) -> Iterator[str]:

@@ -74,6 +74,7 @@ def test_the_kind_is_told_by_the_content_whatever_the_name(
         ("pickle", PICKLE),
         ("keras", archive("metadata.json", "config.json", "model.weights.h5")),
         ("torchscript", archive("net/data.json", "net/code/net.py", "net/constants.pkl")),
+        ("torchscript", archive("net/data/0", "net/data/1", "net/data/2", "net/data.pkl", "net/code/net.py")),
         ("pt2", archive("net/archive_format", "net/models/model.json", "net/data/weights/w")),
     ],
 )
