@@ -13,6 +13,7 @@ from converter.commands.blobs import export as export_command
 from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
 from converter.publish.keys import Keys
+from converter.publish.parcel import wrap
 from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
 from edge_agent.disk import open_disk
@@ -73,6 +74,8 @@ def test_what_is_exported_and_named_is_what_a_device_fetches_without_the_broker(
         report = fetch_release(
             target, store, transports.of(target), cancelled=lambda: False, trouble=lambda reason, detail: None
         )
+        (file,) = (tmp_path / "web").iterdir()
+        assert tuple(parse_table(file.read_bytes()))[: len(target.index_chunks)] == target.index_chunks
     assert report is not None
     assert report.reused_bytes == 0
     assert store.is_sound(what.digest)
@@ -90,9 +93,14 @@ def test_a_source_that_does_not_serve_the_release_is_refused_before_anything_is_
         nothing = run(push_command, mosquitto.url, *common)
         server.web.answers[f"/packs/{what.digest}.pack"] = giving(format_pack({}))
         half = run(push_command, mosquitto.url, *common)
+        content = format_pack(wrap(what, "stable", datetime.now(UTC)).chunks)
+        server.web.answers[f"/packs/{what.digest}.pack"] = giving(content[:-1])
+        cut_off = run(push_command, mosquitto.url, *common)
     assert isinstance(nothing.exception, PublishError)
     assert "404" in str(nothing.exception)
     assert "lacks" in str(half.exception)
+    assert isinstance(cut_off.exception, PublishError)
+    assert cut_off.exception.hint == nothing.exception.hint
     assert document_on(mosquitto) is None
 
 
