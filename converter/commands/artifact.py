@@ -21,6 +21,13 @@ ENCRYPT_TO = click.option(
     type=click.Path(path_type=Path),
     help="Only these devices can read it: a file with a line 'edge-x25519:… NAME' for each, or a directory of such.",
 )
+PATCH_FROM = click.option(
+    "--patch-from",
+    "patch_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Make patches against this artifact too; may be given several times.",
+)
 
 
 def read_artifact_file(file: Path) -> Artifact:

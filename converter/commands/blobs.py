@@ -10,7 +10,14 @@ import click
 
 from converter.broker import Broker
 from converter.commands.address import JSON, keys_option
-from converter.commands.artifact import ENCRYPT_TO, describe_sent, read_artifact_file, seal_of, show_progress
+from converter.commands.artifact import (
+    ENCRYPT_TO,
+    PATCH_FROM,
+    describe_sent,
+    read_artifact_file,
+    seal_of,
+    show_progress,
+)
 from converter.commands.broker import broker_options
 from edge_agent import schema
 from edge_agent.clock import SystemClock
@@ -26,18 +33,33 @@ _ARTIFACT = click.argument("file", type=click.Path(path_type=Path))
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @keys_option
 @ENCRYPT_TO
+@PATCH_FROM
 @JSON
-def export(file: Path, directory: Path, keys_dir: Path, recipients: Path | None, as_json: bool) -> None:  # noqa: FBT001
+def export(  # noqa: PLR0917  # click hands options over by name
+    file: Path,
+    directory: Path,
+    keys_dir: Path,
+    recipients: Path | None,
+    patch_files: tuple[Path, ...],
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Write FILE as one file of chunks into DIRECTORY, for a web server that honors Range: push names it with --source.
 
-    Encrypt to the same recipients here and there.
+    Encrypt to the same recipients here and there; name here with --patch-from what push will make patches from.
     """
     artifact = read_artifact_file(file)
     from converter.publish.export import export as lay_out
     from converter.publish.parcel import wrap
+    from converter.publish.patches import bases_of, make_patches
 
     seal = seal_of(artifact, keys_dir, recipients)
-    made = lay_out(artifact.digest, wrap(artifact, "export", datetime.now(UTC), seal=seal).chunks, directory)
+    if seal is not None and patch_files:
+        raise click.UsageError("it is encrypted, and what is encrypted has no patches: leave out --patch-from")
+    patches = make_patches(artifact.members, bases_of(map(read_artifact_file, patch_files)))
+    parcel = wrap(artifact, "export", datetime.now(UTC), seal=seal).with_patches(patches)
+    made = lay_out(artifact.digest, parcel.chunks, directory)
+    for note in patches.skipped:
+        click.echo(note, err=True)
     if as_json:
         click.echo(json.dumps(schema.dump(made)))
         return

@@ -10,7 +10,14 @@ import click
 
 from converter.broker import Broker
 from converter.commands.address import JSON, channel_option, keys_option
-from converter.commands.artifact import ENCRYPT_TO, describe_sent, read_artifact_file, seal_of, show_progress
+from converter.commands.artifact import (
+    ENCRYPT_TO,
+    PATCH_FROM,
+    describe_sent,
+    read_artifact_file,
+    seal_of,
+    show_progress,
+)
 from converter.commands.broker import broker_options
 from converter.commands.keys import pend
 from converter.commands.ordering import tell_reach
@@ -37,13 +44,7 @@ if TYPE_CHECKING:
 @source_options
 @click.option("--replace-foreign", is_flag=True, help="Replace a document on this channel that other keys signed.")
 @click.option("--no-patches", is_flag=True, help="Make no patches against the releases that the fleet has.")
-@click.option(
-    "--patch-from",
-    "patch_files",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="Make patches against this artifact too; may be given several times.",
-)
+@PATCH_FROM
 @click.option(
     "--device-class", default="", metavar="CLASS", help="Only devices of this class take it ([device] class)."
 )

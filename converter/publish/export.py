@@ -56,14 +56,17 @@ def read_exported(path: Path) -> dict[str, bytes]:
 
 
 def check_served(base: str, release: str, chunks: Mapping[str, bytes], ca_file: Path | None) -> None:
-    """Whether the web server at `base` has all of a release.
+    """Whether the web server at `base` has all of a release: by its table, and its last byte.
 
     Raises:
         PublishError: it has not, or cannot be asked; says what to do.
     """
     clock = SystemClock()
+    source = HttpsSource(base, release, Pace(clock), clock, ca_file=ca_file)
     try:
-        table = HttpsSource(base, release, Pace(clock), clock, ca_file=ca_file).read_table()
+        table = source.read_places()
+        last = list(table)[-1:]  # a copy that was cut off lacks it
+        source.collect(last, lambda _digest, _content: None, cancelled=lambda: False, trouble=None)
     except FetchError as error:
         raise PublishError(
             f"{error}", hint="put there what 'edgectl export' made, or pass --unchecked-source"

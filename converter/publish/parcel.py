@@ -65,7 +65,7 @@ def wrap(
         keyring=tuple(map(digest_of_chunk, keyring)),
         inventory=tuple(map(digest_of_chunk, inventory)),
     )
-    travelling = (*sealed.values(), *index_blobs, *keyring, *inventory)
+    travelling = (*keyring, *index_blobs, *inventory, *sealed.values())  # as a device asks: `export` keeps this order
     return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in travelling})
 
 

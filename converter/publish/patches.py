@@ -5,10 +5,11 @@ with the device's own code. Where the bytes of a base come from is left to `base
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.errors import EdgeError
+from edge_agent.release.archive import Artifact
 from edge_agent.release.chunks import cut, digest_of_chunk, pack
 from edge_agent.release.patch import MAX_MEMBER_BYTES, MAX_PATCH_CHUNKS, Patch, apply_patch
 
@@ -49,6 +50,11 @@ class Patches:
     chunks: Mapping[str, bytes] = field(default_factory=dict)  # digest → payload
     made: tuple[PatchMade, ...] = ()
     skipped: tuple[str, ...] = ()  # why others were not made, a line each
+
+
+def bases_of(artifacts: Iterable[Artifact]) -> list[Base]:
+    """Releases that stand in files here."""
+    return [Base(artifact.path.name, 0, artifact.members) for artifact in artifacts]
 
 
 def make_patches(members: Mapping[str, bytes], bases: Sequence[Base]) -> Patches:
@@ -118,7 +124,7 @@ def _diff(base: bytes, content: bytes) -> bytes:
     except ImportError as error:
         raise PatchesUnavailableError(
             "patches cannot be made: bsdiff4 is not installed",
-            hint="pip install 'edge-deploy[converter]', or push with --no-patches",
+            hint="pip install 'edge-deploy[converter]', or make none: push --no-patches, export without --patch-from",
         ) from error
     made: bytes = bsdiff4.diff(base, content)
     return made

@@ -17,7 +17,7 @@ from converter.publish.catalog import Catalog, Listed, change_catalog, listed
 from converter.publish.keys import Keys
 from converter.publish.needs import answering
 from converter.publish.parcel import Parcel, wrap
-from converter.publish.patches import Base, Patches, PatchesUnavailableError, PatchMade, make_patches
+from converter.publish.patches import Patches, PatchesUnavailableError, PatchMade, bases_of, make_patches
 from converter.publish.pending import PendingRelease, pend_document
 from converter.publish.repository import NewerRootError, Published
 from converter.publish.seals import ReleaseSeal
@@ -156,7 +156,7 @@ def _patches(
 ) -> Patches:
     """The patches that are made, and why others are not. No patch is no reason not to push."""
     notes: list[str] = []
-    bases = [Base(other.path.name, 0, other.members) for other in what.artifacts]
+    bases = bases_of(what.artifacts)
     if what.fleet:
         try:
             known = [there.target] if there is not None else []

@@ -5,7 +5,7 @@ server useless. Reading a part of such a file is left to `link.https`; writing o
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from edge_agent.errors import ArtifactError, Reason
@@ -13,7 +13,7 @@ from edge_agent.release.chunks import MAX_PAYLOAD_BYTES
 
 MAGIC = b"edge-deploy pack 1\n"
 SUFFIX = ".pack"
-MAX_CHUNKS = 100_000  # a table of 3.6 MB; artifacts up to about 6 GB
+MAX_CHUNKS = 40_000  # a table of 1.4 MB; artifacts up to the 2 GB that an index can list
 _COUNT = struct.Struct(">I")
 _ENTRY = struct.Struct(">32sI")  # sha-256 of the plaintext, bytes of the payload
 
@@ -31,7 +31,13 @@ class Place:
 
 
 def format_pack(chunks: Mapping[str, bytes]) -> bytes:
-    """The whole file. `chunks`: digest to payload; what is asked for together stands together."""
+    """The whole file. `chunks`: digest to payload; what is asked for together stands together.
+
+    Raises:
+        ArtifactError: there are more than any device reads.
+    """
+    if len(chunks) > MAX_CHUNKS:
+        raise _too_many(len(chunks))
     entries = b"".join(_ENTRY.pack(bytes.fromhex(digest), len(payload)) for digest, payload in chunks.items())
     return b"".join((MAGIC, _COUNT.pack(len(chunks)), entries, *chunks.values()))
 
@@ -47,12 +53,12 @@ def table_bytes(beginning: bytes) -> int:
         raise ArtifactError(f"it is no pack: it begins with {beginning[:20]!r}", reason=Reason.INTEGRITY)
     (count,) = _COUNT.unpack_from(beginning, len(MAGIC))
     if count > MAX_CHUNKS:
-        raise ArtifactError(f"a pack of {count} chunks; at most {MAX_CHUNKS} are read", reason=Reason.INTEGRITY)
+        raise _too_many(count)
     return head + int(count) * _ENTRY.size
 
 
-def parse_table(table: bytes) -> dict[str, Place]:
-    """Digest to place, of all of the file's first `table_bytes`.
+def parse_table(table: bytes, wanted: Container[str] | None = None) -> dict[str, Place]:
+    """Digest to place: all, or those that are wanted. `table`: at least the file's first `table_bytes`.
 
     Raises:
         ArtifactError: it is no such table.
@@ -60,10 +66,17 @@ def parse_table(table: bytes) -> dict[str, Place]:
     size = table_bytes(table)
     if len(table) < size:
         raise ArtifactError(f"a pack whose table is cut off after {len(table)} bytes", reason=Reason.INTEGRITY)
-    places, offset = {}, size
+    places: dict[str, Place] = {}
+    offset = size
     for digest, size_bytes in _ENTRY.iter_unpack(table[len(MAGIC) + _COUNT.size : size]):
         if size_bytes > MAX_PAYLOAD_BYTES:
             raise ArtifactError(f"a pack with a chunk of {size_bytes} bytes", reason=Reason.INTEGRITY)
-        places[digest.hex()] = Place(offset, size_bytes)
+        name = digest.hex()
+        if wanted is None or name in wanted:
+            places[name] = Place(offset, size_bytes)
         offset += size_bytes
     return places
+
+
+def _too_many(count: int) -> ArtifactError:
+    return ArtifactError(f"a pack of {count} chunks; at most {MAX_CHUNKS} are read", reason=Reason.INTEGRITY)

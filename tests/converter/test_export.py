@@ -13,21 +13,25 @@ from converter.commands.blobs import export as export_command
 from converter.commands.blobs import seed as seed_command
 from converter.commands.release import push as push_command
 from converter.publish.keys import Keys
+from converter.publish.parcel import wrap
 from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
 from edge_agent.disk import open_disk
 from edge_agent.errors import EdgeError, InputError
 from edge_agent.link.pace import Pace
 from edge_agent.link.transports import Transports
+from edge_agent.release.chunks import CHUNK_BYTES
 from edge_agent.release.document import Target, check_sources
 from edge_agent.release.pack_file import format_pack, parse_table
+from edge_agent.release.sealing import format_public, make_key, public_of
 from edge_agent.release.trust import verify
 from edge_agent.update.fetch import fetch_release
 from edge_agent.update.store import ReleaseStore
+from tests.converter.test_patched_push import nudged
 from tests.converter.test_push import TOPICS, _quick, artifact, document_on, keys, run  # noqa: F401  # fixtures
 from tests.link.test_https import giving, serving
 from tests.sim.broker import Mosquitto
-from tests.sim.releases import SimTransport
+from tests.sim.releases import SimTransport, noise, patch_here
 
 
 def tell(command: click.Command, *arguments: object) -> Result:
@@ -73,9 +77,54 @@ def test_what_is_exported_and_named_is_what_a_device_fetches_without_the_broker(
         report = fetch_release(
             target, store, transports.of(target), cancelled=lambda: False, trouble=lambda reason, detail: None
         )
+        (file,) = (tmp_path / "web").iterdir()
+        assert tuple(parse_table(file.read_bytes()))[: len(target.index_chunks)] == target.index_chunks
     assert report is not None
     assert report.reused_bytes == 0
     assert store.is_sound(what.digest)
+
+
+def test_a_device_patches_what_it_has_with_the_web_server_alone(
+    tmp_path: Path,
+    mosquitto: Mosquitto,
+    keys: Keys,  # noqa: F811
+) -> None:
+    old_model = noise(10 * CHUNK_BYTES, "model")
+    old, new = artifact(tmp_path, "1", old_model), artifact(tmp_path, "2", nudged(old_model))
+    web, state = tmp_path / "web", tmp_path / "state"
+    for what, more in ((old, ()), (new, ("--patch-from", old.path))):
+        made = tell(export_command, what.path, web, *more)
+        assert made.exit_code == 0, made.output
+    (tmp_path / "tls").mkdir()
+    with serving(tmp_path / "tls") as server:
+        server.hold_directory(web)
+        common = ("--keys", tmp_path / "keys", "--source", server.base, "--source-ca", server.ca)
+        store, clock, broker = ReleaseStore(open_disk(state), state), SystemClock(), SimTransport()
+        transports = Transports(broker, Pace(clock), clock, ca_file=server.ca)
+        reports = []
+        for what, more in ((old, ()), (new, ("--patch-from", old.path))):
+            pushed = run(push_command, mosquitto.url, what.path, *common, *more)
+            assert pushed.exit_code == 0, pushed.output
+            target = target_on(mosquitto, keys)
+            report = fetch_release(
+                target, store, transports.of(target), patcher=patch_here,
+                cancelled=lambda: False, trouble=lambda reason, detail: None,
+            )  # fmt: skip
+            reports.append(report)
+    assert all(report is not None for report in reports)
+    assert [report.patched_bytes for report in reports if report] == [0, len(old_model)]
+    assert broker.carried == []
+
+
+def test_what_is_encrypted_is_exported_without_patches(tmp_path: Path) -> None:
+    recipients = tmp_path / "recipients.txt"
+    recipients.write_text(f"{format_public(public_of(make_key()))} porch\n")
+    what = artifact(tmp_path, "1")
+    common = (what.path, tmp_path / "web", "--keys", tmp_path / "keys", "--encrypt-to", recipients)
+    refused = tell(export_command, *common, "--patch-from", what.path)
+    assert refused.exit_code == 2
+    assert "--patch-from" in refused.output
+    assert not (tmp_path / "web").exists()
 
 
 def test_a_source_that_does_not_serve_the_release_is_refused_before_anything_is_sent(
@@ -90,9 +139,14 @@ def test_a_source_that_does_not_serve_the_release_is_refused_before_anything_is_
         nothing = run(push_command, mosquitto.url, *common)
         server.web.answers[f"/packs/{what.digest}.pack"] = giving(format_pack({}))
         half = run(push_command, mosquitto.url, *common)
+        content = format_pack(wrap(what, "stable", datetime.now(UTC)).chunks)
+        server.web.answers[f"/packs/{what.digest}.pack"] = giving(content[:-1])
+        cut_off = run(push_command, mosquitto.url, *common)
     assert isinstance(nothing.exception, PublishError)
     assert "404" in str(nothing.exception)
     assert "lacks" in str(half.exception)
+    assert isinstance(cut_off.exception, PublishError)
+    assert cut_off.exception.hint == nothing.exception.hint
     assert document_on(mosquitto) is None
 
 

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.clock import SystemClock
-from edge_agent.errors import FetchError, Reason
-from edge_agent.link import https
+from edge_agent.errors import ArtifactError, FetchError, Reason
+from edge_agent.link import https, pack_readers
 from edge_agent.link.https import HttpsSource
 from edge_agent.link.pace import Pace
+from edge_agent.link.ranges import RangeConnection
 from edge_agent.link.transports import PATIENCE_S, REST_S, AlternatingTransport, Transports
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_PAYLOAD_BYTES, digest_of_chunk, pack
-from edge_agent.release.pack_file import Place, format_pack, parse_table
+from edge_agent.release.pack_file import MAX_CHUNKS, Place, format_pack, parse_table
 from tests.link.test_device import Device, other_client
 from tests.sim.broker import run_mosquitto
 from tests.sim.certificates import make_authority
@@ -33,7 +34,7 @@ FILE = f"/packs/{RELEASE}.pack"
 
 @pytest.fixture(autouse=True)
 def _short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(https, "RUN_BYTES", 2 * MAX_PAYLOAD_BYTES)
+    monkeypatch.setattr(pack_readers, "RUN_BYTES", 2 * MAX_PAYLOAD_BYTES)
 
 
 class Server:
@@ -44,11 +45,12 @@ class Server:
         self.ca = ca
         self.places: dict[str, Place] = {}
 
-    def hold(self, chunks: Mapping[str, bytes], path: str = FILE) -> None:
-        """`chunks`: digest to payload."""
+    def hold(self, chunks: Mapping[str, bytes], path: str = FILE) -> bytes:
+        """`chunks`: digest to payload. Gives the file."""
         content = format_pack(chunks)
         self.places = parse_table(content)
         self.web.answers[path] = giving(content)
+        return content
 
     def answer(self, digest: str, answer: Answer, path: str = FILE) -> None:
         """Answer what is asked from this chunk on in another way."""
@@ -167,20 +169,37 @@ def test_only_what_is_missing_is_asked_for_and_what_stands_beside_it_comes_with_
 
 
 def test_a_table_longer_than_the_first_answer_is_read_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(https, "FIRST_BYTES", 50)
-    monkeypatch.setattr(https, "RUN_BYTES", 100)
+    monkeypatch.setattr(pack_readers, "FIRST_BYTES", 50)
     server.hold(PAYLOADS)
-    assert server.source().read_table() == server.places
+    assert server.source().read_places() == server.places
+    assert len(server.web.asked) == 10  # 455 bytes
 
 
 def test_the_table_is_read_once_and_what_it_lacks_is_left_to_others(server: Server) -> None:
-    server.hold({FIRST: PAYLOADS[FIRST]})
+    server.hold({FIRST: PAYLOADS[FIRST], SECOND: PAYLOADS[SECOND]})
     source = server.source()
     taken: dict[str, bytes] = {}
     for _ in range(2):
-        source.collect([SECOND, FIRST, THIRD], taken.__setitem__, cancelled=lambda: False, trouble=None)
-    assert list(taken) == [FIRST]
+        source.collect([THIRD, SECOND], taken.__setitem__, cancelled=lambda: False, trouble=None)
+    assert list(taken) == [SECOND]
     assert len(server.web.asked) == 3
+
+
+def test_what_comes_with_the_table_is_not_asked_for_again(server: Server) -> None:
+    small = {digest_of_chunk(chunk): chunk for chunk in (noise(1000, "index"), noise(2000, "keyring"))}
+    content = server.hold({digest: pack(chunk) for digest, chunk in small.items()} | PAYLOADS)
+    source = server.source()
+    taken: dict[str, bytes] = {}
+    source.collect(list(small), taken.__setitem__, cancelled=lambda: False, trouble=None)
+    assert taken == small
+    assert len(server.web.asked) == 1
+
+    first = next(iter(small))
+    at = server.places[first].offset
+    server.web.answers[FILE] = giving(content[:at] + b"!" + content[at + 1 :])
+    with pytest.raises(FetchError) as caught:
+        server.source().collect(list(small), taken.__setitem__, cancelled=lambda: False, trouble=None)
+    assert caught.value.reason is Reason.CORRUPT_CHUNK
 
 
 def test_a_server_that_is_not_trusted_is_told_nothing(server: Server) -> None:
@@ -328,6 +347,51 @@ def test_a_file_that_is_no_pack_is_refused(server: Server, table: bytes) -> None
     assert len(server.web.asked) <= 2
 
 
+def test_of_a_long_table_only_what_is_wanted_is_kept_and_a_longer_one_is_not_written() -> None:
+    table = format_pack(dict.fromkeys((f"{number:064x}" for number in range(MAX_CHUNKS)), b"x"))
+    last = f"{MAX_CHUNKS - 1:064x}"
+    assert parse_table(table, {last, "0" * 63 + "z"}) == {last: Place(len(table) - 1, 1)}
+    with pytest.raises(ArtifactError, match="at most"):
+        format_pack(dict.fromkeys((f"{number:064x}" for number in range(MAX_CHUNKS + 1)), b""))
+
+
+def test_a_file_that_is_replaced_in_the_middle_costs_nothing_but_asking_again(server: Server) -> None:
+    server.hold(PAYLOADS)
+    usual, backwards = server.web.answers[FILE], format_pack(dict(reversed(PAYLOADS.items())))
+
+    def replaced(request: Request) -> None:
+        usual(request)
+        if asked(request)[0] > 0:
+            server.web.answers[FILE] = giving(backwards)
+
+    server.web.answers[FILE] = replaced
+    source = server.source()
+    taken, error = failing(source)
+    assert taken.items() < CHUNKS.items()
+    assert error.reason is Reason.CORRUPT_CHUNK
+    assert collect(source) == CHUNKS
+
+
+def test_a_server_that_cuts_every_answer_short_is_asked_for_the_rest_and_for_nothing_twice(server: Server) -> None:
+    content = server.hold(PAYLOADS)
+    whole: list[tuple[int, int]] = []
+
+    def one_chunk(request: Request) -> None:
+        first, end = asked(request)
+        ends = [place.end for place in server.places.values() if place.offset == first] or [end]
+        whole.append((first, ends[0]))
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes {first}-{end - 1}/{len(content)}")
+        request.send_header("Content-Length", str(end - first))
+        request.end_headers()
+        request.wfile.write(content[first : ends[0]])
+        request.close_connection = True
+
+    server.web.answers[FILE] = one_chunk
+    assert collect(server.source()) == CHUNKS
+    assert sorted(whole[1:]) == sorted((place.offset, place.end) for place in server.places.values())
+
+
 def test_a_table_that_lies_about_places_costs_its_server_and_nothing_else(server: Server) -> None:
     server.hold({FIRST: PAYLOADS[SECOND], SECOND: PAYLOADS[FIRST], THIRD: PAYLOADS[THIRD]})
     taken, error = failing(server.source())
@@ -339,6 +403,17 @@ def test_redirects_within_https_are_followed(server: Server) -> None:
     server.hold(PAYLOADS, "/elsewhere")
     server.web.answers[FILE] = _to("/more")
     server.web.answers["/more"] = _to(server.web.url("/elsewhere", "https"))
+
+    assert collect(server.source()) == CHUNKS
+
+
+def test_a_redirect_to_a_signed_address_keeps_what_signs_it(server: Server) -> None:
+    server.hold(PAYLOADS, "/store")
+    usual = server.web.answers["/store"]
+    server.web.answers["/store"] = lambda request: (
+        usual(request) if request.path == "/store?key=a&signature=b" else request.say(403)
+    )
+    server.web.answers[FILE] = _to("/store?key=a&signature=b")
 
     assert collect(server.source()) == CHUNKS
 
@@ -363,7 +438,7 @@ def test_a_server_that_fails_again_and_again_is_given_up(server: Server) -> None
     server.web.answers[FILE] = lambda request: usual(request) if asked(request)[0] == 0 else request.say(500)
     taken, _ = failing(server.source())
     assert taken == {}
-    assert len(server.ranges) <= https.MAX_FAILURES + https.CONNECTIONS
+    assert len(server.ranges) <= https.MAX_FAILURES + pack_readers.CONNECTIONS
 
 
 def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew(server: Server) -> None:
@@ -409,6 +484,53 @@ def test_a_server_that_stalls_is_given_up_by_the_clock_and_what_has_come_stays(s
     assert len(taken) == len(CHUNKS) - 2
 
 
+def _trickle(stalled: Event, over: Event, sent: bytes) -> Answer:
+    def answer(request: Request) -> None:
+        request.wfile.write(sent)
+        request.wfile.flush()
+        stalled.set()
+        over.wait(60)
+        request.close_connection = True
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"HTTP/1.1 206 Partial", b"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-60127/*\r\n\r\nedge-"]
+)
+def test_a_table_that_trickles_is_given_up_by_the_clock(server: Server, sent: bytes) -> None:
+    stalled, over = Event(), Event()
+    server.web.answers[FILE] = _trickle(stalled, over, sent)
+    clock = FakeClock()
+    source = HttpsSource(server.base, RELEASE, Pace(clock), clock, ca_file=server.ca)
+
+    def time_flies() -> bool:
+        if stalled.is_set():
+            clock.advance(https.CHUNK_S + 1)
+        return False
+
+    with pytest.raises(FetchError, match="took more than 60 s"):
+        source.collect([FIRST], lambda *_: None, cancelled=time_flies, trouble=None)
+    over.set()
+
+
+def test_cancelling_ends_it_though_the_table_stalls(server: Server) -> None:
+    stalled, over = Event(), Event()
+    server.web.answers[FILE] = _trickle(stalled, over, b"HTTP/1.1 206 ")
+    server.source().collect([FIRST], lambda *_: None, cancelled=stalled.is_set, trouble=None)
+    over.set()
+
+
+def test_a_connection_that_was_given_up_while_it_was_made_asks_for_nothing(server: Server) -> None:
+    server.hold(PAYLOADS)
+    connection = RangeConnection(ssl.create_default_context(cafile=server.ca))
+    connection.abort()
+    with pytest.raises(ConnectionAbortedError):
+        connection.range(server.web.url(FILE, "https"), 0, 10)
+    connection.close()
+    assert server.web.asked == []
+
+
 def test_cancelling_ends_it_though_the_server_stalls(server: Server) -> None:
     stalled, over = Event(), Event()
 
@@ -432,22 +554,20 @@ def test_what_the_caller_raises_ends_it(server: Server) -> None:
         server.source().collect(tuple(CHUNKS), refuse, cancelled=lambda: False, trouble=None)
 
 
-def test_a_cap_holds_here_too(server: Server) -> None:
+def test_a_cap_holds_here_too_with_the_table(server: Server) -> None:
     server.hold(PAYLOADS)
     clock = FakeClock()
+    rate = 2 * MAX_PAYLOAD_BYTES
     taken: dict[str, bytes] = {}
-    allowed = 2
 
-    def go_on() -> bool:
-        nonlocal allowed
-        assert sum(end - first for first, end in server.ranges) <= allowed * MAX_PAYLOAD_BYTES
-        if len(taken) == allowed:
-            allowed += 2
-            clock.advance(1.0)
+    def time_goes_on() -> bool:
+        spans = [_span(headers["Range"]) for _, headers in server.web.asked]
+        assert sum(end - first for first, end in spans) <= rate * (1 + clock.monotonic_s())
+        clock.advance(0.25)
         return False
 
-    source = server.source(pace=Pace(clock, 2 * MAX_PAYLOAD_BYTES))
-    source.collect(tuple(CHUNKS), taken.__setitem__, cancelled=go_on, trouble=None)
+    source = server.source(pace=Pace(clock, rate))
+    source.collect(tuple(CHUNKS), taken.__setitem__, cancelled=time_goes_on, trouble=None)
     assert taken == CHUNKS
 
 

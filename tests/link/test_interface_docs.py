@@ -10,7 +10,7 @@ from edge_agent.errors import Reason
 from edge_agent.inference.sinks.tree import ResultFormat
 from edge_agent.inference.triggers.firing import Firing
 from edge_agent.inference.triggers.snapshots import SnapshotFolder
-from edge_agent.link import download, https, messages, transports
+from edge_agent.link import download, https, messages, pack_readers, ranges, transports
 from edge_agent.link.topics import MAX_FILTERS, Topics
 from edge_agent.release.chunks import CHUNK_BYTES
 from edge_agent.release.document import MAX_SOURCES, Custom, Lifts
@@ -87,9 +87,9 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"prefix, `{config.prefix}`", f"keepalive {config.keepalive_s} s", f"at most {config.fetch_window} chunks",
         f"at most {MAX_FILTERS} topics", f"{download.BARRIER_AFTER_S} s after", f"{CHUNK_BYTES:,} bytes from",
         f"{download.GRACE_S:.0f} s after the nonce", f"comes for {download.STALL_S:.0f} s",
-        f"at most {https.CONNECTIONS} connections", f"at most {https.MAX_REDIRECTS} redirects",
-        f"at most {https.RUN_BYTES:,} bytes", f"({https.FIRST_BYTES:,} bytes", f"at most {MAX_CHUNKS:,} chunks",
-        f"{https.TIMEOUT_S:.0f} s without a byte",
+        f"at most {pack_readers.CONNECTIONS} connections", f"at most {ranges.MAX_REDIRECTS} redirects",
+        f"at most {pack_readers.RUN_BYTES:,} bytes", f"({pack_readers.FIRST_BYTES:,} bytes",
+        f"at most {MAX_CHUNKS:,} chunks", f"{ranges.TIMEOUT_S:.0f} s without a byte",
         f"{https.CHUNK_S:.0f} s for a chunk", f"alone for {transports.REST_S:.0f} s",
         f"brought nothing for {transports.PATIENCE_S:.0f} s", f"(at most {MAX_SOURCES})",
         f"at most {messages.MAX_PACKET_BYTES:,} bytes", f"at most {messages.MAX_NEED}",

@@ -7,6 +7,7 @@ from random import Random
 
 from edge_agent.disk import Disk
 from edge_agent.errors import Reason, RejectionError, WorkerCrashedError
+from edge_agent.link.transports import AlternatingTransport, Source
 from edge_agent.release.document import Target
 from edge_agent.release.manifest import Manifest
 from edge_agent.update.eligibility import Device
@@ -63,6 +64,7 @@ class SimDevice:
         device: Device = DEVICE,
     ) -> None:
         self.transport = transport
+        self.sources: list[Source] = []  # asked before it
         self.device = device
         self.initial = initial
         self.disk = disk or SimDisk()
@@ -89,13 +91,14 @@ class SimDevice:
             getattr(self.server, name).update(digests)
         self.reports = []
         disk = self.durable(self.disk)
+        transport = AlternatingTransport(self.sources, self.transport, self.clock) if self.sources else self.transport
         self.journal = WatchedJournal(disk, "porch", "main")
         self.store = ReleaseStore(disk, Path("/state"))
         parts = Parts(
             journal=self.journal,
             store=self.store,
             fetch=partial(
-                fetch_release, store=self.store, transport=self.transport, secret=self.secret, patcher=self.patcher
+                fetch_release, store=self.store, transport=transport, secret=self.secret, patcher=self.patcher
             ),
             probe=self._probe,
             server=self.server,

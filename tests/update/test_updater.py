@@ -13,6 +13,7 @@ from edge_agent.release.rollout import Rollout
 from edge_agent.update.eligibility import HoldReason
 from edge_agent.update.machine import Fetching, Idle, Lifted, Outcome, Record, Staged, Trial
 from edge_agent.update.status import Status
+from tests.link.test_https import FakeSource
 from tests.sim.device import SimDevice
 from tests.sim.releases import SimTransport, make_release
 
@@ -445,6 +446,20 @@ def test_trouble_of_the_transport_is_reported_while_it_goes_on(device: SimDevice
     assert set(seen) == {Reason.CORRUPT_CHUNK}
     assert any(status.problem and "edgectl seed" in (status.problem.hint or "") for status in device.reports)
     assert device.status.problem is None
+
+
+def test_a_web_source_that_fails_is_reported_and_the_broker_gives_what_it_lacks(device: SimDevice) -> None:
+    first = next(iter(NEW.chunk_digests))
+    device.sources = [FakeSource({first: NEW.blobs[first]}, "https://sim")]
+    device.boot()
+    carried = len(device.transport.carried)
+
+    assert device.run(NEW.target).current == NEW.digest
+    problems = [status.problem for status in device.reports if status.problem]
+    assert {problem.reason for problem in problems} == {Reason.WEB_SOURCE}
+    assert all("the broker is asked" in problem.detail and "web server" in (problem.hint or "") for problem in problems)
+    assert device.status.problem is None
+    assert set(device.transport.carried[carried:]) == set(NEW.blobs) - set(OLD.blobs)  # one failure, and it rests
 
 
 def test_a_full_disk_is_reported_and_heals_by_itself(device: SimDevice) -> None:
