@@ -40,13 +40,13 @@ $(ENGINE2)/.installed: pyproject.toml
 FRONTENDS := .venv-frontends
 
 test-frontends: $(FRONTENDS)/.installed ## install every framework that models come from, and test the converter against each
-	@$(FRONTENDS)/bin/python -m pytest $(or $(ARGS),tests/frontends)
+	@$(FRONTENDS)/bin/python -m pytest -n 2 --dist loadfile $(or $(ARGS),tests/frontends)
 
 $(FRONTENDS)/.installed: pyproject.toml
 	@echo "installing all front-ends into $(FRONTENDS); several GB, this takes minutes ..." >&2
 	@$(PYTHON) -m venv $(FRONTENDS)
 	@$(FRONTENDS)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[frontends,bench]" \
-	  pytest pytest-timeout hypothesis pycocotools
+	  pytest pytest-timeout pytest-xdist hypothesis pycocotools
 	@touch $@
 
 check: $(VENV)/.installed-dev ## format, lint, types
