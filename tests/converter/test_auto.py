@@ -139,7 +139,7 @@ def test_auto_and_a_scheme_contradict_each_other(labelled: Path, tmp_path: Path)
         (["--auto", "--max-size", "2 apples"], "expected a size like 2MB"),
         (["--auto", "--max-size", "0"], "expected a size like 2MB"),
         (["--auto", "--max-latency", "fast"], "expected milliseconds"),
-        (["--auto", "--target", "pi9"], "expected one of pi4, pi5, zero2w"),
+        (["--auto", "--target", "pi 9"], "expected one of pi4, pi5, zero2w"),
         (["--auto", "--target", "pi4", "--max-latency", "5ms"], "only a device can tell"),
     ],
 )
