@@ -158,7 +158,7 @@ def convert(order: Order) -> Converted:
         found = _searched(job, called) if order.auto else None
         if found:
             notes += found.notes
-            recipe = _taken(found, written, order.options, described.guessed)
+            recipe = _taken(found, order, written, described.guessed)
             job = replace(job, recipe=recipe)
         parts, made = _converted_parts(job, called)
         finished = _run(job, parts, made, [*notes, *made.notes])
@@ -236,13 +236,20 @@ def _searched(job: _Job, called: tuple[str, str]) -> Found:
 
     if bench is not None:
         auto = replace(auto, latency=latency_there)
-    return find_best(content, manifest, Question(labels, data), auto, folder=job.folder, tell=job.order.tell)
+    return find_best(
+        content, manifest, Question(labels, data, _labeled(job)), auto, folder=job.folder, tell=job.order.tell
+    )
 
 
-def _taken(found: Found, written: Tree, options: Tree, told: Tree) -> Recipe:
-    """The recipe with the way that was taken: --max-drop stands for the agreement that its scheme would be held to."""
-    limits = {"min_top1_agreement": 0.0, **written.get("limits", {}), **options.get("limits", {})}
-    return build_recipe(written, {**options, **found.way, "limits": limits}, told=told)
+def _taken(found: Found, order: Order, written: Tree, told: Tree) -> Recipe:
+    """The recipe with the way that was taken: --max-drop stands for the agreement that its scheme would be held to, and
+    where all labeled data is judged, for the drop on it.
+    """
+    assert order.auto is not None
+    drop = order.auto.limits.max_drop if order.evaluate is not None else None
+    said: Tree = {"min_top1_agreement": 0.0} if drop is None else {"min_top1_agreement": 0.0, "max_drop": drop}
+    limits = {**said, **written.get("limits", {}), **order.options.get("limits", {})}
+    return build_recipe(written, {**order.options, **found.way, "limits": limits}, told=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,15 +350,22 @@ def _sections(job: _Job, made: _Made, found: Found | None, evaluation: Evaluatio
 
 def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
     """Both models judged by labeled data, where there is some."""
-    if job.order.evaluate is None:
+    data = _labeled(job)
+    if data is None:
         return None
     manifest = build_manifest(parts, {MODEL_FILE: parts.model})
     candidates = [Judged(job.recipe.scheme, Path(task.converted), manifest, parts.labels)]
     if task.float_model is not None:
         name = "float32" if job.recipe.scheme != "float32" else "source"
         candidates.insert(0, Judged(name, Path(task.float_model), manifest, parts.labels))
-    data = Data(absolute(job.order.evaluate), 0, job.source.graph.input_names, job.order.skip_unreadable)
     return evaluate(candidates, data, job.folder, calibration=task.data)
+
+
+def _labeled(job: _Job) -> Data | None:
+    order = job.order
+    if order.evaluate is None:
+        return None
+    return Data(absolute(order.evaluate), 0, job.source.graph.input_names, order.skip_unreadable)
 
 
 def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:

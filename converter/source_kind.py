@@ -47,9 +47,9 @@ def tell_kind(path: Path) -> SourceKind:
     Raises:
         ConversionError: an artifact already, or weights without a model.
     """
-    if path.is_dir():
-        return "saved_model" if (path / _SAVED_MODEL).exists() or (path / "saved_model.pbtxt").exists() else "tflite"
     head = _head(path)
+    if head is None:
+        return "saved_model" if (path / _SAVED_MODEL).exists() or (path / "saved_model.pbtxt").exists() else "tflite"
     if head.startswith(_HDF5):
         return "hdf5"
     if head.startswith(_ZIP):
@@ -63,12 +63,13 @@ def tell_kind(path: Path) -> SourceKind:
     return _message_kind(path, head)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path) -> bytes | None:
+    """None: it is a directory, or cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(_HEAD_BYTES)
     except OSError:
-        return b""  # the front-end for .tflite says what is wrong
+        return None  # the front-end for .tflite says what is wrong
 
 
 def _zip_kind(path: Path, head: bytes) -> SourceKind:

@@ -24,6 +24,7 @@ from converter.evaluation.checks import Seen, calibration_doubts, doubts
 from converter.evaluation.evaluation import CHILD
 from converter.evaluation.scorer import Scorer, figure, judging, new_scorer
 from converter.metrics.interval import bootstrap, mcnemar, nothing_seen, paired_difference
+from converter.samples import spread
 from edge_agent.errors import FrameError, ModelError
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.tflite import open_engine
@@ -42,29 +43,31 @@ class _Judge(NamedTuple):
     scorer: Scorer
 
 
+def figure_of(candidate: Mapping[str, Any], data: Mapping[str, Any], most: int) -> "Figure":
+    """The figure that stands for all of one model, on at most `most` samples: what a search asks of its candidates.
+
+    Raises:
+        CalibrationError, ConversionError: as `evaluation.evaluate`.
+    """
+    with ExitStack() as opened:
+        judge = _judge(opened, candidate)
+        judged = _judged([judge], data, most)
+        return Figure(judge.scorer.metric, figure(judge.scorer.value()), len(judged.run.used), judged.known)
+
+
+class Figure(NamedTuple):
+    metric: str
+    value: float | None  # None: not defined on this data
+    samples: int
+    known: int  # samples with a label that there are
+
+
 def _work(folder: Path, request: Mapping[str, Any]) -> object:  # noqa: ARG001 - all is in the request
     with ExitStack() as opened:
         judges = [_judge(opened, each) for each in request["candidates"]]
         first, last = judges[0], judges[-1]
-        data = request["data"]
-        spec, tensors = first.model.manifest.input, first.model.inputs
-        task = last.model.manifest.task
-        wanted = Request(Path(data["path"]), task, spec, data["skip_unreadable"])
-        found = open_examples(wanted, tensors, data["input_names"] if len(tensors) == len(data["input_names"]) else ())
-        known, notes = _known(found, judges)
-        check_normalization(known, spec, tensors[0])
-        run = _run(known, judges)
-        bad = run.bad
-        if bad and not wanted.skip_unreadable:
-            raise CalibrationError(
-                f"{len(bad)} of {len(known)} samples cannot be used: {listed(bad)}",
-                hint="mend or remove them, or pass --skip-unreadable to go on without them",
-            )
-        if not run.used:
-            raise CalibrationError(f"no sample of {data['path']} can be used: {listed(bad)}")
-        left = [*found.left_out, *bad]
-        notes += [f"{len(left)} left out: {listed(left)}"] if left else []
-        notes += [*found.notes, *doubts(run.used, task)]
+        tensors, task = first.model.inputs, last.model.manifest.task
+        run, notes, _ = _judged(judges, request["data"])
         # of a model with a state, samples hold that too and cannot be told again
         if request["calibration"] is not None and len(tensors) == len(first.model.engine.inputs):
             seen = _calibrated(request["calibration"], first.model)
@@ -79,6 +82,37 @@ def _work(folder: Path, request: Mapping[str, Any]) -> object:  # noqa: ARG001 -
             "changed": list(_changed(run, task)) if len(judges) > 1 else [],
             "notes": notes,
         }
+
+
+class _Judged(NamedTuple):
+    run: "_Run"
+    notes: list[str]
+    known: int  # samples with a label
+
+
+def _judged(judges: Sequence[_Judge], data: Mapping[str, Any], most: int | None = None) -> _Judged:
+    """The labeled data through each model; `most` samples of it, spread evenly."""
+    first, last = judges[0], judges[-1]
+    spec, tensors = first.model.manifest.input, first.model.inputs
+    task = last.model.manifest.task
+    wanted = Request(Path(data["path"]), task, spec, data["skip_unreadable"])
+    found = open_examples(wanted, tensors, data["input_names"] if len(tensors) == len(data["input_names"]) else ())
+    known, notes = _known(found, judges)
+    check_normalization(known, spec, tensors[0])
+    chosen = known if most is None else [known[position] for position in spread(len(known), most)]
+    run = _run(chosen, judges)
+    bad = run.bad
+    if bad and not wanted.skip_unreadable:
+        raise CalibrationError(
+            f"{len(bad)} of {len(chosen)} samples cannot be used: {listed(bad)}",
+            hint="mend or remove them, or pass --skip-unreadable to go on without them",
+        )
+    if not run.used:
+        raise CalibrationError(f"no sample of {data['path']} can be used: {listed(bad)}")
+    left = [*found.left_out, *bad]
+    notes += [f"{len(left)} left out: {listed(left)}"] if left else []
+    notes += [*found.notes, *doubts(run.used, task)]
+    return _Judged(run, notes, len(known))
 
 
 def _judge(opened: ExitStack, candidate: Mapping[str, Any]) -> _Judge:

@@ -53,6 +53,7 @@ class Question:
 
     labels: tuple[str, ...]
     data: Data
+    evaluation: Data | None = None  # labeled data that candidates are judged by; None: by `data`
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ accuracy: layers, by the noise each makes alone. From the worst ones on, more an
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import numpy as np
 from converter.calibrate import FEW_SAMPLES, collect_samples
 from converter.child import answer_parent, tell_parent
 from converter.dataset import open_dataset
-from converter.errors import ConversionError
+from converter.errors import CalibrationError, ConversionError
+from converter.evaluation.classes import ClassNames
+from converter.evaluation.evaluation_child import figure_of
 from converter.quantization.auto import CHILD, SOURCE_NAME, Answer, Question, candidate_name
 from converter.quantization.matching import exactly
 from converter.quantization.observe import latencies_ms
@@ -30,12 +32,13 @@ from edge_agent import schema
 from edge_agent.errors import ModelError
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.tflite import open_engine
-from edge_agent.release.manifest import Manifest, parse_manifest
+from edge_agent.release.manifest import Manifest, format_manifest, parse_manifest
 from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array, quantize
 
 _PROBED, _TIMED = 5, 41  # invokes of each candidate: to see whether it is slow, and to tell its latency
 _HOPELESS = 20.0  # times the float model's latency: it is not looked at any further
+_EVALUATED = 500  # labeled samples at most that each candidate is judged by; all of them count at the gate
 _STEPS = (1, 2, 4, 8, 16, 32, 64)  # layers in higher precision
 _BUDGET_S = 400.0  # after it no new way is tried; judging those there are takes a fraction of it
 _GAIN_DB = 0.3  # of signal to noise: what makes an estimator or a correction worth its place in the recipe
@@ -69,7 +72,11 @@ class _Judge:
     samples: Sequence[Sequence[Array]]
     classes: tuple[str, ...]  # of the samples; empty: not known
     expected: Sequence[Any]
-    float_accuracy: float | None
+    figure_name: str
+    reference: float  # the float model's figure
+    count: int  # of the samples it is of
+    known: int  # of which there are
+    evaluation: Mapping[str, Any] | None = None  # labeled data that is judged by instead
 
 
 def _search(folder: Path, request: Mapping[str, Any]) -> object:
@@ -80,15 +87,16 @@ def _search(folder: Path, request: Mapping[str, Any]) -> object:
     judge = _judge(path, manifest, question)
     study, until = Study(path.read_bytes(), judge.samples), time.monotonic() + _BUDGET_S
     [float_ms] = latencies_ms([study.content], judge.samples[0], rounds=_TIMED)
-    count = len(judge.samples)
+    count = judge.count
     notes = [f"candidates were judged on {count} samples; {FEW_SAMPLES} and more are better"] * (count < FEW_SAMPLES)
+    notes += [f"candidates were judged on {count} of the {judge.known} labeled samples"] * (count < judge.known)
     named = list(_in_time(_ways(study, float_ms, notes, lambda: time.monotonic() > until), notes, until))
     tried = []
     for number, one in enumerate(named):
         tell_parent(f"judging {number + 1} of {len(named)}: {one.label}")
         tried.append(_judged(study, one, judge, folder / candidate_name(number)))
     tried = _timed(tried, folder, judge.samples[0])
-    curve = Curve(tuple(tried), _figure_name(judge), judge.float_accuracy if judge.float_accuracy is not None else 1.0)
+    curve = Curve(tuple(tried), judge.figure_name, judge.reference)
     return schema.dump(Answer(curve, tuple(notes)))
 
 
@@ -200,20 +208,52 @@ def _judge(path: Path, manifest: Manifest, question: Question) -> _Judge:
         with assemble(manifest, question.labels, engine) as model:
             raw = [model.invoke(Prepared(tuple(sample))) for sample in samples]
             expected = [model.real_outputs(outputs) for outputs in raw]
-            classes = _classes(dataset, question.labels, manifest)
+            classes = classes_of(dataset, question.labels, manifest)
             accuracy = _accuracy(model, samples, classes) if classes else None
     if not all(np.isfinite(output).all() for outputs in expected for output in outputs):
         raise ConversionError(
             "the float model answers NaN or Inf to the data", hint="check the weights and the normalization"
         )
-    return _Judge(manifest, question.labels, samples, classes, expected, accuracy)
+    if question.evaluation is not None:
+        asked = asdict(question.evaluation)
+        found = figure_of(_candidate(path, manifest, question.labels), asked, _EVALUATED)
+        if found.value is None:
+            raise CalibrationError(
+                f"{found.metric} of the float model is not defined on {question.evaluation.path}",
+                hint="give labeled data with more than one class in it, or leave out --evaluate",
+            )
+        return _Judge(
+            manifest,
+            question.labels,
+            samples,
+            (),
+            expected,
+            found.metric,
+            found.value,
+            found.samples,
+            found.known,
+            asked,
+        )
+    count = len(samples)
+    if accuracy is not None:
+        return _Judge(manifest, question.labels, samples, classes, expected, "accuracy", accuracy, count, count)
+    name = "top-1 agreement" if manifest.task in _CLASSIFYING else "agreement"
+    return _Judge(manifest, question.labels, samples, (), expected, name, 1.0, count, count)
 
 
-def _classes(dataset: Dataset, labels: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
-    """The label of each sample, where every one lies in a folder that is called like one."""
-    folders = tuple(Path(name).parent.name for name in dataset.names)
-    known = manifest.task in _CLASSIFYING and labels and all(folder in labels for folder in folders)
-    return folders if known and len(set(folders)) > 1 else ()
+def _candidate(path: Path, manifest: Manifest, labels: Sequence[str]) -> Mapping[str, Any]:
+    """As `evaluation_child` is asked about it."""
+    return {"name": "float32", "path": str(path), "manifest": format_manifest(manifest).decode(), "labels": labels}
+
+
+def classes_of(dataset: Dataset, labels: Sequence[str], manifest: Manifest) -> tuple[str, ...]:
+    """The label of each sample, where every one lies in a folder that is called like one, as `--evaluate` takes it."""
+    if manifest.task not in _CLASSIFYING or not labels:
+        return ()
+    names = ClassNames(labels, len(labels))
+    places = [names.index(Path(name).parent.name) for name in dataset.names]
+    known = [names.name(place) for place in places if place is not None]
+    return tuple(known) if len(known) == len(places) and len(set(known)) > 1 else ()
 
 
 def _accuracy(model: Model, samples: Sequence[Sequence[Array]], classes: Sequence[str]) -> float:
@@ -240,8 +280,7 @@ def _judged(study: Study, one: _Named, judge: _Judge, path: Path) -> Tried:
             assemble(judge.manifest, judge.labels, engine) as model,
         ):
             found = [model.real_outputs(model.invoke(_prepared(model, sample))) for sample in judge.samples]
-            accuracy = _accuracy(model, judge.samples, judge.classes) if judge.classes else None
-            fidelity = accuracy if accuracy is not None else _agreement(model, judge, found)
+            fidelity = _fidelity(model, judge, found, path)
     except (ConversionError, ModelError) as error:
         return replace(empty, broken=str(error))
     if not all(np.isfinite(output).all() for outputs in found for output in outputs):
@@ -252,6 +291,13 @@ def _judged(study: Study, one: _Named, judge: _Judge, path: Path) -> Tried:
     if judge.manifest.task != "detection" and noise < least:
         return replace(tried, broken=f"signal to noise is {noise:.1f} dB, less than {least}")
     return tried
+
+
+def _fidelity(model: Model, judge: _Judge, found: Sequence[Any], path: Path) -> float:
+    if judge.evaluation is not None:
+        told = figure_of(_candidate(path, judge.manifest, judge.labels), judge.evaluation, _EVALUATED).value
+        return told if told is not None else 0.0
+    return _accuracy(model, judge.samples, judge.classes) if judge.classes else _agreement(model, judge, found)
 
 
 def _agreement(model: Model, judge: _Judge, found: Sequence[Any]) -> float:
@@ -270,12 +316,6 @@ def _worst_snr_db(expected: Sequence[Any], found: Sequence[Any]) -> float:
         if noise > 0:
             worst = min(worst, 10 * math.log10(power / noise) if power > 0 else -_EXACT_DB)
     return min(worst, _EXACT_DB)
-
-
-def _figure_name(judge: _Judge) -> str:
-    if judge.float_accuracy is not None:
-        return "accuracy"
-    return "top-1 agreement" if judge.manifest.task in _CLASSIFYING else "agreement"
 
 
 def _timed(tried: Sequence[Tried], folder: Path, sample: Sequence[Array]) -> list[Tried]:

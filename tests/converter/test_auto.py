@@ -1,6 +1,8 @@
 """`convert --auto` on real models: it finds by measuring what nobody told it, and keeps to its limits."""
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 from converter.cli import cli
 from converter.convert import Converted, convert
 from converter.errors import CalibrationError, QualityGateError, RecipeError
+from converter.quantization import auto_child
 from converter.quantization.auto import Auto
 from converter.quantization.quantize import ready
 from converter.quantization.search import Limits
@@ -17,6 +20,7 @@ from converter.quantization.study import Study
 from converter.recipe import read_recipe
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.manifest import MODEL_FILE
+from edge_agent.transform.tensor import Array, TensorSpec
 from examples.digits import dataset
 from tests.converter.conftest import EXAMPLES, Digits, order, picture_accuracy
 
@@ -118,6 +122,46 @@ def test_a_latency_that_is_asked_of_another_machine_decides(digits: Digits, tmp_
     assert f"{1e9 / max(asked):.3f} ms on porch-pi" in done.curve
 
 
+def test_candidates_are_judged_by_the_labeled_data_that_evaluate_gives(digits: Digits, tmp_path: Path) -> None:
+    """Every second label is wrong, so that half of the answers are right."""
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    lines = [f"{path},{(label + (number % 2)) % 10}" for number, (path, label) in enumerate(digits.held_out[:60])]
+    (wrong / "labels.csv").write_text("\n".join(["file,label", *lines]), encoding="utf-8")
+    done = convert(
+        order(tmp_path / "digits-1.edge", calibrate=digits.calibration, evaluate=wrong / "labels.csv", auto=Auto())
+    )
+    original = next(one for one in done.sections.candidates if one.label == "float32")
+    assert original.fidelity_name == "accuracy"
+    assert done.evaluation is not None
+    assert original.fidelity == pytest.approx(done.evaluation.values["float32"], abs=1e-6)
+    assert 0.4 < original.fidelity < 0.6
+    limits = read_artifact(done.path).manifest.provenance["recipe"]["limits"]
+    assert limits["max_drop"] == 0.01  # held to it on all of the data too
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Samples of which only the names are asked."""
+
+    names: tuple[str, ...]
+    digest: str = ""
+
+    def inputs(self, tensors: Sequence[TensorSpec]) -> Iterator[list[Array]]:
+        raise NotImplementedError
+
+
+def test_folders_of_calibration_data_name_classes_as_those_of_evaluation_data_do(int8: Path) -> None:
+    manifest = read_artifact(int8).manifest
+
+    def classes(*folders: str) -> tuple[str, ...]:
+        return auto_child.classes_of(Named(tuple(f"{name}/1.png" for name in folders)), ("zero", "one"), manifest)
+
+    assert classes("0_zero", "One") == ("zero", "one")
+    assert classes("zero", "elsewhere") == ()
+    assert classes("zero", "zero") == ()
+
+
 def test_auto_without_data_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="judges candidates by representative data"):
         convert(order(tmp_path / "digits-1.edge", auto=Auto()))
@@ -139,7 +183,7 @@ def test_auto_and_a_scheme_contradict_each_other(labelled: Path, tmp_path: Path)
         (["--auto", "--max-size", "2 apples"], "expected a size like 2MB"),
         (["--auto", "--max-size", "0"], "expected a size like 2MB"),
         (["--auto", "--max-latency", "fast"], "expected milliseconds"),
-        (["--auto", "--target", "pi9"], "expected one of pi4, pi5, zero2w"),
+        (["--auto", "--target", "pi 9"], "expected one of pi4, pi5, zero2w"),
         (["--auto", "--target", "pi4", "--max-latency", "5ms"], "only a device can tell"),
     ],
 )

@@ -195,3 +195,10 @@ def test_without_room_for_its_work_a_conversion_ends_in_one_error_and_leaves_not
     assert hint.startswith("hint: free some space")
     assert list(output.parent.iterdir()) == []
     assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["gone.keras", "gone.h5", "gone.onnx", "gone.tflite", "gone"])
+def test_a_source_that_is_not_there_is_our_error(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="No such file") as raised:
+        open_source(tmp_path / name, "float32", tmp_path)
+    assert raised.value.hint == "check the path"
