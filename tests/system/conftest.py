@@ -16,7 +16,7 @@ CONFIG = (
 interval_s = 0.5
 [pipeline.camera]
 model = "digits"
-source = {{ kind = "folder", path = "{pictures}", repeat = true, max_fps = 20 }}
+source = {{ kind = "folder", path = "{pictures}", repeat = true, max_fps = 15 }}
 sinks = [{{ kind = "jsonl", path = "camera.jsonl" }}, {{ kind = "mqtt", when = "always", min_interval_s = 0.1 }}]
 """
 )

@@ -33,7 +33,7 @@ state_dir = "state"
 [pipeline.camera]
 model = "digits"
 initial = "{initial}"
-source = {{ kind = "folder", path = "{pictures}", repeat = true, max_fps = 40 }}
+source = {{ kind = "folder", path = "{pictures}", repeat = true, max_fps = 15 }}
 sinks = [{{ kind = "jsonl", path = "camera.jsonl" }}]
 """
 SENSOR = """\

@@ -29,7 +29,7 @@ SIDE_BY_SIDE = (
 [telemetry]
 interval_s = 0.5
 [pipeline.camera]
-source = {{ kind = "folder", path = "{pictures}", repeat = true, max_fps = 40 }}
+source = {{ kind = "folder", path = "{pictures}", repeat = true, max_fps = 15 }}
 sinks = [{{ kind = "jsonl", path = "camera.jsonl" }}]
 [pipeline.camera.stage.left]
 model = "digits"
