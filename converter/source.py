@@ -57,6 +57,11 @@ def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | No
     kind = tell_kind(path)
     signature = wanted.signature
     if kind == "tflite":
+        if path.is_dir() and not (path / "model.tflite").exists():
+            raise ConversionError(
+                f"{path} is a directory, and no SavedModel: it holds no saved_model.pb",
+                hint="give the model's file, or the directory that saved_model.pb lies in",
+            )
         check_model_file(path)
         _check_nothing_is_cut(wanted)
         model_path, reference = path, None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from converter.arrays import read_npz
 from converter.child import run_child
 from converter.errors import CalibrationError, ConversionError
 from converter.report.sections import CompressionStep
@@ -51,6 +52,8 @@ def train(source: Path, training: Training, work: Path, folder: Path, say: Calla
             hint="leave [training] out, or give the model where it was trained",
         )
     data = _checked(training.data)
+    if not source.is_file():
+        raise ConversionError(f"{source}: no such file", hint="check the path")
     fingerprint = hashlib.sha256(
         json.dumps([_digest(source), _digest(data), schema.dump(training)], sort_keys=True).encode()
     ).hexdigest()
@@ -76,23 +79,25 @@ def train(source: Path, training: Training, work: Path, folder: Path, say: Calla
 def _checked(data: Path | None) -> Path:
     if data is None:
         raise CalibrationError("[training] needs a training set, and none was given", hint="--train DATA.npz")
-    try:
-        with np.load(data, allow_pickle=False) as stored:
-            missing = sorted({"x", "y"} - set(stored.files))
-            if missing:
-                raise CalibrationError(
-                    f"{data} has no {' and no '.join(missing)}; it has {', '.join(stored.files)}",
-                    hint="x: inputs as the float model takes them, y: class numbers or values, one a sample",
-                )
-            x, y = stored["x"], stored["y"]
-    except (OSError, ValueError) as error:
+    stored = read_npz(data)
+    missing = sorted({"x", "y"} - set(stored))
+    if missing:
         raise CalibrationError(
-            f"{data} cannot be read as a .npz: {error}", hint="numpy.savez(FILE, x=…, y=…)"
-        ) from error
+            f"{data} has no {' and no '.join(missing)}; it has {', '.join(stored)}",
+            hint="x: inputs as the float model takes them, y: class numbers or values, one a sample",
+        )
+    x, y = stored["x"], stored["y"]
+    for name, array in (("x", x), ("y", y)):
+        if array.ndim == 0 or array.dtype.kind not in "biuf":
+            raise CalibrationError(
+                f"{data}: expected numbers in {name}, one entry a sample; found {array.dtype} {list(array.shape)}",
+                hint="x: inputs as the float model takes them, y: class numbers or values, one a sample",
+            )
     if len(x) != len(y):
         raise CalibrationError(f"{data}: {len(x)} inputs in x and {len(y)} labels in y", hint="one label a sample")
-    if not np.isfinite(x).all():
-        raise CalibrationError(f"{data}: x holds NaN or Inf")
+    for name, array in (("x", x), ("y", y)):
+        if not np.isfinite(array).all():
+            raise CalibrationError(f"{data}: {name} holds NaN or Inf")
     return data
 
 

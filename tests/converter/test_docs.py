@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from converter.commands.model import convert
 from converter.recipe import SCHEMES, DeviceLimits, Gate, Recipe
 from converter.report.page import format_report
 from edge_agent.release.archive import read_artifact
@@ -24,6 +25,11 @@ def test_every_key_of_a_recipe_is_documented() -> None:
     }
     words = set(re.findall(r"\w+", TEXT))
     assert names - words - {"limits", "device"} == set()
+
+
+def test_every_option_of_convert_is_documented() -> None:
+    options = {name for option in convert.params for name in (*option.opts, *option.secondary_opts) if name[0] == "-"}
+    assert options - set(re.findall(r"`(--?[a-z][a-z-]*)`", TEXT)) - {"-h", "--help"} == set()
 
 
 def test_every_scheme_has_its_row() -> None:

@@ -202,3 +202,8 @@ def test_a_source_that_is_not_there_is_our_error(name: str, tmp_path: Path) -> N
     with pytest.raises(EdgeError, match="No such file") as raised:
         open_source(tmp_path / name, "float32", tmp_path)
     assert raised.value.hint == "check the path"
+
+
+def test_a_directory_that_is_no_saved_model_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"is a directory, and no SavedModel: it holds no saved_model\.pb"):
+        open_source(tmp_path, "float32", tmp_path)

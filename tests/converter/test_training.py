@@ -291,7 +291,10 @@ def test_what_a_step_does_not_know_is_named(tmp_path: Path) -> None:
     [
         ({"x": X}, "has no y; it has x"),
         ({"x": X, "y": Y[:10]}, "200 inputs in x and 10 labels in y"),
-        ({"x": np.full((3, 2), np.inf), "y": np.zeros(3)}, "NaN or Inf"),
+        ({"x": np.full((3, 2), np.inf), "y": np.zeros(3)}, "x holds NaN or Inf"),
+        ({"x": X, "y": np.full(len(X), np.nan)}, "y holds NaN or Inf"),
+        ({"x": X, "y": np.full(len(X), "cat")}, "expected numbers in y, one entry a sample"),
+        ({"x": np.float32(1), "y": Y}, "expected numbers in x, one entry a sample"),
     ],
 )
 def test_a_training_set_that_is_none_is_named_before_anything_starts(
@@ -302,6 +305,24 @@ def test_a_training_set_that_is_none_is_named_before_anything_starts(
     with pytest.raises(CalibrationError, match=words):
         train(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"text", None])
+def test_a_training_set_that_is_no_npz_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """A broken zip, text, or one array alone."""
+    if content is None:
+        np.save(tmp_path / "t.npy", X)
+        content = (tmp_path / "t.npy").read_bytes()
+    (tmp_path / "t.npz").write_bytes(content)
+    (tmp_path / "m.keras").write_bytes(b"PK")
+    with pytest.raises(CalibrationError, match="is not a whole"):
+        train(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=X, y=Y)
+    with pytest.raises(ConversionError, match="no such file"):
+        train(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
 
 
 def test_a_source_that_cannot_be_trained_is_named(tmp_path: Path) -> None:
