@@ -62,7 +62,7 @@ def main() -> dict[str, float]:
 
 def _pull_https_s(parcel: Parcel, folder: Path, line: Callable[[int], AbstractContextManager[int]]) -> float:
     release = parcel.target.digest
-    export(release, parcel.chunks, folder / "web")
+    export(parcel, folder / "web")
     authority = make_authority(folder, "ca")
     certificate = authority.issue("server", address="127.0.0.1")
     state, clock = folder / "https", SystemClock()

@@ -69,6 +69,15 @@ _TASK_MODULES: dict[TaskName, str] = {
 }  # fmt: skip
 
 
+def test_the_share_of_a_line_over_https_is_what_make_bench_printed() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))["links"]
+    (row,) = [line for line in README.splitlines() if line.startswith("| `links`")]
+    assert f"over HTTPS {figures['https_ratio']} " in row
+    shares = [figures[name] for name in figures if "rtt_" in name]
+    assert [share for share in shares if str(share) not in row] == []
+    assert len(shares) == 8
+
+
 def test_every_task_and_every_head_says_whose_definition_it_follows() -> None:
     folder = ROOT / "edge_agent" / "tasks"
     assert set(get_args(TaskName)) - set(_TASK_MODULES) == {"plugin"}  # whose definition is its author's

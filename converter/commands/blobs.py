@@ -57,7 +57,7 @@ def export(  # noqa: PLR0917  # click hands options over by name
         raise click.UsageError("it is encrypted, and what is encrypted has no patches: leave out --patch-from")
     patches = make_patches(artifact.members, bases_of(map(read_artifact_file, patch_files)))
     parcel = wrap(artifact, "export", datetime.now(UTC), seal=seal).with_patches(patches)
-    made = lay_out(artifact.digest, parcel.chunks, directory)
+    made = lay_out(parcel, directory)
     for note in patches.skipped:
         click.echo(note, err=True)
     if as_json:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from converter.publish.parcel import Parcel
 from converter.publish.succession import PublishError
 from edge_agent.clock import SystemClock
 from edge_agent.disk import open_disk
@@ -27,13 +28,17 @@ class Exported:
     written: bool  # else it was there
 
 
-def export(release: str, chunks: Mapping[str, bytes], directory: Path) -> Exported:
+def export(parcel: Parcel, directory: Path) -> Exported:
     """Write `directory`/<release>.pack, whole or not at all: a server may be serving it already.
+
+    Keyring and index stand first: a device reads them first, and they come with the table.
 
     Raises:
         StorageError: the directory cannot be written to.
     """
-    disk, name, content = open_disk(directory), release + SUFFIX, format_pack(chunks)
+    target = parcel.target
+    chunks = {digest: parcel.chunks[digest] for digest in (*target.keyring, *target.index_chunks)} | parcel.chunks
+    disk, name, content = open_disk(directory), target.digest + SUFFIX, format_pack(chunks)
     written = disk.size(name) != len(content) or disk.read(name) != content
     if written:
         disk.write_atomic(name, content)

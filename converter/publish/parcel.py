@@ -65,7 +65,8 @@ def wrap(
         keyring=tuple(map(digest_of_chunk, keyring)),
         inventory=tuple(map(digest_of_chunk, inventory)),
     )
-    travelling = (*keyring, *index_blobs, *inventory, *sealed.values())  # as a device asks: `export` keeps this order
+    # The index comes last: as long as it is not on the broker, `collect` knows that a push is under way
+    travelling = (*sealed.values(), *index_blobs, *keyring, *inventory)
     return Parcel(target, {digest_of_chunk(blob): pack(blob) for blob in travelling})
 
 
