@@ -90,7 +90,7 @@ def _convert(case: Case, folder: Path) -> _Made:
 
 
 def _converted(case: Case, scheme: str, source: Path, calibration: Path | None, folder: Path) -> tuple[Row, bytes]:
-    options: Tree = {"scheme": scheme, "task": "raw", "input": {"kind": "tensor"}, "metadata": False}
+    options: Tree = {"scheme": scheme, "task": case.task, "input": {"kind": "tensor"}, "metadata": False}
     order = Order(
         source,
         folder / f"model-{len(list(folder.glob('model-*.edge'))) + 1}.edge",

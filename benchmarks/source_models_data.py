@@ -51,6 +51,7 @@ class Case:
     data: Callable[[Path], Data]  # of the float .tflite, which recurrent models are run with for their states
     wanted: Wanted = field(default_factory=Wanted)
     tensorflow: str = ""  # how its file is read there: keras, tf_keras, saved_model, frozen; empty: it cannot
+    task: str = "classification"  # what its int8 is held to by `edgectl convert`
     first: Callable[[Sequence[Array]], int] = lambda outputs: int(np.argmax(outputs[0]))  # the answer that counts
 
     @property
@@ -205,17 +206,19 @@ CASES = (
         _pictures(96, mean=0.0, std=255.0, known={"squat.bmp": 1, "cat.bmp": 0}),
         tensorflow="tf_keras",
     ),
-    Case("FastestDet.onnx", _pictures(352, mean=0.0, std=255.0, known={}), first=_likeliest_cell),
+    Case("FastestDet.onnx", _pictures(352, mean=0.0, std=255.0, known={}), task="raw", first=_likeliest_cell),
     Case(
         "silero_vad.jit",
         _frames("x", 0, {"state_out": "state", "state_context_out": "state_context"}),
         Wanted(input_shapes={"x": (1, 512), "sr": (16_000,)}),
+        task="raw",
         first=_speaks,
     ),
     Case(
         "silero_vad_16k_op15.onnx",
         _frames("input", 64, {"stateN": "state"}),
         Wanted(input_shapes={"input": (1, 576)}),
+        task="raw",
         first=_speaks,
     ),
 )
