@@ -28,7 +28,7 @@ from edge_agent.release.archive import read_artifact
 from edge_agent.release.manifest import MODEL_FILE
 from examples.digits import dataset
 
-_TENSORFLOW = os.environ.get("EDGE_DEPLOY_TENSORFLOW", sys.executable)
+TENSORFLOW = os.environ.get("EDGE_DEPLOY_TENSORFLOW", sys.executable)
 _PICTURES, _ROUNDS, _TURNS = 100, 51, 2
 
 
@@ -49,13 +49,13 @@ def main(folder: Path) -> dict[str, float]:
         dataset.write_pictures(pictures, _PICTURES, held_out=False)
         for path in pictures.iterdir():
             Image.open(path).convert("RGB").save(path)
-    subprocess.run([_TENSORFLOW, "-m", "benchmarks.quantize_models", str(folder)], check=True, stdout=sys.stderr)
+    subprocess.run([TENSORFLOW, "-m", "benchmarks.quantize_models", str(folder)], check=True, stdout=sys.stderr)
     figures: dict[str, float] = {}
     for name in ("mobilenet_v2", "mobilenet_v3_small"):
         float_model = (folder / f"{name}.tflite").read_bytes()
         turns = [
             (
-                _run(_TENSORFLOW, "benchmarks.quantize_tensorflow", folder / f"{name}_saved", pictures, folder),
+                _run(TENSORFLOW, "benchmarks.quantize_tensorflow", folder / f"{name}_saved", pictures, folder),
                 _run(sys.executable, "benchmarks.quantize_ours", folder / f"{name}.tflite", pictures, folder),
             )
             for _ in range(_TURNS)

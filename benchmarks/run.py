@@ -137,6 +137,15 @@ BENCHMARKS = (
         ),
         needs_shared_data=False,
     ),
+    Benchmark(
+        "source_models",
+        (
+            Claim("latency of int8 of a source model, of TensorFlow's, the worst", at_most=1.1),
+            Claim("dB of signal to noise more than TensorFlow's, the worst", "tensorflow_snr_gain_db", at_least=-0.5),
+            Claim("the same of plain ai-edge-quantizer's", "quantizer_latency_ratio", at_most=1.2),
+            Claim("dB more than that one's, the worst", "quantizer_snr_gain_db", at_least=-1.0),
+        ),
+    ),
 )
 
 

@@ -26,7 +26,8 @@ def collect_samples(dataset: Dataset, tensors: Sequence[TensorSpec]) -> list[lis
         if not np.isfinite(column).all():
             bad = [name for name, values in zip(dataset.names, column, strict=True) if not np.isfinite(values).all()]
             raise CalibrationError(f"{len(bad)} samples hold NaN or Inf: {', '.join(bad[:3])}")
-        if column.size > 1 and float(np.ptp(column)) == 0.0:
+        quantized = np.issubdtype(tensor.dtype, np.floating)  # a sample rate that is always the same is none of it
+        if quantized and column.size > 1 and float(np.ptp(column)) == 0.0:
             raise CalibrationError(
                 f"every calibration value for input {tensor.name} is {column.flat[0]:g}",
                 hint="give data like the device will see: a constant picture calibrates nothing",

@@ -205,6 +205,15 @@ def test_data_that_never_changes_is_refused(tmp_path: Path) -> None:
         collect_samples(data, [ROWS])
 
 
+def test_a_whole_number_that_never_changes_is_no_data_that_could_ruin_anything(tmp_path: Path) -> None:
+    """The sample rate that a voice detector wants with each frame."""
+    rate = TensorSpec("sr", (1,), np.dtype(np.int32))
+    rows = np.random.default_rng(0).random((60, 4, 2), np.float32)
+    np.savez(tmp_path / "x.npz", rows=rows, sr=np.full((60, 1), 16_000, np.int32))
+    data = open_dataset(tmp_path / "x.npz", TensorInput(), [ROWS, rate], input_names=("rows", "sr"), limit=60)
+    assert [sample[1].item() for sample in collect_samples(data, [ROWS, rate])] == [16_000] * 60
+
+
 @pytest.mark.parametrize(("spec", "tensor"), [(GRAY, PICTURE), (SIGNAL, ROWS), (TensorInput(), ROWS)])
 def test_made_up_inputs_are_the_same_every_time(spec: InputSpec, tensor: TensorSpec) -> None:
     first, second = (list(Seeded(3, spec).inputs([tensor])) for _ in range(2))
