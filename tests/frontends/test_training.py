@@ -15,7 +15,8 @@ from converter.report.sections import CompressionStep
 from converter.training.run import Trained, train
 from converter.training.steps import Cluster, Distill, Finetune, Prune, PruneChannels, QuantizeAware, Step, Training
 
-pytestmark = [pytest.mark.frontends, pytest.mark.timeout(600)]
+# Warnings of the frameworks are not ours.
+pytestmark = [pytest.mark.frontends, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 STEPS: tuple[Step, ...] = (
     Prune("prune", sparsity=0.6, epochs=2),
