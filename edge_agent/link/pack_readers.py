@@ -179,28 +179,27 @@ class RunReader:
 
     def _get(self, run: Run, crew: Crew) -> None:
         left = list(run)
+        if not crew.has_room():
+            return
         self.began_s = self._clock.monotonic_s()
-        try:
+        try:  # there is room for one answer while anything is left
             answer, _ = self.connection.open_range(self._url, run[0].place.offset, run[-1].place.end)
             while left:
-                self.began_s = None
-                if not crew.has_room():
-                    return
-                self.began_s = self._clock.monotonic_s()
-                try:
-                    payload = read_exactly(answer, left[0].place.size_bytes)
-                except BaseException:
-                    crew.room.release()
-                    raise
+                payload = read_exactly(answer, left[0].place.size_bytes)
                 part = left.pop(0)
                 crew.pace.came(len(payload))
                 crew.answers.put(((part.digest,), opened(self._url, payload, part.digest)))
+                self.began_s = None
+                if left and not crew.has_room():
+                    return
+                self.began_s = self._clock.monotonic_s()
             self.connection.finish(answer)
         except Exception as error:  # noqa: BLE001  # where this worker ends: whatever a server's answer can cause
             self.connection.close()
             if 0 < len(left) < len(run):
                 crew.waiting.appendleft(tuple(left))  # it has moved: go on from there
-            elif left and crew.has_room():
+                crew.room.release()
+            elif left:
                 crew.answers.put((tuple(part.digest for part in left), _failed(self._url, error)))
         finally:
             self.began_s = None

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Literal
 
 from edge_agent import schema
@@ -21,6 +21,7 @@ from edge_agent.release.document import Target
 from edge_agent.release.manifest import Manifest
 from edge_agent.release.rollout import belongs
 from edge_agent.update.eligibility import Device
+from edge_agent.update.fetch import check_named
 from edge_agent.update.parts import Fetch
 from edge_agent.update.probe import ProbeReport
 from edge_agent.update.status import Problem
@@ -68,6 +69,7 @@ class Bencher:
         self._parts = parts
         self._asked: Target | None = None
         self._busy: Target | None = None
+        self._changing = Lock()  # of what is asked and what is busy, together
         self._wake = Event()
 
     # --- for any thread -----------------------------------------------------------------------------------
@@ -75,13 +77,17 @@ class Bencher:
     @property
     def digests(self) -> frozenset[str]:
         """Every release that is needed on the disk for a bench."""
-        return frozenset(target.digest for target in (self._asked, self._busy) if target is not None)
+        with self._changing:
+            return frozenset(target.digest for target in (self._asked, self._busy) if target is not None)
 
     def desire(self, target: Target) -> None:
         """A document on the bench channel is believed. What it asks of others is none of our business."""
-        if belongs(target.rollout, target.digest, self._parts.device.id, self._parts.device.labels):
-            self._asked = target
-            self._wake.set()
+        if not belongs(target.rollout, target.digest, self._parts.device.id, self._parts.device.labels):
+            return
+        with self._changing:
+            if self._busy is None or self._busy.digest != target.digest:  # a broker says it again with each connection
+                self._asked = target
+        self._wake.set()
 
     def wake(self) -> None:
         """Have `run` look at its `stop` at once."""
@@ -92,13 +98,14 @@ class Bencher:
     def run(self, stop: Event) -> None:
         while not stop.is_set():
             self._wake.clear()
-            self._busy = self._asked
-            target, self._asked = self._busy, None
+            with self._changing:
+                target = self._busy = self._asked
+                self._asked = None
             if target is None:
                 self._wake.wait()
                 continue
             answer = self._remembered(target) or self._bench(target, stop)
-            self._busy = None
+            self._tidy(target)
             if answer is not None:
                 self._parts.tell(answer)
 
@@ -126,7 +133,6 @@ class Bencher:
             answer = self._failed(target, Problem.of(error))
         if over():
             return None
-        self._tidy(target)
         if answer.outcome != "failed":
             self._remember(answer)
         return answer
@@ -142,6 +148,7 @@ class Bencher:
             last = troubles[-1] if troubles else Problem(Reason.MISSING_CHUNK, "its chunks did not arrive in time")
             return self._failed(target, last)
         manifest = parts.store.manifest(target.digest)
+        check_named(target, manifest)
         measured = parts.probe(parts.store.directory(target.digest), manifest)
         return _answer(target, "measured", measured=measured)
 
@@ -153,7 +160,9 @@ class Bencher:
 
     def _tidy(self, target: Target) -> None:
         """Remove what was fetched, unless a stage has it too."""
-        parts, self._busy = self._parts, None
+        parts = self._parts
+        with self._changing:
+            self._busy = None
         if target.digest not in parts.keep():
             try:
                 parts.store.sweep(parts.keep)

@@ -10,9 +10,10 @@ to try again, to `updater`.
 import hashlib
 from dataclasses import dataclass
 
-from edge_agent.errors import ArtifactError, FetchError, Reason, StorageError
+from edge_agent.errors import ArtifactError, FetchError, Reason, RejectionError, StorageError
 from edge_agent.release.chunks import CHUNK_BYTES, MAX_INDEX_BYTES, Index, parse_index
 from edge_agent.release.document import Target
+from edge_agent.release.manifest import Manifest
 from edge_agent.release.sealing import MAX_KEYRING_BYTES
 from edge_agent.update.patcher import Patcher
 from edge_agent.update.patching import Patching
@@ -72,6 +73,16 @@ def fetch_release(
         except StorageError:
             store.give_way(target.digest)
             raise
+
+
+def check_named(target: Target, manifest: Manifest) -> None:
+    """Raise RejectionError unless an artifact calls itself what the signed document calls it."""
+    if (manifest.name, manifest.version) != (target.model, target.version):
+        raise RejectionError(
+            f"the signed document says {target.model} {target.version}, "
+            f"the artifact {manifest.name} {manifest.version}",
+            reason=Reason.WRONG_TARGET,
+        )
 
 
 def _fetch(

@@ -24,7 +24,7 @@ from edge_agent.release.document import Target, target_path
 from edge_agent.update import machine
 from edge_agent.update.back_off import BackOff
 from edge_agent.update.eligibility import Decision, decide
-from edge_agent.update.fetch import FetchReport
+from edge_agent.update.fetch import FetchReport, check_named
 from edge_agent.update.initial import Initial
 from edge_agent.update.machine import Fetching, Idle, Record, Staged, Trial
 from edge_agent.update.parts import Parts
@@ -240,13 +240,7 @@ class Updater:
             if fetched is None:
                 return False
             self._fetched = fetched
-            manifest = store.manifest(digest)
-            if (manifest.name, manifest.version) != (target.model, target.version):
-                raise RejectionError(
-                    f"the signed document says {target.model} {target.version}, "
-                    f"the artifact {manifest.name} {manifest.version}",
-                    reason=Reason.WRONG_TARGET,
-                )
+            check_named(target, store.manifest(digest))
             return True
         return self._initial.install(digest)  # or something else has been desired since the step was chosen
 

@@ -37,6 +37,7 @@ class Bench:
         self.answers: list[Answer] = []
         self.probed: list[str] = []
         self.probe_refuses: RejectionError | None = None
+        self.on_probe: Callable[[], None] = lambda: None
         self.updating: Callable[[], bool] = lambda: False
         self.held: Problem | None = None
         self.stop = Event()
@@ -73,6 +74,7 @@ class Bench:
 
     def _probe(self, directory: Path, manifest: Manifest) -> ProbeReport:
         self.probed.append(directory.name)
+        self.on_probe()
         if self.probe_refuses is not None:
             raise self.probe_refuses
         return REPORT
@@ -145,6 +147,26 @@ def test_a_full_disk_is_told_and_what_serves_stays(bench: Bench) -> None:
     answer = bench.ask(asked_here(CANDIDATE))
     assert (answer.outcome, answer.reason) == ("failed", "disk_full")
     assert releases_on_disk(bench) == {SERVING.digest}
+
+
+def test_the_same_question_again_meanwhile_does_not_begin_anew_and_another_one_does(bench: Bench) -> None:
+    other = make_release("3")
+    bench.device.transport.add(other)
+    bench.on_probe = lambda: bench.bencher.desire(asked_here(CANDIDATE))
+    assert bench.ask(asked_here(CANDIDATE)).digest == CANDIDATE.digest
+    assert (bench.probed, bench.bencher.digests) == ([CANDIDATE.digest], frozenset())
+
+    bench.on_probe, newer = lambda: None, [asked_here(other)]
+    bench.device.store.disk.remove("bench.json")
+    bench.device.transport.on_chunk = lambda _: bench.bencher.desire(newer.pop()) if newer else None
+    assert bench.ask(asked_here(CANDIDATE)).digest == other.digest
+    assert releases_on_disk(bench) == {SERVING.digest}
+    assert bench.device.store.disk.names("staging") == []
+
+
+def test_an_artifact_that_calls_itself_otherwise_is_not_measured(bench: Bench) -> None:
+    answer = bench.ask(replace(asked_here(CANDIDATE), version="9"))
+    assert (answer.outcome, answer.reason, bench.probed) == ("refused", "wrong_target", [])
 
 
 def test_an_answer_that_rots_on_the_disk_is_no_answer(bench: Bench) -> None:
