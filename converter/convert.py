@@ -5,24 +5,25 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from converter.calibrate import FEW_SAMPLES, collect_samples
+from converter.calibrate import collect_samples
 from converter.child import working_folder
 from converter.data.files import absolute
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, QualityGateError, RecipeError
-from converter.evaluate import GOLDEN_NAME, Comparison, Data, Described, Task, compare, describe
+from converter.evaluate import GOLDEN_NAME, Data, Described, Task, compare, describe
 from converter.evaluation.evaluation import Candidate as Judged
 from converter.evaluation.evaluation import Evaluation, evaluate
 from converter.fidelity import Fidelity, check_gate
 from converter.frontends.contract import Wanted
 from converter.layers import LAYER_SAMPLES
 from converter.model_metadata import with_metadata
+from converter.notes import comparison_notes
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
 from converter.quantization.auto import Auto, Found, Question, find_best
 from converter.quantization.matching import check_operators, check_rules
@@ -34,28 +35,16 @@ from converter.report.sections import CompressionStep, LayerError, Sections, Ten
 from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
+from converter.stated import is_answered, labels_of, said_of
 from converter.training.run import Trained, forget, train, work_directory
 from edge_agent import __version__, schema
 from edge_agent.errors import StorageError
-from edge_agent.inference.said import Said
 from edge_agent.release.archive import Artifact, format_archive, read_artifact
 from edge_agent.release.manifest import MODEL_FILE
-from edge_agent.tasks.anomaly import samples_needed
-from edge_agent.tasks.labels import parse_labels
 
 # Packages whose version may change the bytes of an artifact.
 _TOOLS = ("ai-edge-litert", "flatbuffers", "numpy", "pillow")
 _CONVERTED_NAME = "converted.tflite"
-# A note about a guess is dropped where somebody has said what was guessed: how the note begins, and the recipe's key.
-_GUESSES = {
-    "normalization": ("input", "mean"),
-    "input guessed": ("input", "window"),
-    "softmax guessed": ("output", "activation"),
-    "objects below": ("output", "score_threshold"),
-    "decoder guessed": ("output", "decoder"),
-    "fit guessed": ("input", "fit"),
-    "color guessed": ("input", "color"),
-}
 
 
 def _silent(_: str) -> None:
@@ -309,7 +298,7 @@ def _run(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
     )
     comparison = compare(task, build_manifest(parts, {MODEL_FILE: parts.model}), job.folder)
     fidelity = Fidelity(recipe.scheme, comparison, counted(made.left_float), made.left_float)
-    all_notes = (*notes, *_notes(recipe, comparison), *_threshold_notes(recipe, comparison))
+    all_notes = (*notes, *comparison_notes(recipe, comparison))
     parts = replace(parts, anomaly_threshold=comparison.anomaly_threshold)
     evaluation = _evaluated(job, parts, task)
     all_notes += evaluation.notes if evaluation else ()
@@ -368,21 +357,6 @@ def _labeled(job: _Job) -> Data | None:
     return Data(absolute(order.evaluate), 0, job.source.graph.input_names, order.skip_unreadable)
 
 
-def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:
-    """What the model need not be guessed for. The kind of the input only where somebody has written it."""
-    stated = {key: value for tree in (written, options) for key, value in tree.get("input", {}).items()}
-    sound = stated.get("kind") == "audio" or "features" in stated
-    return Said(
-        task=asked.task,
-        kind=stated.get("kind"),
-        window=stated.get("window"),
-        features=stated.get("features"),
-        sample_rate_hz=stated.get("sample_rate_hz") if sound else None,
-        decoder=asked.output.decoder,
-        signature=asked.signature,
-    )
-
-
 def _trained(order: Order, asked: Recipe, folder: Path) -> Trained:
     if asked.training is None:
         return Trained(order.source, ())
@@ -434,56 +408,3 @@ def _open_dataset(job: _Job) -> Dataset | None:
         limit=recipe.calibration_samples,
         skip_unreadable=order.skip_unreadable,
     )
-
-
-def labels_of(recipe: Recipe, described: Described) -> tuple[str, ...]:
-    """Those of the recipe's file, else those the model tells.
-
-    Raises:
-        RecipeError: the file cannot be read, or is empty.
-    """
-    if recipe.labels is None:
-        return described.labels
-    try:
-        labels = parse_labels(recipe.labels.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{recipe.labels}: {error}", hint="labels are a text file, one label a line") from error
-    if not labels:
-        raise RecipeError(f"{recipe.labels} holds no labels", hint="labels are a text file, one label a line")
-    return labels
-
-
-def is_answered(note: str, written: Tree, options: Tree) -> bool:
-    """Whether somebody has said what the note is a guess about."""
-    for beginning, (table, key) in _GUESSES.items():
-        if note.startswith(beginning):
-            return any(isinstance(tree.get(table), Mapping) and key in tree[table] for tree in (written, options))
-    return False
-
-
-def _notes(recipe: Recipe, comparison: Comparison) -> list[str]:
-    notes = [f"scheme {recipe.scheme}: {recipe.caution}"] if recipe.caution else []
-    if comparison.golden_vectors < recipe.golden_vectors:
-        notes.append(f"{comparison.golden_vectors} golden vectors instead of {recipe.golden_vectors}: they are large")
-    if not comparison.representative:
-        notes.append(f"no --calibrate: golden vectors and figures are of {comparison.samples} made-up inputs")
-    elif recipe.needs_samples and comparison.samples < FEW_SAMPLES:
-        notes.append(f"calibrated on {comparison.samples} samples only; {FEW_SAMPLES} and more are better")
-    if comparison.converted.partitions == 0:
-        notes.append("XNNPACK took no part of the converted model: it runs on slow kernels")
-    return notes
-
-
-def _threshold_notes(recipe: Recipe, comparison: Comparison) -> list[str]:
-    if recipe.task != "anomaly" or recipe.output.threshold is not None:
-        return []
-    threshold, share = comparison.anomaly_threshold, recipe.false_alarm_share
-    if threshold is None:
-        return ["no threshold: only errors are told; --calibrate with normal data makes one, or state output.threshold"]
-    needed = samples_needed(share)
-    made_of = f"exceeded by {share:.2%} of normal samples, told from {comparison.samples}"
-    if comparison.samples < needed:
-        made_of = (
-            f"1.5 x the largest error: {comparison.samples} samples cannot tell what {share:.2%} exceed, {needed} can"
-        )
-    return [f"threshold {threshold:g}: {made_of}"]

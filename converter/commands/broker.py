@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from converter.broker import Broker
+from converter.commands.options import Command, with_options
 from edge_agent.config.agent import MqttConfig
 from edge_agent.errors import ConfigError
 from edge_agent.link.broker import read_settings
 from edge_agent.link.topics import Topics
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -43,13 +43,7 @@ def _with_options(command: Command, options: list[Callable[[Any], Any]]) -> Comm
         settings, topics = read_settings(config), Topics(config.prefix)
         return command(connect=lambda: Broker(settings, topics), **others)
 
-    with_broker.__name__, with_broker.__doc__ = command.__name__, command.__doc__
-    with_broker.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
-    wrapped: Any = with_broker
-    for option in reversed(options):
-        wrapped = option(wrapped)
-    typed: Command = wrapped
-    return typed
+    return with_options(command, with_broker, options)
 
 
 def _config(  # noqa: PLR0917  # one argument an option

@@ -1,15 +1,14 @@
 """The options that name web servers which devices ask before the broker."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from converter.commands.options import Command, with_options
 from edge_agent.release.document import check_sources
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,7 @@ def source_options(command: Command) -> Command:
             raise click.BadParameter(str(error), param_hint="--source") from error
         return command(sources=Sources(source, source_ca, unchecked_source), **others)
 
-    with_sources.__name__, with_sources.__doc__ = command.__name__, command.__doc__
-    with_sources.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
-    wrapped: Any = with_sources
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    typed: Command = wrapped
-    return typed
+    return with_options(command, with_sources, _OPTIONS)
 
 
 _OPTIONS = [

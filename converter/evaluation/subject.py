@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converter.convert import is_answered, labels_of, said_of
 from converter.errors import RecipeError
 from converter.evaluate import describe
 from converter.evaluation.evaluation import Candidate
@@ -17,6 +16,7 @@ from converter.inspect import is_artifact
 from converter.package import Parts, build_manifest
 from converter.recipe import Tree, build_recipe
 from converter.source import open_source
+from converter.stated import is_answered, labels_of, said_of
 from converter.tflite_schema import read_graph
 from edge_agent import schema
 from edge_agent.inference.model import release_labels
