@@ -163,10 +163,10 @@ class DeviceLink:
             case Received():
                 self._offer(event)
             case Connected():
-                self._standing.connected()
                 self._link.publish(self._availability, ONLINE, retain=True)
+                self._inbox(event)  # before anything that another network thread hears on this connection
+                self._standing.connected()
                 self._offer(event)
-                self._inbox(event)
             case Disconnected():
                 self._offer(event)
                 self._inbox(event)

@@ -7,14 +7,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from random import Random
 from threading import Event, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from edge_agent.errors import Reason, StorageError
 from edge_agent.link.broker import BrokerSettings
 from edge_agent.link.device import Ack, DeviceEvent, DeviceLink, ReleaseDocument
-from edge_agent.link.events import Connected, Disconnected, LinkEvent, Received
+from edge_agent.link.events import Connected, Disconnected, LinkEvent, Receipt, Received
 from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
 from edge_agent.release.chunks import digest_of_chunk, pack
@@ -147,6 +147,24 @@ def test_release_documents_and_acks_reach_the_inbox_also_after_a_reconnect(mosqu
         other.retain(TOPICS.release("m", "beta"), b"not ours")
         other.retain(TOPICS.release("m", "stable"), b"document 2")
         assert device.next(ReleaseDocument).payload == b"document 2"
+
+
+def test_a_connection_is_told_before_what_is_heard_on_it(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscribe = Link.subscribe
+
+    def slowly(link: Link, *arguments: Any, **options: Any) -> Receipt:
+        receipt = subscribe(link, *arguments, **options)
+        receipt.wait(WAIT_S)
+        Event().wait(0.2)  # the retained document arrives on the other network thread
+        return receipt
+
+    monkeypatch.setattr(Link, "subscribe", slowly)
+    with other_client(mosquitto.settings) as other:
+        other.retain(TOPICS.release("m", "stable"), b"document")
+    device = Device(mosquitto.settings)
+    with device.link:
+        assert isinstance(device.next(object), Connected)
+        assert device.next(object) == ReleaseDocument("m", "stable", b"document")
 
 
 def test_what_a_device_says_arrives_on_its_topics(mosquitto: Mosquitto) -> None:
