@@ -23,7 +23,7 @@ CHILD = "converter.quantization.quantize_child"
 SOURCE_NAME, SAMPLES_NAME, RESULT_NAME = "quantize.in.tflite", "quantize.samples.npz", "quantize.out.tflite"
 _TESTED = "0.10."  # private names are used; the extra pins the same
 _TIMEOUT_S = 1800.0
-_UNTOLD = "its weights are shared or too small to be stored otherwise"
+_UNTOLD = "its weights are shared, or too few to gain by it (min_weight_elements)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ def test_a_model_from_before_tensorflow_2_4_is_quantized_as_a_newer_one(
     comparison = done.fidelity.comparison
     assert comparison.float_model is not None
     assert comparison.converted.size_bytes < 0.51 * comparison.float_model.size_bytes
-    assert not done.fidelity.float_operators
+    small = {"CONV_2D": 1} if scheme == "dynamic" else {}  # the first layer
+    assert dict(done.fidelity.float_operators) == small
     assert picture_accuracy(output, digits, tmp_path / "release") >= FLOAT_ACCURACY - 0.015
 
 

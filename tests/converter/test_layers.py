@@ -96,7 +96,10 @@ def test_each_layer_is_compared_with_the_float_one(scheme: Scheme, tmp_path: Pat
         layer.operator for layer in list_layers(read_graph(SOURCE.read_bytes()))
     ]
     least = 60 if scheme == "float16" else 25
-    assert all(layer.snr_db is not None and layer.snr_db > least for layer in layers.errors[:-1])
+    found = [layer.snr_db for layer in layers.errors[:-1]]
+    same = 2 if scheme == "dynamic" else 0  # its first convolution stays float, and so what is pooled of it
+    assert found[:same] == [None] * same
+    assert all(snr_db is not None and snr_db > least for snr_db in found[same:])
     # the last one is what the device's own engine gives
     outputs = []
     for path in (SOURCE, tmp_path / "q.tflite"):

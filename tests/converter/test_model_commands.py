@@ -38,11 +38,11 @@ def test_options_without_a_recipe_make_the_whole_manifest(digits: Digits, tmp_pa
 
 def test_the_table_goes_to_stdout_and_notes_to_stderr(tmp_path: Path) -> None:
     result = run(
-        EXAMPLES / "linescan_v1.tflite", "-o", tmp_path / "linescan-1.edge", "--scheme", "dynamic",
+        EXAMPLES / "linescan_v1.tflite", "-o", tmp_path / "linescan-1.edge", "--scheme", "weight_int8",
         "--window", "8", "--stride", "4", "--channels", ",".join(f"d{number}" for number in range(8)),
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for words in ("dynamic", "ratio", "top-1 agreement", "output scores", "operators left float: none", "sha256"):
+    for words in ("weight_int8", "ratio", "top-1 agreement", "output scores", "operators left float: none", "sha256"):
         assert words in result.stdout
     assert "made-up" in result.stderr
     spec = read_artifact(tmp_path / "linescan-1.edge").manifest.input

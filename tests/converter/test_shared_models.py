@@ -67,12 +67,15 @@ def test_mnist_with_an_open_batch_reads_the_digits(shared_data: Path, tmp_path: 
             assert [first(model, pictures / f"sample{digit}.png").index for digit in range(5)] == list(range(5))
 
 
-def test_depthwise_convolutions_stay_float_in_the_dynamic_scheme(shared_data: Path, tmp_path: Path) -> None:
+def test_small_layers_stay_float_in_the_dynamic_scheme_and_depthwise_ones_are_only_stored_in_int8(
+    shared_data: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "fruit-1.edge"
     source = shared_data / "models/classification/tm_fruit_v1.tflite"
     options = {"scheme": "dynamic", "input": {"mean": [127.0], "std": [127.0]}}
     done = convert(order(output, source=source, recipe=None, options=options, calibrate=shared_data / "images"))
-    assert dict(done.fidelity.float_operators) == {"DEPTHWISE_CONV_2D": 17}
+    assert dict(done.fidelity.float_operators) == {"CONV_2D": 8, "DEPTHWISE_CONV_2D": 7}
+    assert all("too few" in left.why for left in done.fidelity.left_float)
     assert done.fidelity.comparison.converted.partitions == 1
     assert done.fidelity.comparison.top1_agreement == 1.0
     golden = parse_golden(read_artifact(output).members[GOLDEN_FILE])
