@@ -105,7 +105,7 @@ def constant_tensors(content: bytearray) -> list[TensorView | None]:
         uses = Counter(tensor.Buffer() for tensor in tensors)
         types = _names_of(schema.TensorType)
         return [
-            _constant(tensor, model.Buffers(tensor.Buffer()), types, shared=uses[tensor.Buffer()] > 1)
+            _constant(tensor, _memory(model.Buffers(tensor.Buffer()), content), types, shared=uses[tensor.Buffer()] > 1)
             for tensor in tensors
         ]
 
@@ -128,7 +128,7 @@ def read_graph(content: bytes) -> Graph:
             inputs=_ints(main.InputsAsNumpy()),
             outputs=_ints(main.OutputsAsNumpy()),
             tensors=tuple(
-                _tensor(tensor, types, _stored(model.Buffers(tensor.Buffer()), content)) for tensor in tensors
+                _tensor(tensor, types, _memory(model.Buffers(tensor.Buffer()), content)) for tensor in tensors
             ),
             operators=tuple(_operator(main.Operators(number), names) for number in range(main.OperatorsLength())),
             signatures=tuple(_signature(model.SignatureDefs(number)) for number in range(model.SignatureDefsLength())),
@@ -318,7 +318,7 @@ def _operator_name(code: Any, known: dict[int, str]) -> str:
     return _text(code.CustomCode()) if name == "CUSTOM" else name
 
 
-def _tensor(tensor: Any, types: dict[int, str], stored: memoryview) -> Tensor:
+def _tensor(tensor: Any, types: dict[int, str], stored: NDArray[np.uint8]) -> Tensor:
     shape = _ints(tensor.ShapeAsNumpy())
     quantization = tensor.Quantization()
     kind = types.get(tensor.Type(), f"TYPE_{tensor.Type()}")
@@ -327,10 +327,10 @@ def _tensor(tensor: Any, types: dict[int, str], stored: memoryview) -> Tensor:
         type=kind,
         shape=shape,
         signature=_ints(tensor.ShapeSignatureAsNumpy()) or shape,
-        constant=len(stored) > 0,
+        constant=stored.size > 0,
         quantized=kind == "FLOAT16" or (quantization is not None and quantization.ScaleLength() > 0),
-        finite=kind != "FLOAT32" or bool(np.isfinite(np.frombuffer(stored, "<f4")).all()),
-        stored_bytes=len(stored),
+        finite=kind != "FLOAT32" or bool(np.isfinite(stored.view("<f4")).all()),
+        stored_bytes=stored.size,
         granularity=_granularity(quantization),
         scales=_reals(quantization.ScaleAsNumpy()) if quantization else (),
         zero_points=_ints(quantization.ZeroPointAsNumpy()) if quantization else (),
@@ -346,21 +346,22 @@ def _granularity(quantization: Any) -> str | None:
     return ("tensor" if scales == 1 else "channel") if scales else None
 
 
-def _stored(buffer: Any, content: bytes) -> memoryview:
-    if buffer.Offset() > 1:  # weights behind the flatbuffer (schema.fbs, table Buffer)
-        return memoryview(content)[buffer.Offset() : buffer.Offset() + buffer.Size()]
-    return memoryview(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
+def _memory(buffer: Any, content: bytes | bytearray) -> NDArray[np.uint8]:
+    """The bytes of a buffer, where they lie in `content`: uint8 [n]."""
+    if buffer.Offset() > 1:  # behind the flatbuffer (schema.fbs, table Buffer)
+        return np.frombuffer(content, np.uint8)[buffer.Offset() : buffer.Offset() + buffer.Size()]
+    found: NDArray[np.uint8] = buffer.DataAsNumpy() if buffer.DataLength() else np.empty(0, np.uint8)
+    return found
 
 
 _STORED = {"FLOAT32": "<f4", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8"}
 
 
-def _constant(tensor: Any, buffer: Any, types: dict[int, str], *, shared: bool) -> TensorView | None:
+def _constant(tensor: Any, raw: NDArray[np.uint8], types: dict[int, str], *, shared: bool) -> TensorView | None:
     kind = types.get(tensor.Type())
-    if buffer.DataLength() == 0 or (kind not in _STORED and kind != "INT4"):
+    if raw.size == 0 or (kind not in _STORED and kind != "INT4"):
         return None
     shape = _ints(tensor.ShapeAsNumpy())
-    raw = buffer.DataAsNumpy()
     if kind == "INT4":  # two in a byte, the lower half first
         halves = np.stack([raw & 15, raw >> 4], axis=1).reshape(-1)[: math.prod(shape)].astype(np.int8)
         values = np.where(halves > 7, halves - 16, halves).reshape(shape)

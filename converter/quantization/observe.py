@@ -49,11 +49,11 @@ def activations(
     """
     interpreter = _opened(content, _THREADS, preserve=True)
     inputs = interpreter.get_input_details()
-    constant = _constants(content)
+    constant = _constants(content) if names is None else frozenset()
     wanted = [
         detail
         for detail in interpreter.get_tensor_details()
-        if detail["name"] not in constant and (names is None or detail["name"] in names) and _is_real(detail)
+        if (detail["name"] not in constant if names is None else detail["name"] in names) and _is_real(detail)
     ]
     for sample in samples:
         _feed(interpreter, inputs, sample)

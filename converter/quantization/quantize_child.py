@@ -11,7 +11,7 @@ import numpy as np
 
 from converter.child import answer_parent
 from converter.quantization.aeq import fates
-from converter.quantization.apply import apply, prepare, with_estimator
+from converter.quantization.apply import apply, prepare
 from converter.quantization.layers import layer_errors
 from converter.quantization.quantize import CHILD, RESULT_NAME, SAMPLES_NAME, SOURCE_NAME, Report
 from converter.quantization.treatment import Treatment
@@ -37,10 +37,11 @@ def _quantize(folder: Path, request: Mapping[str, Any]) -> object:
     prepared = prepare(source, treatment, samples)
     notes = list(prepared.notes)
     if treatment.range_estimator == "best" and prepared.ranges is not None:
-        treatment, note = tuned(prepared, treatment, samples)
-        prepared = with_estimator(prepared, treatment)
-        notes += [note] if note else []
-    result = apply(prepared, treatment, samples)
+        found = tuned(prepared, treatment, samples)
+        result, treatment = found.content, found.treatment
+        notes += [found.note] if found.note else []
+    else:
+        result = apply(prepared, treatment, samples)
     (folder / RESULT_NAME).write_bytes(result)
     told = fates(read_graph(prepared.content), treatment.rules)
     layers = layer_errors(prepared.content, result, samples) if samples else ()

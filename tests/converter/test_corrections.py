@@ -8,7 +8,7 @@ import pytest
 
 from converter.convert import convert
 from converter.quantization.apply import apply, prepare
-from converter.quantization.bias import correct_biases
+from converter.quantization.bias import copy_biases, correct_biases
 from converter.quantization.equalize import equalize
 from converter.quantization.layers import layer_errors
 from converter.quantization.logits import snr_db, without_scores
@@ -129,6 +129,45 @@ def test_bias_correction_takes_back_what_wrong_weights_do_to_the_mean() -> None:
     assert abs(mean(mended) - mean(DIGITS)) < 0.3 * abs(mean(bytes(spoiled)) - mean(DIGITS))
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Enabling:UserWarning")
+def test_weights_behind_the_flatbuffer_are_seen_and_their_biases_corrected() -> None:
+    """Where ai-edge-quantizer puts all that is large, once a model has 256 KB of it."""
+    treatment = build_recipe({}, {"scheme": "weight_int4"}).treatment
+    samples = _shifted(_samples(DIGITS), 1.0)
+    inside = apply(prepare(DIGITS, treatment, samples), treatment, samples)
+    outside = _behind(inside)
+    assert _constants(outside) == _constants(inside)
+    assert read_graph(outside) == read_graph(inside)
+    corrected = correct_biases(DIGITS, outside, samples)
+    assert _constants(corrected) == _constants(correct_biases(DIGITS, inside, samples))
+    assert _constants(corrected) != _constants(outside)
+    copied = copy_biases(correct_biases(DIGITS, inside, samples), outside)
+    assert copied == corrected
+
+
+def _constants(content: bytes) -> list[bytes | None]:
+    return [None if view is None else view.values.tobytes() for view in constant_tensors(bytearray(content))]
+
+
+def _behind(content: bytes) -> bytes:
+    """The model with the bytes of all buffers behind it (schema.fbs, table Buffer)."""
+    model = unpacked_model(content, "is changed by a test")
+    moved = {}
+    for number, buffer in enumerate(model.buffers):
+        if buffer.data is not None and len(buffer.data):
+            moved[number] = bytes(bytearray(buffer.data))
+            buffer.data, buffer.offset, buffer.size = None, 2, 2  # numbers of the same length as those to come
+    behind = bytearray(packed_model(model, len(content)))
+    start = len(behind)
+    for number, data in moved.items():
+        behind += bytes(-len(behind) % 16)
+        model.buffers[number].offset, model.buffers[number].size = len(behind), len(data)
+        behind += data
+    front = packed_model(model, len(content))
+    assert len(front) == start
+    return front + bytes(behind[start:])
+
+
 def _shifted(samples: list[list[Array]], by: float) -> list[list[Array]]:
     """With a mean that is not zero: else wrong weights do nothing to it."""
     return [[(array + by) / 2 for array in sample] for sample in samples]
@@ -141,11 +180,16 @@ def test_the_best_estimator_is_no_worse_than_the_plain_one_and_is_told(shared_da
     samples = _samples(content, 24)
     treatment = build_recipe({}, {"scheme": "int8"}).treatment
     assert treatment.range_estimator == "best"
-    found, note = tuned(prepare(content, treatment, samples), treatment, samples)
+    found = tuned(prepare(content, treatment, samples), treatment, samples)
     plain = dataclasses.replace(treatment, range_estimator="min_max")
-    assert found != plain
-    assert ("bias correction" in note) == found.bias_correction
-    assert _logit_snr_db(content, found, samples) > _logit_snr_db(content, plain, samples)
+    assert found.treatment != plain
+    assert ("bias correction" in found.note) == found.treatment.bias_correction
+    assert _logit_snr_db(content, found.treatment, samples) > _logit_snr_db(content, plain, samples)
+    expected = list(answers(content, samples))
+    kept = apply(prepare(content, plain, samples), plain, samples)
+    nearest, nearer = (snr_db(expected, list(answers(made, samples)), (False,)) for made in (found.content, kept))
+    assert nearest > nearer
+    assert read_graph(found.content).output_names == read_graph(content).output_names
 
 
 def test_a_cut_model_gives_the_logits_under_the_same_name() -> None:
