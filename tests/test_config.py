@@ -400,6 +400,14 @@ ONLY = "which only one can have: give each a line of its own"
         ),
         (PLAIN + "sinks = [{kind='mqtt'}, {kind='mqtt', when='always'}]\n", "one mqtt sink is enough, found 2"),
         (
+            PLAIN + "sinks = [{kind='samples', folder='s'}, {kind='samples', folder='t'}]\n",
+            "one samples sink is enough, found 2",
+        ),
+        (
+            two("{kind='samples', folder='s'}", "{kind='samples', folder='./s'}"),
+            "the samples of [pipeline.b] and [pipeline.c] have one folder, 's': give each a folder of its own",
+        ),
+        (
             PLAIN + "sinks = [{kind='webhook', url='http://x/'}, {kind='webhook', url='http://x/', when='always'}]\n",
             "several webhooks have one url, so each result would arrive twice: leave all but one out",
         ),
@@ -510,6 +518,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
     for table in config.pipeline.values():
         values += [table, table.source, *table.stage.values(), *table.sinks, *table.triggers]
         values += [getattr(table.source, "motion", None) or MotionGate(), *(each.when for each in table.triggers)]
+        values += [table.samples.when] if table.samples and table.samples.when else []
         values += [each.gpio for each in table.triggers if each.gpio]
         values += [each.delegate for each in table.stage.values() if each.delegate]
     wrong = [
