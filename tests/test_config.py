@@ -359,6 +359,10 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         (SOURCE.format("kind='stdin'"), "[pipeline.b] is standard input, which only `edge-agent infer` has"),
         (SOURCE.format("kind='stdin', path='-'"), "give the path of a named pipe"),
         (PLAIN + "sinks = [{kind='mqtt'}]\n", "a sink of [pipeline.b] is of kind mqtt: it needs [mqtt]"),
+        (
+            PLAIN + "sinks = [{kind='samples', folder='s', publish=true}]\n",
+            "samples of [pipeline.b] have publish = true: it needs [mqtt]",
+        ),
         (PLAIN + "triggers = [{name='t', when={}, topic='t'}]\n", "trigger t of [pipeline.b] has a topic: it needs"),
         (two("{kind='preview', port=8090}"), "[pipeline.b] and [pipeline.c] have one port, 8090"),
         (two("{kind='jsonl', path='x'}"), "several sinks of [pipeline.b] and [pipeline.c] write 'x'"),

@@ -148,6 +148,8 @@ class SamplesSink(Table):
     share: Share | None = None  # of these, at random; None: all, or where score_below is given only those
     score_below: Share | None = None  # and all of which the best score is less than this
     stage: str | None = None  # whose input and answers are kept, where there are several; None: the first one
+    publish: bool = False  # send them to whoever asks for them over the broker
+    max_bytes_per_s: Annotated[int, from_to(6_000, 1_000_000_000, "bytes a second")] = 50_000  # sent at most
 
     def problems(self) -> Iterator[str]:
         if not self.share and self.score_below is None and self.share is not None:

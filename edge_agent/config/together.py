@@ -44,6 +44,8 @@ def _without_mqtt(name: str, pipeline: Pipeline) -> Iterator[str]:
         yield f"the source of [pipeline.{name}] is a topic: it needs [mqtt], or a url of its own"
     if any(isinstance(sink, MqttSink) for sink in pipeline.sinks):
         yield f"a sink of [pipeline.{name}] is of kind mqtt: it needs [mqtt]; without a broker, use another kind"
+    if any(isinstance(sink, SamplesSink) and sink.publish for sink in pipeline.sinks):
+        yield f"samples of [pipeline.{name}] have publish = true: it needs [mqtt]; without a broker, leave it out"
     for trigger in pipeline.triggers:
         if trigger.topic is not None:
             yield f"trigger {trigger.name} of [pipeline.{name}] has a topic: it needs [mqtt]"

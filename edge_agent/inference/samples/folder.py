@@ -6,6 +6,7 @@ A sample is whole and synced, or not there. Its line is not synced: after a powe
 
 import json
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from edge_agent.disk import Disk
@@ -17,6 +18,7 @@ _STEM = r"\d{8}T\d{6}\.\d{3}Z"
 _NAME = re.compile(rf"{_STEM}(?:{'|'.join(map(re.escape, SUFFIXES))})", re.ASCII)
 _FORMAT = "%Y%m%dT%H%M%S.%fZ"
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+_PIECE_BYTES = 1_000_000
 _IDLE_LINES = 100  # about samples that are gone, before the lines are written anew
 
 
@@ -54,6 +56,9 @@ class SampleFolder:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._sizes)
+
+    def has(self, name: str) -> bool:
+        return name in self._sizes
 
     def next_name(self, at_s: float, suffix: str) -> str:
         """That of a sample taken at this wall time: later than all others, even where the clock has gone back."""
@@ -113,6 +118,24 @@ class SampleFolder:
         text = b"".join(line + b"\n" for line in lines)
         self._disk.write_atomic(RESULTS, text)
         self._end, self._lines = len(text), len(lines)
+
+
+def lines_about(disk: Disk, names: Collection[str]) -> dict[str, bytes]:
+    """The lines about these samples, as far as there are any, read a piece at a time.
+
+    Raises:
+        StorageError
+    """
+    found: dict[str, bytes] = {}
+    rest, offset = b"", 0
+    while disk.exists(RESULTS) and (piece := disk.read_at(RESULTS, offset, _PIECE_BYTES)):
+        offset += len(piece)
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            name = input_of(line)
+            if name is not None and name in names:
+                found[name] = line
+    return found
 
 
 def input_of(line: bytes) -> str | None:

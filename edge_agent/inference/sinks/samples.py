@@ -1,6 +1,6 @@
 """The supervisor's side of the samples sink: the worker keeps them, and says what it has lost.
 
-Keeping is left to `inference.samples`.
+Keeping is left to `inference.samples`; sending them to whoever asks, to `service.sampling`.
 """
 
 from edge_agent.inference.ipc import Result, SamplesLost
