@@ -321,6 +321,21 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         ),
         (PLAIN + "triggers = [{name='t', when={}}]\n", "trigger t does nothing"),
         (PLAIN + "triggers = [{name='t', when={stage='x'}, topic='t'}]\n", "when.stage names 'x', no stage here"),
+        (
+            PLAIN + "sinks = [{kind='samples', folder='s', when={stage='x'}}]\n",
+            "samples: when.stage names 'x', no stage here; there is main",
+        ),
+        (
+            PLAIN + "sinks = [{kind='samples', folder='s', stage='x'}]\n",
+            "samples: stage names 'x', no stage here; there is main",
+        ),
+        (
+            STAGES
+            + "[[pipeline.b.sinks]]\nkind='samples'\nfolder='s'\nstage='name'\n"
+            + "[pipeline.b.stage.find]\nmodel='f'\n[pipeline.b.stage.name]\nmodel='n'\ncrops_of='find'\n",
+            "samples: stage 'name' sees crops; samples are of stages that see whole frames",
+        ),
+        (PLAIN + "sinks = [{kind='samples', folder='s', max_bytes_per_s=10}]\n", "max_bytes_per_s: must be 6,000 to"),
         (PLAIN + "triggers = [{name='t', when={}, topic='t'}, {name='t', when={}, topic='t'}]\n", "several triggers"),
         (STAGES + "[pipeline.b.stage.x]\nmodel='m'\ncrops_of='x'\n", "crops_of names 'x', which is no other stage"),
         (

@@ -16,9 +16,7 @@ from tests.system.test_patch import hearing
 pytestmark = pytest.mark.system
 
 TOPICS = Topics()
-SAMPLES = (
-    '{{ kind = "samples", folder = "{folder}", min_interval_s = 0.0, max_count = 40, max_bytes_per_s = 1000000{more} }}'
-)
+SAMPLES = '{{ kind = "samples", folder = "{folder}", min_interval_s = 0.0, max_count = 9000{more} }}'
 CONFIG = (
     CONFIG_HEAD
     + """\
@@ -42,7 +40,7 @@ def agent(tmp_path: Path, broker: Mosquitto, artifacts: Artifacts) -> Iterator[A
         url=broker.url,
         pictures=artifacts.pictures,
         rows=artifacts.rows,
-        camera=SAMPLES.format(folder="seen", more=", publish = true"),
+        camera=SAMPLES.format(folder="seen", more=", publish = true, max_bytes_per_s = 1000000"),
         scanner=SAMPLES.format(folder="scanned", more=""),
     )
     with AgentProcess(tmp_path, text) as running:
@@ -63,7 +61,7 @@ def test_what_a_device_has_seen_is_pulled_back_and_makes_and_judges_a_model(
 ) -> None:
     seen, scanned = agent.folder / "seen", agent.folder / "scanned"
     agent.wait("samples", lambda: len(kept(seen)) >= 30 and len(kept(scanned)) >= 5)
-    assert {path.stat().st_mode & 0o777 for path in (seen, *seen.iterdir())} == {0o700, 0o600}
+    assert {path.stat().st_mode & 0o777 for path in (seen, *kept(seen), seen / RESULTS)} == {0o700, 0o600}
     with hearing(broker, TOPICS.sample("bench-pi")) as client:
         assert client.next_event(0.5) is None  # nobody has asked
 
@@ -95,6 +93,7 @@ def test_what_a_device_has_seen_is_pulled_back_and_makes_and_judges_a_model(
     judged = edgectl(agent.folder, "evaluate", str(artifacts["digits-1.0.0"]), told["folder"], "--json")
     tree = json.loads(judged.stdout)
     assert tree["samples"] == 25
+    assert [*tree["values"].values()] == [1.0]  # it is given what it was given there, and says the same
     assert "what a device said" in judged.stdout + judged.stderr
 
     # The rows never left the device, but they are of the same use there.
