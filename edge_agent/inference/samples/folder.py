@@ -92,6 +92,7 @@ class SampleFolder:
 
     def _append(self, line: bytes) -> None:
         # At a place of our own counting: half a line that a full disk took is written over by the next one.
+        self._end = min(self._end, self._disk.size(RESULTS) or 0)  # somebody may have taken it away
         text = (b"\n" if self._torn else b"") + line + b"\n"
         self._disk.write_at(RESULTS, self._end, text)
         self._end += len(text)

@@ -157,6 +157,15 @@ def test_half_a_line_stands_on_a_line_of_its_own() -> None:
     assert told(disk) == [first, second]
 
 
+def test_results_that_somebody_has_taken_away_begin_anew() -> None:
+    disk = Disk(SimDisk())
+    folder = SampleFolder(disk)
+    put(folder, b"x")
+    disk.remove(RESULTS)
+    second = put(folder, b"x")
+    assert disk.read(RESULTS) == line(second) + b"\n"
+
+
 def _story(operations: SimDisk) -> Iterator[str]:
     """Samples beyond the bounds, and lines written anew."""
     folder = SampleFolder(Disk(operations), most=2)

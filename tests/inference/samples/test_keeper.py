@@ -1,6 +1,7 @@
 """A worker that keeps samples: a real one, and what it does when the disk or the pictures will not."""
 
 import json
+import shutil
 from pathlib import Path
 from threading import Event
 
@@ -181,6 +182,20 @@ def test_a_full_disk_costs_samples_is_told_and_is_over_when_there_is_room() -> N
         kept.keeper.offer(job(plain(2)), result("cat"))
     assert kept.said[-1] == SamplesLost(0, None)
     assert kept.shades == [2]
+
+
+def test_a_folder_that_is_taken_away_costs_a_sample_and_is_made_again(tmp_path: Path) -> None:
+    said: list[SamplesLost] = []
+    folder = tmp_path / "samples"
+    with SampleKeeper(config(folder), "birds", ONE_STAGE, said.append, SystemClock()) as keeper:
+        keeper.offer(job(plain(1)), result("cat"))
+        until((folder / RESULTS).exists)
+        shutil.rmtree(folder)
+        keeper.offer(job(plain(2)), result("cat"))
+        until(lambda: said)
+        keeper.offer(job(plain(3)), result("cat"))
+    assert [each.lost for each in said] == [1, 0]
+    assert [shade(open_picture(path.read_bytes(), path.name)) for path in samples(folder)] == [3]
 
 
 def test_a_picture_that_cannot_be_decoded_costs_itself() -> None:
