@@ -113,12 +113,15 @@ def test_publisher_device_and_onlooker_can_do_their_parts(tmp_path: Path, log_in
 
 def test_a_collector_gets_samples_and_an_onlooker_does_not_see_them(log_in: LogIn) -> None:
     heard: SimpleQueue[DeviceEvent] = SimpleQueue()
+    with Broker(log_in("publisher"), TOPICS) as publisher:
+        publisher.publish_retained(TOPICS.release("birds", "stable"), b"x")
     with (
-        DeviceLink(log_in("porch"), TOPICS, "porch", [], heard.put, hears_asks=True) as device,
+        DeviceLink(log_in("porch"), TOPICS, "porch", [("birds", "stable")], heard.put, hears_asks=True) as device,
         Broker(log_in("onlooker"), TOPICS) as onlooker,
         Broker(log_in("collector"), TOPICS) as collector,
     ):
-        assert isinstance(heard.get(timeout=WAIT_S), Connected)
+        while not isinstance(heard.get(timeout=WAIT_S), ReleaseDocument):  # whoever has it, has subscribed to all
+            pass
         onlooker.listen([TOPICS.sample("porch"), TOPICS.event("porch")])
         collector.listen([TOPICS.sample("porch")])
         collector.publish(TOPICS.ask("porch"), b"ask")
