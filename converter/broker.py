@@ -171,6 +171,10 @@ class Broker:
         """One retained message, acknowledged."""
         self._await(self._link.publish(topic, payload, retain=True), topic)
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """One message that the broker does not keep, acknowledged."""
+        self._await(self._link.publish(topic, payload), topic)
+
     def publish_chunks(self, chunks: Iterable[tuple[str, bytes]], sent: Callable[[int], None]) -> None:
         """Retained payloads by digest, a bounded number on their way; `sent(bytes)` after each acknowledgement."""
         flight: deque[tuple[Receipt, str, int]] = deque()

@@ -12,6 +12,7 @@ from converter.commands.model import convert, inspect
 from converter.commands.orders import release
 from converter.commands.release import push, refresh
 from converter.commands.rollout import rollout
+from converter.commands.samples import samples
 from converter.commands.simulate import simulate
 from converter.errors import QualityGateError, RecipeError, RolloutStoppedError
 from edge_agent import __version__
@@ -30,7 +31,7 @@ def cli() -> None:
 
 for command in (
     convert, evaluate, inspect, diff, keys, sign, push, export, refresh, seed, gc, release, rollout, devices, watch,
-    bench, simulate,
+    bench, samples, simulate,
 ):  # fmt: skip
     cli.add_command(command)
 

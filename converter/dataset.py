@@ -18,7 +18,7 @@ from converter.data.opening import open_examples
 from converter.errors import CalibrationError
 from converter.samples import Dataset, digest_of, spread
 from edge_agent.errors import FrameError
-from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec
+from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, TensorInput
 from edge_agent.transform.image import ImageTransform, read_image
 from edge_agent.transform.tensor import Array, TensorSpec
 
@@ -46,6 +46,8 @@ def open_dataset(
         return _open_labeled(request, tensors, input_names, limit)
     if not path.exists():
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of calibration data")
+    if isinstance(spec, TensorInput) and (path.is_dir() or path.suffix == ".csv"):
+        return _open_labeled(request, tensors, input_names, limit)
     if len(tensors) > 1 and path.suffix != ".npz":
         raise CalibrationError(
             f"{path} is no data for a model with {len(tensors)} inputs, which needs a .npz of all of them",
@@ -61,6 +63,7 @@ def open_dataset(
     wanted = {
         "image": "a folder of pictures or a .npz", "signal": "a .csv, a folder of them, or a .npz",
         "audio": "a .wav, a folder of them, or a .npz of the input itself",
+        "tensor": "a .csv of rows, a folder of them, or a .npz",
     }  # fmt: skip
     raise CalibrationError(
         f"{path} is no data for a model with input kind {spec.kind!r}, which needs {wanted.get(spec.kind, 'a .npz')}",

@@ -146,6 +146,16 @@ class Disk:
         self._remove(name)
         self._do.sync_directory(_parent(name))
 
+    def remove_leftovers(self, directory: str) -> None:
+        """Remove the temporary files that writes into `directory` have left which the power or a kill has cut."""
+        if self._do.size(directory) is None:
+            return
+        left = [name for name, is_directory in self._do.entries(directory) if name.endswith(_TEMPORARY)]
+        for name in left:
+            self._do.remove_file(f"{directory}/{name}")
+        if left:
+            self._do.sync_directory(directory)
+
     def _remove(self, name: str) -> None:
         if self._do.size(name) != _DIRECTORY:
             self._do.remove_file(name)

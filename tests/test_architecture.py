@@ -22,8 +22,8 @@ SHARED_WITH_LAPTOP = (
     "errors", "schema", "clock", "disk", "config", "histogram", "console", "plugins", "release", "transform", "tasks",
     "inference.engine", "inference.tflite", "inference.model", "inference.model_file", "inference.guess",
     "inference.said",
-    "inference.file_kind",
-    "link.topics", "link.messages", "link.mqtt", "link.broker", "link.events", "link.collector",
+    "inference.file_kind", "inference.samples.folder",
+    "link.topics", "link.messages", "link.samples", "link.mqtt", "link.broker", "link.events", "link.collector",
     "link.download", "link.https", "link.pace", "update.eligibility", "update.machine",
 )  # fmt: skip
 # One place per foreign library (or one package, where it ends with a slash).

@@ -321,6 +321,21 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         ),
         (PLAIN + "triggers = [{name='t', when={}}]\n", "trigger t does nothing"),
         (PLAIN + "triggers = [{name='t', when={stage='x'}, topic='t'}]\n", "when.stage names 'x', no stage here"),
+        (
+            PLAIN + "sinks = [{kind='samples', folder='s', when={stage='x'}}]\n",
+            "samples: when.stage names 'x', no stage here; there is main",
+        ),
+        (
+            PLAIN + "sinks = [{kind='samples', folder='s', stage='x'}]\n",
+            "samples: stage names 'x', no stage here; there is main",
+        ),
+        (
+            STAGES
+            + "[[pipeline.b.sinks]]\nkind='samples'\nfolder='s'\nstage='name'\n"
+            + "[pipeline.b.stage.find]\nmodel='f'\n[pipeline.b.stage.name]\nmodel='n'\ncrops_of='find'\n",
+            "samples: stage 'name' sees crops; samples are of stages that see whole frames",
+        ),
+        (PLAIN + "sinks = [{kind='samples', folder='s', max_bytes_per_s=10}]\n", "max_bytes_per_s: must be 6,000 to"),
         (PLAIN + "triggers = [{name='t', when={}, topic='t'}, {name='t', when={}, topic='t'}]\n", "several triggers"),
         (STAGES + "[pipeline.b.stage.x]\nmodel='m'\ncrops_of='x'\n", "crops_of names 'x', which is no other stage"),
         (
@@ -359,6 +374,10 @@ def test_an_unknown_key_names_the_nearest_known_one(toml: str, expected: str) ->
         (SOURCE.format("kind='stdin'"), "[pipeline.b] is standard input, which only `edge-agent infer` has"),
         (SOURCE.format("kind='stdin', path='-'"), "give the path of a named pipe"),
         (PLAIN + "sinks = [{kind='mqtt'}]\n", "a sink of [pipeline.b] is of kind mqtt: it needs [mqtt]"),
+        (
+            PLAIN + "sinks = [{kind='samples', folder='s', publish=true}]\n",
+            "samples of [pipeline.b] have publish = true: it needs [mqtt]",
+        ),
         (PLAIN + "triggers = [{name='t', when={}, topic='t'}]\n", "trigger t of [pipeline.b] has a topic: it needs"),
         (two("{kind='preview', port=8090}"), "[pipeline.b] and [pipeline.c] have one port, 8090"),
         (two("{kind='jsonl', path='x'}"), "several sinks of [pipeline.b] and [pipeline.c] write 'x'"),
@@ -399,6 +418,14 @@ ONLY = "which only one can have: give each a line of its own"
             "the triggers t of [pipeline.b] and [pipeline.c] keep pictures in 's': give each a folder or a name",
         ),
         (PLAIN + "sinks = [{kind='mqtt'}, {kind='mqtt', when='always'}]\n", "one mqtt sink is enough, found 2"),
+        (
+            PLAIN + "sinks = [{kind='samples', folder='s'}, {kind='samples', folder='t'}]\n",
+            "one samples sink is enough, found 2",
+        ),
+        (
+            two("{kind='samples', folder='s'}", "{kind='samples', folder='./s'}"),
+            "the samples of [pipeline.b] and [pipeline.c] have one folder, 's': give each a folder of its own",
+        ),
         (
             PLAIN + "sinks = [{kind='webhook', url='http://x/'}, {kind='webhook', url='http://x/', when='always'}]\n",
             "several webhooks have one url, so each result would arrive twice: leave all but one out",
@@ -510,6 +537,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
     for table in config.pipeline.values():
         values += [table, table.source, *table.stage.values(), *table.sinks, *table.triggers]
         values += [getattr(table.source, "motion", None) or MotionGate(), *(each.when for each in table.triggers)]
+        values += [table.samples.when] if table.samples and table.samples.when else []
         values += [each.gpio for each in table.triggers if each.gpio]
         values += [each.delegate for each in table.stage.values() if each.delegate]
     wrong = [

@@ -6,7 +6,7 @@ A picture with an annotation that cannot be used is left out as a whole: judged 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,12 @@ def read_coco(request: Request, file: Path) -> Examples:
     names = _categories(file, categories)
     found: dict[Any, list[TrueObject]] = defaultdict(list)
     problems: dict[Any, str] = {}
-    known = {image["id"] for image in images if isinstance(image, Mapping) and "id" in image}
+    listed = [image["id"] for image in images if isinstance(image, Mapping) and "id" in image]
+    known = {image for image in listed if isinstance(image, Hashable)}
     strays = 0
     for place, annotation in enumerate(annotations):
         image = annotation.get("image_id") if isinstance(annotation, Mapping) else None
-        if image not in known:
+        if not isinstance(image, Hashable) or image not in known:
             strays += 1
             continue
         try:
@@ -57,9 +58,10 @@ def read_coco(request: Request, file: Path) -> Examples:
     items, bad = [], [f"{strays} annotations: of no picture that it lists"] if strays else []
     for image in images:
         name, problem, path = _picture(file, image, places)
-        problem = problem or problems.get(image.get("id") if isinstance(image, Mapping) else None)
+        key = image.get("id") if isinstance(image, Mapping) else None
+        problem = problem or (problems.get(key) if isinstance(key, Hashable) else "its id is no number or text")
         if problem is None and path is not None:
-            truth = _truth(request, tuple(found[image["id"]]))
+            truth = _truth(request, tuple(found[key]))
             problem = _unreadable(path)
             if problem is None:
                 items.append(Example(name, PictureFile(path), truth))

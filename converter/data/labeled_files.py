@@ -4,11 +4,11 @@ Pictures and WAV files alike; which of a file becomes one example or several is 
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from converter.data.contents import contents_of, suffixes_of
+from converter.data.device_said import note_of, truths_in
 from converter.data.examples import ClassTruth, Example, Examples, Request, Sound, Truth, ValuesTruth, gathered
 from converter.data.files import files_of, listed
 from converter.errors import CalibrationError
@@ -60,22 +60,11 @@ def read_table(request: Request, table: Path) -> Examples:
 
 
 def read_results(request: Request, results: Path) -> Examples:
-    """What a device said of each file (a `jsonl` sink's file beside the files of its folder): its best answer is taken
-    for the truth, so that a new model is held to the one that ran there.
-    """
-    said: dict[str, str] = {}
-    for line in results.read_text(encoding="utf-8").splitlines():
-        try:
-            tree = json.loads(line)
-            best = tree["results"][0]
-            said[Path(tree["input"]).name] = str(best["label"] if best["label"] is not None else best["index"])
-        except (ValueError, KeyError, IndexError, TypeError):
-            continue  # a line that is being written, or an answer without a result
-    files = [path for path in files_of(request.path, *suffixes_of(request.spec)) if path.name in said]
-    truths: dict[Path, Truth] = {path: ClassTruth(said[path.name]) for path in files}
-    found = _read(request, files, truths, suffixes_of(request.spec))
-    note = f"the truth is what a device said ({results.name}): figures are agreement with its model"
-    return Examples(found.items, found.left_out, (*found.notes, note))
+    """The files that a device's results (a `.jsonl` beside them) say something of: see `device_said`."""
+    truths = truths_in(results, request.task)
+    files = [path for path in files_of(request.path, *suffixes_of(request.spec)) if path.name in truths]
+    found = _read(request, files, {path: truths[path.name] for path in files}, suffixes_of(request.spec))
+    return Examples(found.items, found.left_out, (*found.notes, note_of(results)))
 
 
 def _read(

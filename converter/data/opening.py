@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from converter.data import coco, generated, labeled_files, masks, stored, voc, windows, yolo
+from converter.data import coco, generated, labeled_files, masks, stored, vectors, voc, windows, yolo
 from converter.data.contents import suffixes_of
+from converter.data.device_said import results_in
 from converter.data.examples import Examples, Request
 from converter.data.files import files_of
 from converter.errors import CalibrationError
-from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
+from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
 from edge_agent.transform.tensor import TensorSpec
 
 _WITH_BOXES = ("detection", "pose")
@@ -26,6 +27,8 @@ def open_examples(request: Request, tensors: Sequence[TensorSpec], input_names: 
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of the data")
     if path.suffix.lower() in stored.SUFFIXES:
         return stored.read_stored(request, tensors, input_names)
+    if isinstance(request.spec, TensorInput) and (path.is_dir() or path.suffix == ".csv"):
+        return vectors.read_vectors(request, tensors)
     if len(tensors) > 1:
         raise CalibrationError(
             f"{path} is no data for a model with {len(tensors)} inputs, which needs a .npz of all of them",
@@ -40,6 +43,7 @@ def open_examples(request: Request, tensors: Sequence[TensorSpec], input_names: 
     wanted = {
         "image": "a folder of pictures, a .csv of labels, a COCO .json or a .npz",
         "signal": "a .csv of rows, a folder of them or a .npz", "audio": "a folder of WAV files or a .csv of labels",
+        "tensor": "a .csv of rows, a folder of them or a .npz",
     }  # fmt: skip
     kind = request.spec.kind
     raise CalibrationError(
@@ -67,9 +71,9 @@ def _of_files(request: Request) -> Examples | None:  # noqa: PLR0911 - one for e
     tables = [file for file in sorted(path.iterdir()) if file.suffix.lower() == ".csv"]
     if len(tables) == 1:
         return labeled_files.read_table(request, tables[0])
-    results = [file for file in sorted(path.iterdir()) if file.suffix.lower() == ".jsonl"]
-    if len(results) == 1 and request.task != "regression":
-        return labeled_files.read_results(request, results[0])
+    results = results_in(path)
+    if results is not None:
+        return labeled_files.read_results(request, results)
     return labeled_files.read_subfolders(request)
 
 
@@ -85,6 +89,9 @@ def _with_boxes(request: Request) -> Examples:
         return voc.read_voc(request)
     if yolo.is_yolo(path):
         return yolo.read_yolo(request)
+    results = results_in(path)
+    if results is not None:
+        return labeled_files.read_results(request, results)
     raise CalibrationError(
         f"{path} holds no boxes: neither a COCO .json, nor .xml of Pascal VOC, nor .txt of YOLO",
         hint="put the annotations beside the pictures, or give the .json itself",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from converter.data.device_said import note_of, results_in, truths_in
 from converter.data.examples import ClassTruth, Example, Examples, Request, Rows, Truth, ValuesTruth, gathered
 from converter.data.files import files_of
 from converter.errors import CalibrationError
@@ -21,7 +22,8 @@ _LABEL_COLUMNS = ("label", "class", "activity", "target", "y", "anomaly", "is_an
 
 
 def read_windows(request: Request) -> Examples:
-    """A `.csv` with a column of labels, or a folder of them: with that column, or in subfolders named by their class.
+    """A `.csv` with a column of labels, or a folder of them: with that column, in subfolders named by their class, or
+    with what a device said of them.
 
     Raises:
         CalibrationError: there is nothing, or something that is no row of numbers.
@@ -29,6 +31,8 @@ def read_windows(request: Request) -> Examples:
     path, spec = request.path, request.spec
     assert isinstance(spec, SignalInput)
     files = files_of(path, ".csv") if path.is_dir() else [path]
+    results = results_in(path) if request.labeled else None
+    said = truths_in(results, request.task) if results is not None else {}
     items: list[Example] = []
     bad = []
     for file in files:
@@ -36,21 +40,21 @@ def read_windows(request: Request) -> Examples:
         name = "/".join((*inside, file.name))
         try:
             for number, (rows, truth) in enumerate(_cut(file, spec, request)):
-                by_folder = ClassTruth(inside[0]) if inside and truth is None else None
-                items.append(Example(f"{name}#{number}", Rows(rows), truth or by_folder))
+                by_folder = ClassTruth(inside[0]) if inside else None
+                items.append(Example(f"{name}#{number}", Rows(rows), truth or said.get(file.name) or by_folder))
         except (SourceError, OSError, UnicodeDecodeError) as error:
             what = "is not text" if isinstance(error, UnicodeDecodeError) else str(error).removeprefix(str(file))
             bad.append(f"{name}: {what.strip(' ,:')}")
     if not files:
         raise CalibrationError(f"{path} holds no .csv files", hint="give a .csv of sensor rows, or a folder of them")
-    return gathered(request, items, bad, wanted=f"whole window of {spec.window} rows", hint="check --window")
+    found = gathered(request, items, bad, wanted=f"whole window of {spec.window} rows", hint="check --window")
+    if results is None or not any(file.name in said for file in files):
+        return found
+    return Examples(found.items, found.left_out, (*found.notes, note_of(results)))
 
 
 def _cut(file: Path, spec: SignalInput, request: Request) -> Iterator[tuple[np.ndarray, Truth | None]]:
-    header = _header(file)
-    label = next((name for name in header if name.lower() in _LABEL_COLUMNS and name not in spec.channels), None)
-    channels = spec.channels or tuple(name for name in header if name != label)
-    wanted = (*channels, label) if label is not None else spec.channels
+    label, wanted = columns_of(file, spec.channels)
     windower, labels = Windower(spec.window, spec.stride), Windower(spec.window, spec.stride)
     known: list[str] = []
     with open(file, encoding="utf-8-sig") as lines:
@@ -70,7 +74,16 @@ def _cut(file: Path, spec: SignalInput, request: Request) -> Iterator[tuple[np.n
             known.append(row.cells[-1])
             told = labels.push([float(len(known) - 1)])
             if window is not None and told is not None:
-                yield window, _truth([known[int(place)] for place in told[:, 0]], request)
+                yield window, label_truth([known[int(place)] for place in told[:, 0]], request)
+
+
+def columns_of(file: Path, channels: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The column of labels, if there is one, and the columns to read: it is the last of them."""
+    header = _header(file)
+    label = next((name for name in header if name.lower() in _LABEL_COLUMNS and name not in channels), None)
+    if label is None:
+        return None, channels
+    return label, (*(channels or tuple(name for name in header if name != label)), label)
 
 
 def _header(file: Path) -> list[str]:
@@ -80,7 +93,12 @@ def _header(file: Path) -> list[str]:
     return [] if all(parse_number(cell) is not None for cell in cells) else cells
 
 
-def _truth(labels: list[str], request: Request) -> Truth:
+def label_truth(labels: list[str], request: Request) -> Truth:
+    """That of rows with these labels, one a row.
+
+    Raises:
+        SourceError: a value is wanted, and the last label is none.
+    """
     if request.task == "regression":
         value = parse_number(labels[-1])
         if value is None:

@@ -101,8 +101,8 @@ def parse_stages(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def parse_duration(text: str) -> timedelta:
-    """`90s`, `30m`, `1h`, `2d`, `1h30m`.
+def parse_duration(text: str, option: str = "--soak") -> timedelta:
+    """`90s`, `30m`, `1h`, `2d`, `1h30m`; `option` is where it was said.
 
     Raises:
         ConfigError: it is none.
@@ -110,12 +110,12 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text.strip().replace(" ", ""))
     if found is None or not any(found.groups()):
         raise ConfigError(
-            f"--soak {text!r}: expected a time as 90s, 30m, 1h, 2d or 1h30m", hint="for example --soak 1h"
+            f"{option} {text!r}: expected a time as 90s, 30m, 1h, 2d or 1h30m", hint=f"for example {option} 1h"
         )
     days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
     total_s = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if total_s > _LONGEST.total_seconds():
-        raise ConfigError(f"--soak {text!r} is longer than {_LONGEST.days} days", hint="for example --soak 1h")
+        raise ConfigError(f"{option} {text!r} is longer than {_LONGEST.days} days", hint=f"for example {option} 1h")
     return timedelta(seconds=total_s)
 
 

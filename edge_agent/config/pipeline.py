@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from edge_agent import schema
 from edge_agent.config.checks import Count, Identifier, Share, Table, from_to
-from edge_agent.config.sinks import MqttSink, PreviewSink, SinkConfig, Trigger, WebhookSink
+from edge_agent.config.sinks import MqttSink, PreviewSink, SamplesSink, SinkConfig, Trigger, WebhookSink, When
 from edge_agent.config.sources import SourceConfig, given_by
 from edge_agent.config.update import BENCH_CHANNEL
 
@@ -119,13 +119,25 @@ class PipelineParts:
             yield f"previews and snapshots need pictures; source {self.source.kind!r} gives none"
 
     def _of_sinks(self) -> Iterator[str]:
-        for kind, what in ((PreviewSink, "preview"), (MqttSink, "mqtt sink")):
+        for kind, what in ((PreviewSink, "preview"), (MqttSink, "mqtt sink"), (SamplesSink, "samples sink")):
             count = sum(isinstance(sink, kind) for sink in self.sinks)
             if count > 1:
                 yield f"one {what} is enough, found {count}"
         urls = [sink.url for sink in self.sinks if isinstance(sink, WebhookSink)]
         if len(set(urls)) < len(urls):
             yield "several webhooks have one url, so each result would arrive twice: leave all but one out"
+        for sink in self.sinks:
+            if isinstance(sink, SamplesSink):
+                yield from self._of_samples(sink)
+
+    def _of_samples(self, sink: SamplesSink) -> Iterator[str]:
+        if self.stage and sink.stage is not None and sink.stage not in self.stage:
+            yield f"samples: stage names {sink.stage!r}, no stage here; there is {', '.join(self.stage)}"
+        kept = self.stage.get(sink.stage) if sink.stage is not None else None
+        if kept is not None and kept.crops_of is not None:
+            yield f"samples: stage {sink.stage!r} sees crops; samples are of stages that see whole frames"
+        if sink.when is not None:
+            yield from self._of_when("samples", sink.when)
 
     def _of_triggers(self) -> Iterator[str]:
         names = [trigger.name for trigger in self.triggers]
@@ -133,11 +145,11 @@ class PipelineParts:
         if twice:
             yield f"there are several triggers called {', '.join(twice)}: give each a name of its own"
         for trigger in self.triggers:
-            if self.stage and trigger.when.stage is not None and trigger.when.stage not in self.stage:
-                yield (
-                    f"trigger {trigger.name}: when.stage names {trigger.when.stage!r}, no stage here; "
-                    f"there is {', '.join(self.stage)}"
-                )
+            yield from self._of_when(f"trigger {trigger.name}", trigger.when)
+
+    def _of_when(self, whose: str, when: When) -> Iterator[str]:
+        if self.stage and when.stage is not None and when.stage not in self.stage:
+            yield f"{whose}: when.stage names {when.stage!r}, no stage here; there is {', '.join(self.stage)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,11 @@ class PipelineConfig(Table):
 
     def problems(self) -> Iterator[str]:
         return PipelineParts(self.source, self.stage, self.sinks, self.triggers).problems()
+
+    @property
+    def samples(self) -> SamplesSink | None:
+        """Where what the model is given is kept, if it is."""
+        return next((sink for sink in self.sinks if isinstance(sink, SamplesSink)), None)
 
     @property
     def order(self) -> tuple[str, ...]:

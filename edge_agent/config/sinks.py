@@ -110,9 +110,6 @@ class PluginSink(Table):
     options: Mapping[str, Any] = field(default_factory=dict)  # handed to it
 
 
-SinkConfig = MqttSink | JsonlSink | WebhookSink | SqliteSink | PreviewSink | PluginSink
-
-
 @dataclass(frozen=True, slots=True)
 class When(Table):
     """What has to be so, in one result after the other, before a trigger fires. All that is given must hold."""
@@ -136,6 +133,30 @@ class When(Table):
     @property
     def labels(self) -> tuple[str, ...]:
         return (self.label,) if isinstance(self.label, str) else self.label or ()
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesSink(Table):
+    """What the model was given, as files of a folder, with what it said beside them: for calibration and evaluation."""
+
+    kind: Literal["samples"]
+    folder: Path  # made if it is missing; one for each pipeline
+    max_count: Annotated[int, from_to(1, 100_000)] = 1000  # samples in it; the oldest go first
+    max_bytes: Count = 200_000_000  # of all of them
+    min_interval_s: SecondsOr0 = 10.0  # at most one sample in this time
+    when: When | None = None  # only of results of which this holds; None: of all
+    share: Share | None = None  # of these, at random; None: all, or where score_below is given only those
+    score_below: Share | None = None  # and all of which the best score is less than this
+    stage: str | None = None  # whose input and answers are kept, where there are several; None: the first one
+    publish: bool = False  # send them to whoever asks for them over the broker
+    max_bytes_per_s: Annotated[int, from_to(6_000, 1_000_000_000, "bytes a second")] = 50_000  # sent at most
+
+    def problems(self) -> Iterator[str]:
+        if not self.share and self.score_below is None and self.share is not None:
+            yield "share = 0 keeps nothing: leave it out, or give score_below"
+
+
+SinkConfig = MqttSink | JsonlSink | WebhookSink | SqliteSink | PreviewSink | SamplesSink | PluginSink
 
 
 @dataclass(frozen=True, slots=True)

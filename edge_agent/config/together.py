@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from edge_agent.config.pipeline import PipelineConfig, PipelineParts
 from edge_agent.config.row_sources import SerialSource, StdinSource, TopicSource
-from edge_agent.config.sinks import JsonlSink, MqttSink, PreviewSink, SqliteSink
+from edge_agent.config.sinks import JsonlSink, MqttSink, PreviewSink, SamplesSink, SqliteSink
 from edge_agent.config.sources import CameraSource, MicrophoneSource, SourceConfig
 
 Pipeline = PipelineConfig | PipelineParts
@@ -36,6 +36,7 @@ def problems_together(pipelines: Pipelines, *, has_mqtt: bool, has_trust: bool) 
     yield from _same_file(pipelines)
     yield from _same_line(pipelines)
     yield from _same_snapshots(pipelines)
+    yield from _same_samples(pipelines)
 
 
 def _without_mqtt(name: str, pipeline: Pipeline) -> Iterator[str]:
@@ -43,6 +44,8 @@ def _without_mqtt(name: str, pipeline: Pipeline) -> Iterator[str]:
         yield f"the source of [pipeline.{name}] is a topic: it needs [mqtt], or a url of its own"
     if any(isinstance(sink, MqttSink) for sink in pipeline.sinks):
         yield f"a sink of [pipeline.{name}] is of kind mqtt: it needs [mqtt]; without a broker, use another kind"
+    if any(isinstance(sink, SamplesSink) and sink.publish for sink in pipeline.sinks):
+        yield f"samples of [pipeline.{name}] have publish = true: it needs [mqtt]; without a broker, leave it out"
     for trigger in pipeline.triggers:
         if trigger.topic is not None:
             yield f"trigger {trigger.name} of [pipeline.{name}] has a topic: it needs [mqtt]"
@@ -123,6 +126,19 @@ def _same_snapshots(pipelines: Pipelines) -> Iterator[str]:
                 f"the triggers {trigger} of {_tables(names)} keep pictures in {str(folder)!r}: "
                 "give each a folder or a name of its own"
             )
+
+
+def _same_samples(pipelines: Pipelines) -> Iterator[str]:
+    """Each would count, and remove, the samples of the other."""
+    folders = [
+        (sink.folder, name)
+        for name, pipeline in pipelines.items()
+        for sink in pipeline.sinks
+        if isinstance(sink, SamplesSink)
+    ]
+    for folder, names in _several(folders):
+        if len(set(names)) > 1:  # else: one samples sink is enough
+            yield f"the samples of {_tables(names)} have one folder, {str(folder)!r}: give each a folder of its own"
 
 
 def _several(uses: list[tuple[Key, str]]) -> Iterator[tuple[Key, list[str]]]:

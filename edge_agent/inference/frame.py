@@ -52,6 +52,14 @@ class Sound:
     ends: bool = False  # nothing follows that belongs to it: a file is over
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The rows of a sensor that a model is given at once, before its transform: float64 [rows, channels]."""
+
+    channels: tuple[str, ...]  # (): the model does not name them
+    values: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class Unusable:
     """One file or line that is no picture or row. What comes behind it may be fine."""

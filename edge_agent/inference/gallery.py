@@ -6,7 +6,7 @@ Pictures are kept as they came and only rendered when somebody asks. HTTP is lef
 import io
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition
 
@@ -60,9 +60,9 @@ class Gallery:
     def keep(self, frame: Frame, result: Result, looks: Looks = dict) -> None:
         """Keep one more; the oldest go. Costs microseconds: it is called with every frame."""
         picture = frame.picture
-        if isinstance(picture, EncodedPicture):  # without what was decoded of it
-            picture = EncodedPicture(picture.content, picture.name, picture.size_px)
-            frame = Frame(frame.name, frame.captured_s, picture, frame.view)
+        if isinstance(picture, EncodedPicture):
+            picture = picture.bare()
+            frame = replace(frame, picture=picture)
         size = _bytes_of(picture)
         with self._changed:
             self._kept[result.seq] = (Kept(frame, result, looks), size)

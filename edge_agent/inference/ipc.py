@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from edge_agent import schema
 from edge_agent.config.pipeline import Crops, Delegate, Threads
-from edge_agent.config.sinks import PreviewSink
+from edge_agent.config.sinks import PreviewSink, SamplesSink
 from edge_agent.config.sources import SourceConfig
 from edge_agent.errors import Reason
 
@@ -43,6 +43,7 @@ class Start:
     stages: Mapping[str, StageStart]  # in the order they see a frame
     preview: PreviewSink | None = None
     keeps_pictures: bool = False  # the last ones, for Snapshot
+    samples: SamplesSink | None = None
     kind: Literal["start"] = "start"
 
 
@@ -251,6 +252,15 @@ class SnapshotWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplesLost:
+    """How the keeping of samples stands, whenever that has changed."""
+
+    lost: int  # since this was told last
+    problem: str | None = None  # why the last one could not be kept; None: it could
+    kind: Literal["samples_lost"] = "samples_lost"
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something the operator is to know and nobody need act on: a delegate that was fallen back from, say."""
 
@@ -270,6 +280,7 @@ Word = (
     | SourceEnded
     | Shadowed
     | SnapshotWritten
+    | SamplesLost
     | Notice
 )
 

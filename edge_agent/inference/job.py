@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edge_agent.errors import FrameError, ModelError
 from edge_agent.inference.capture import Captured
-from edge_agent.inference.frame import Frame, Sample, Sound, Taken, Wanted
+from edge_agent.inference.frame import Frame, Rows, Sample, Sound, Taken, Wanted
 from edge_agent.inference.model import Model
 from edge_agent.release.inputs import AudioInput, SignalInput, TensorInput
 from edge_agent.tasks.prediction import Prediction
@@ -19,7 +21,7 @@ from edge_agent.transform.prepared import Prepared
 from edge_agent.transform.tensor import Array
 
 if TYPE_CHECKING:
-    from edge_agent.inference.sound import SoundFeed
+    from edge_agent.inference.sound import SoundFeed, SoundWindow
 
 Prepare = Callable[[], Prepared]
 
@@ -32,6 +34,7 @@ class Ready:
     captured_s: float
     prepare: Prepare
     began_anew: bool = False  # what came before does not belong to it: a model that remembers is to forget
+    given: Rows | Sound | None = None  # what it is prepared from; of a picture, None
 
 
 class Served:
@@ -74,25 +77,31 @@ class Served:
             return [Ready(taken.name, taken.captured_s, partial(self.model.prepare_image, taken.picture, taken.view))]
         if isinstance(taken, Sound):
             windows = self._sound.push(taken) if self._sound is not None else []
-            prepare = self.model.prepare_sound
-            return [Ready(each.name, each.captured_s, partial(prepare, each.samples)) for each in windows]
+            return [self._sound_ready(each) for each in windows]
         mine = self.wants.channels
         if taken.channels != wanted.channels and not (mine and set(mine) <= set(taken.channels)):
             if self._windower is not None:
                 self._windower.clear()
             self._gap = True
             return []  # a few rows were read ahead for the columns of the model before
-        prepared = self._row(taken)
-        return [] if prepared is None else [Ready(taken.name, taken.captured_s, prepared)]
+        return self._row_ready(taken)
 
-    def _row(self, sample: Sample) -> Prepare | None:
+    def _sound_ready(self, window: "SoundWindow") -> Ready:
+        given = Sound(window.name, window.captured_s, window.samples, self.wants.sample_rate_hz or 0)
+        return Ready(window.name, window.captured_s, partial(self.model.prepare_sound, window.samples), given=given)
+
+    def _row_ready(self, sample: Sample) -> list[Ready]:
         values = _picked(sample, self.wants.channels)
         if self._windower is None:
-            return partial(self.model.prepare_row, values)
-        if sample.after_gap:
-            self._windower.clear()
-        rows = self._windower.push(values)
-        return None if rows is None else partial(self.model.prepare_rows, rows)
+            rows, prepare = np.array([values], np.float64), partial(self.model.prepare_row, values)
+        else:
+            if sample.after_gap:
+                self._windower.clear()
+            window = self._windower.push(values)
+            if window is None:
+                return []
+            rows, prepare = window, partial(self.model.prepare_rows, window)
+        return [Ready(sample.name, sample.captured_s, prepare, given=Rows(self.wants.channels, rows))]
 
 
 def _new_sound_feed(model: Model, say: Callable[[str], None]) -> "SoundFeed":
@@ -108,6 +117,7 @@ class Turn:
     served: Served
     prepare: Prepare | None = None  # until the inputs are there
     began_anew: bool = False  # see Ready
+    given: Rows | Sound | None = None  # see Ready; None where nobody keeps it
     inputs: list[Prepared] = field(default_factory=list)
     outputs: list[Sequence[Array]] = field(default_factory=list)  # of each input
     crops_of: str | None = None  # of a cascade: the other stage, and which of its predictions each input is of

@@ -28,7 +28,7 @@ from edge_agent.inference.slots import ClosedError, Slots
 from edge_agent.inference.sources.source import Source
 from edge_agent.inference.stage import Stage
 from edge_agent.inference.tally import Tally
-from edge_agent.inference.telling import PictureKeeper, Say, Telling
+from edge_agent.inference.telling import PictureKeeper, SampleTaker, Say, Telling
 
 _WAITING_FRAMES = 2  # of a source that is not live: enough to overlap, and little memory
 _WAITING_ROWS = 64
@@ -61,6 +61,7 @@ class Pipeline:
         clock: Clock,
         *,
         pictures: PictureKeeper | None = None,
+        samples: SampleTaker | None = None,
         cores: int | None = None,
         released: Callable[[], None] = lambda: None,
         answered: Callable[[str, Turn], None] = lambda _stage, _turn: None,
@@ -92,10 +93,18 @@ class Pipeline:
             say,
             clock,
             windows=self._windows,
-            keeps_frames=pictures is not None or len(roots) < len(self._stages),
+            keeps_frames=pictures is not None or samples is not None or len(roots) < len(self._stages),
+            keeps_given=samples is not None,
         )
         self._telling = Telling(
-            self._tallies, say, clock, pictures=pictures, resting=self._rest, released=released, answered=answered
+            self._tallies,
+            say,
+            clock,
+            pictures=pictures,
+            samples=samples,
+            resting=self._rest,
+            released=released,
+            answered=answered,
         )
         self._numbers = itertools.count(1)
         self._idle = Event()  # the last frame has been answered and no other waits

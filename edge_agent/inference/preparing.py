@@ -22,7 +22,7 @@ class Preparing:
     """What is known of the stages that see whole frames, `roots`, and of the releases that frames are prepared for.
 
     `windows`: the source gives no pictures, so what comes in is counted once a window is complete. `keeps_frames`:
-    somebody may want to look at a picture again.
+    somebody may want to look at a picture again; `keeps_given`, at a window.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Preparing:
         *,
         windows: bool,
         keeps_frames: bool,
+        keeps_given: bool = False,
     ) -> None:
         self._roots = roots
         self._tallies = tallies
@@ -41,6 +42,7 @@ class Preparing:
         self._clock = clock
         self._windows = windows
         self._keeps_frames = keeps_frames
+        self._keeps_given = keeps_given
         self._answering: dict[str, Served] = {}  # by stage, those on crops too
         self._begin_anew: set[str] = set()  # stages of which the window that was to say so was left out
         self._failures_told = 0
@@ -77,7 +79,8 @@ class Preparing:
             for number, ready in enumerate(self._fed(stage, served, captured, wanted)):
                 if number == len(jobs):
                     jobs.append(Job(ready.name, ready.captured_s, served.capture_ms, frame, {}))
-                jobs[number].turns[stage] = Turn(served, ready.prepare, began_anew=ready.began_anew)
+                given = ready.given if self._keeps_given else None
+                jobs[number].turns[stage] = Turn(served, ready.prepare, began_anew=ready.began_anew, given=given)
                 if self._windows:
                     self._tallies[stage].entered()
         return jobs

@@ -156,6 +156,7 @@ def start_order(
         stages,
         preview=next((sink for sink in config.sinks if isinstance(sink, PreviewSink)), None),
         keeps_pictures=any(trigger.snapshot for trigger in config.triggers),
+        samples=config.samples,
     )
 
 

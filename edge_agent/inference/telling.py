@@ -28,6 +28,12 @@ class PictureKeeper(Protocol):
     def keep(self, frame: Frame, result: Result, turns: Mapping[str, Turn]) -> None: ...
 
 
+class SampleTaker(Protocol):
+    """Who may keep what the models were given."""
+
+    def offer(self, job: Job, result: Result) -> None: ...
+
+
 class Telling:
     """`resting` is called before each frame or order is told: then all that is known of is nearly done.
 
@@ -41,6 +47,7 @@ class Telling:
         clock: Clock,
         *,
         pictures: PictureKeeper | None,
+        samples: SampleTaker | None,
         resting: Callable[[], None],
         released: Callable[[], None],
         answered: Callable[[str, Turn], None],
@@ -49,6 +56,7 @@ class Telling:
         self._say = say
         self._clock = clock
         self._pictures = pictures
+        self._samples = samples
         self._resting = resting
         self._released = released
         self._answered_by = answered
@@ -115,6 +123,8 @@ class Telling:
                 answered = True
                 if self._pictures is not None and job.frame is not None:
                     self._pictures.keep(job.frame, word, job.turns)
+                if self._samples is not None:
+                    self._samples.offer(job, word)
             self._say(word)
         return answered
 

@@ -1,9 +1,9 @@
 """The worker process of one pipeline: `python -m edge_agent.inference.worker FD`.
 
 FD is its end of a socket pair; `ipc` says what is said over it. It loads and runs models, and nothing else: no broker,
-no update, no disk but its source and its release. A model that crashes takes this process with it and no more. The end
-of the socket is the end of the process, so no worker outlives its supervisor; PR_SET_PDEATHSIG would not do, since it
-fires when the *thread* that started the process ends.
+no update, no disk but its source, its release and what is kept of its frames. A model that crashes takes this process
+with it and no more. The end of the socket is the end of the process, so no worker outlives its supervisor;
+PR_SET_PDEATHSIG would not do, since it fires when the *thread* that started the process ends.
 """
 
 import ctypes
@@ -54,6 +54,7 @@ from edge_agent.release.inputs import ImageInput
 
 _IDLE_S = 0.2  # a release is loaded between two frames, where there is such a time: the interpreter holds the GIL
 if TYPE_CHECKING:
+    from edge_agent.inference.samples.keeper import SampleKeeper
     from edge_agent.inference.shadow import Shadow as ShadowRun
     from edge_agent.inference.showing import Showing
 
@@ -92,6 +93,7 @@ class _Worker:
         self._start = start
         self._voice = voice
         self._showing = _showing(start, voice, clock)
+        self._samples = _keeper(start, voice, clock)
         self._shadows: dict[str, ShadowRun] = {}  # by stage
         self._pipeline = Pipeline(
             start.source,
@@ -100,6 +102,7 @@ class _Worker:
             voice.say,
             clock,
             pictures=self._showing,
+            samples=self._samples,
             released=_give_memory_back,
             answered=self._offer,
         )
@@ -108,7 +111,7 @@ class _Worker:
 
     def run(self, orders: "SimpleQueue[Order]", snapshots: "SimpleQueue[Snapshot | None]") -> None:
         drawing = Thread(target=self._draw, args=(snapshots,), name="snapshots", daemon=True)
-        with self._showing or nullcontext():
+        with self._samples or nullcontext(), self._showing or nullcontext():
             drawing.start()
             self._run(orders)
             snapshots.put(None)
@@ -262,6 +265,14 @@ def _showing(start: Start, voice: "_Voice", clock: Clock) -> "Showing | None":
     from edge_agent.inference.showing import Showing  # its drawing and HTTP cost memory
 
     return Showing(start, voice.say, clock)
+
+
+def _keeper(start: Start, voice: "_Voice", clock: Clock) -> "SampleKeeper | None":
+    if start.samples is None:
+        return None
+    from edge_agent.inference.samples.keeper import SampleKeeper  # seldom needed
+
+    return SampleKeeper(start.samples, start.pipeline, start.stages, voice.say, clock)
 
 
 def _give_memory_back() -> None:

@@ -46,7 +46,14 @@ class SubscriptionRefused:
     topics: tuple[str, ...]
 
 
-DeviceEvent = Connected | Disconnected | Failed | ReleaseDocument | Ack | SubscriptionRefused
+@dataclass(frozen=True, slots=True)
+class SamplesAsked:
+    """Somebody wants samples; not yet read."""
+
+    payload: bytes
+
+
+DeviceEvent = Connected | Disconnected | Failed | ReleaseDocument | Ack | SubscriptionRefused | SamplesAsked
 
 
 class DeviceLink:
@@ -60,6 +67,7 @@ class DeviceLink:
         followed: Iterable[tuple[str, str]],
         inbox: Callable[[DeviceEvent], None],
         *,
+        hears_asks: bool = False,
         window: int = 8,
         pace: Pace | None = None,
         backoff_s: tuple[float, float] = (1.0, 60.0),
@@ -72,6 +80,7 @@ class DeviceLink:
         self._followed = {topics.release(model, channel): (model, channel) for model, channel in followed}
         self._availability = topics.availability(device_id)
         self._ack = topics.ack(device_id)
+        self._ask = topics.ask(device_id)
         self._collectors: tuple[Collector, ...] = ()
         self._collectors_changing = Lock()
         self._link = Link(
@@ -82,7 +91,7 @@ class DeviceLink:
             backoff_s=backoff_s,
             most_bytes=MAX_PACKET_BYTES,
         )
-        standing = [topics.echo(device_id), self._ack, *self._followed]
+        standing = [topics.echo(device_id), self._ack, *([self._ask] if hears_asks else []), *self._followed]
         self._standing = Standing(self._link, standing, lambda refused: inbox(SubscriptionRefused(refused)))
 
     def __enter__(self) -> Self:
@@ -116,6 +125,10 @@ class DeviceLink:
     def publish_bench(self, payload: bytes) -> Receipt:
         """QoS 1, not retained: whoever asks listens, and may ask again."""
         return self._link.publish(self._topics.bench(self._device_id), payload)
+
+    def publish_sample(self, payload: bytes) -> Receipt:
+        """QoS 1, not retained: whoever asked listens."""
+        return self._link.publish(self._topics.sample(self._device_id), payload)
 
     def publish_result(self, pipeline: str, payload: bytes) -> bool:
         """QoS 0; says whether it was handed over: offline, or when the link does not keep up, it is dropped."""
@@ -160,6 +173,9 @@ class DeviceLink:
                     self._inbox(ReleaseDocument(*self._followed[topic], payload))
             case Received(topic, payload, _) if topic == self._ack:
                 self._inbox(Ack(payload))
+            case Received(topic, payload, retained) if topic == self._ask:
+                if not retained:  # that was asked at another time, and perhaps by nobody who is still there
+                    self._inbox(SamplesAsked(payload))
             case Received():
                 self._offer(event)
             case Connected():

@@ -222,7 +222,7 @@ def format_reported(reported: Reported) -> bytes:
 
 
 def parse_reported(payload: bytes) -> Reported:
-    return _parse(Reported, payload)
+    return parse(Reported, payload)
 
 
 def format_telemetry(telemetry: Telemetry) -> bytes:
@@ -230,7 +230,7 @@ def format_telemetry(telemetry: Telemetry) -> bytes:
 
 
 def parse_telemetry(payload: bytes) -> Telemetry:
-    return _parse(Telemetry, payload)
+    return parse(Telemetry, payload)
 
 
 def format_event(event: EventReport) -> bytes:
@@ -238,7 +238,7 @@ def format_event(event: EventReport) -> bytes:
 
 
 def parse_event(payload: bytes) -> EventReport:
-    return _parse(EventReport, payload)
+    return parse(EventReport, payload)
 
 
 def format_bench(report: BenchReport) -> bytes:
@@ -246,7 +246,7 @@ def format_bench(report: BenchReport) -> bytes:
 
 
 def parse_bench(payload: bytes) -> BenchReport:
-    return _parse(BenchReport, payload)
+    return parse(BenchReport, payload)
 
 
 def parse_availability(payload: bytes) -> bool:
@@ -271,7 +271,7 @@ def parse_ack(payload: bytes) -> Mapping[str, int]:
     Raises:
         MessageError: not an ack.
     """
-    return _parse(_Acknowledgement, payload).streams
+    return parse(_Acknowledgement, payload).streams
 
 
 def format_need(digests: tuple[str, ...]) -> bytes:
@@ -284,7 +284,7 @@ def parse_need(payload: bytes) -> tuple[str, ...]:
     Raises:
         MessageError: not a `need`, or more digests than one may hold.
     """
-    need = _parse(_Need, payload)
+    need = parse(_Need, payload)
     if len(need.digests) > MAX_NEED or not all(DIGEST.fullmatch(digest) for digest in need.digests):
         raise MessageError(f"a need of {len(need.digests)} digests; at most {MAX_NEED} sha-256 digests are read")
     return need.digests
@@ -323,8 +323,13 @@ def decode(payload: bytes) -> dict[str, Any]:
     return tree
 
 
-def _parse(kind: type[T], payload: bytes) -> T:
+def parse(kind: type[T], payload: bytes) -> T:
+    """The value that a payload holds; fields that nobody knows are passed over.
+
+    Raises:
+        MessageError: it holds none.
+    """
     try:
         return schema.parse(kind, decode(payload), strict=False)
     except schema.SchemaError as error:
-        raise MessageError(f"{kind.__name__.lower()}: {'; '.join(error.problems)}") from error
+        raise MessageError(f"{kind.__name__.strip('_').lower()}: {'; '.join(error.problems)}") from error

@@ -45,6 +45,14 @@ class Topics:
     def trigger(self, device: str, name: str) -> str:
         return f"{self.prefix}/device/{device}/trigger/{name}"
 
+    def sample(self, device: str) -> str:
+        """What a model was given, in answer to an `ask`."""
+        return f"{self.prefix}/device/{device}/sample"
+
+    def ask(self, device: str) -> str:
+        """Somebody wants samples; heard by devices whose own configuration says that they publish them."""
+        return f"{self.prefix}/device/{device}/ask"
+
     def echo(self, device: str) -> str:
         """The device's own barrier; a publisher uses it with an id of its own."""
         return f"{self.prefix}/device/{device}/echo"

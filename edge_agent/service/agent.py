@@ -15,7 +15,7 @@ from typing import Any
 from edge_agent import schema
 from edge_agent.config.update import BENCH_CHANNEL
 from edge_agent.errors import EdgeError, Reason, RejectionError, StorageError
-from edge_agent.link.device import Ack, ReleaseDocument, SubscriptionRefused
+from edge_agent.link.device import Ack, ReleaseDocument, SamplesAsked, SubscriptionRefused
 from edge_agent.link.events import Connected, Disconnected, Failed
 from edge_agent.link.messages import MessageError, Reported, StageReport, format_bench, format_reported
 from edge_agent.notify import notify, watchdog_interval_s
@@ -141,6 +141,9 @@ class Agent:
                 self._stale = True
             case Ack(payload):
                 self._parts.spool.acknowledged(payload)
+            case SamplesAsked(payload):
+                if self._parts.sampler is not None:
+                    self._parts.sampler.asked(payload)
             case _:
                 raise AssertionError(event)
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.clock import Clock, SystemClock, is_synchronized
 from edge_agent.config.agent import Config
 from edge_agent.config.row_sources import TopicSource
+from edge_agent.config.sinks import SamplesSink
 from edge_agent.config.update import BENCH_CHANNEL
 from edge_agent.control import ControlServer
 from edge_agent.disk import Disk, open_disk
@@ -54,6 +56,9 @@ from edge_agent.update.status import Status, Versions
 from edge_agent.update.store import ReleaseStore
 from edge_agent.update.transport import Cancelled, ChunkTransport, Trouble
 from edge_agent.update.updater import Updater
+
+if TYPE_CHECKING:
+    from edge_agent.service.sampling import SampleSender
 
 _LOG = logging.getLogger(__name__)
 Keep = Callable[[], Collection[str]]
@@ -99,6 +104,7 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
     )
     if link is not None:
         stack.enter_context(link)
+    sampler = _open_sampler(config, link, stack)
     stack.callback(pipelines.close)  # before the link is: what a sink has held back goes out
     workers = open_workers(config, inbox, stack)
     stop = threading.Event()
@@ -127,6 +133,7 @@ def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> 
         documents=documents,
         link=link,
         bencher=bencher,
+        sampler=sampler,
     )
     return Agent(parts)
 
@@ -143,9 +150,25 @@ def _open_link(config: Config, inbox: Inbox, pace: Pace) -> DeviceLink | None:
         config.device_id,
         followed,
         inbox.put,
+        hears_asks=bool(_publishing(config)),
         window=config.mqtt.fetch_window,
         pace=pace,
     )
+
+
+def _publishing(config: Config) -> dict[str, SamplesSink]:
+    """By pipeline: whose samples may be sent."""
+    sinks = {name: pipeline.samples for name, pipeline in config.pipeline.items()}
+    return {name: sink for name, sink in sinks.items() if sink is not None and sink.publish}
+
+
+def _open_sampler(config: Config, link: DeviceLink | None, stack: ExitStack) -> "SampleSender | None":
+    sinks = _publishing(config)
+    if link is None or not sinks:
+        return None
+    from edge_agent.service.sampling import SampleSender  # seldom needed
+
+    return stack.enter_context(SampleSender(sinks, link.publish_sample))
 
 
 def _open_documents(config: Config, disk: Disk, clock: Clock, inbox: Inbox) -> Documents:

@@ -55,6 +55,12 @@ class Reporter(Protocol):
     def publish_bench(self, payload: bytes) -> object: ...
 
 
+class Sampler(Protocol):
+    """`sampling.SampleSender`: answers on a thread of its own."""
+
+    def asked(self, payload: bytes) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Started and stopped by `compose`."""
@@ -71,3 +77,4 @@ class Parts:
     documents: Judge | None  # None, as the link: no broker is configured
     link: Reporter | None
     bencher: Measurer | None = None  # None: this device measures nothing for others
+    sampler: Sampler | None = None  # None: this device sends no samples

@@ -17,6 +17,7 @@ from edge_agent.inference.ipc import (
     LoadFailed,
     Notice,
     Result,
+    SamplesLost,
     Serving,
     SnapshotWritten,
     SourceEnded,
@@ -24,6 +25,7 @@ from edge_agent.inference.ipc import (
     Word,
 )
 from edge_agent.inference.sinks.opening import open_sinks
+from edge_agent.inference.sinks.samples import SamplesSink
 from edge_agent.inference.sinks.sink import Sink
 from edge_agent.inference.sinks.trouble import SinkTrouble
 from edge_agent.inference.stage_server import WorkerExited
@@ -117,12 +119,12 @@ class Pipelines:
     def hear(self, heard: Heard) -> list[Event]:
         """Take in one word; gives the events to tell of."""
         pipeline = self._all[heard.pipeline]
+        for sink in pipeline.sinks:
+            _hear(sink, heard.word)
         match heard.word:
             case Result() as result:
                 steps_ms = (sum(answer.latency_ms.values()) for answer in result.answers.values())
                 pipeline.totals.add(result.capture_ms + sum(steps_ms))
-                for sink in pipeline.sinks:
-                    sink.take(result)
                 pipeline.triggers.take(result)
             case Figures() as figures:
                 pipeline.figures[figures.stage].add(figures)
@@ -146,8 +148,6 @@ class Pipelines:
                 pipeline.triggers.written(written)
             case SourceEnded():
                 pipeline.ended = True
-                for sink in pipeline.sinks:
-                    sink.flush()
         waiting = pipeline.boxless.hear(heard.word)
         event = self._event(pipeline, heard)
         return [
@@ -216,6 +216,16 @@ class Pipelines:
             for trouble in pipeline.sink_troubles:
                 if detail := trouble.news():  # of the last results; those of a short run are all of them
                     _LOG.warning("%s: %s", name, detail)
+
+
+def _hear(sink: Sink, word: Word | WorkerExited) -> None:
+    match word:
+        case Result():
+            sink.take(word)
+        case SamplesLost() if isinstance(sink, SamplesSink):
+            sink.heard(word)
+        case SourceEnded():
+            sink.flush()
 
 
 def _event_of(heard: Heard) -> Event | None:

@@ -87,6 +87,17 @@ class EncodedPicture:
         self._opened.append(image)
         return int(found) if isinstance(found, int) else 1
 
+    @property
+    def format(self) -> str:
+        """Of the file, as pillow calls it: JPEG, PNG, …; a JPEG of several pictures is MPO."""
+        image = self._take()
+        self._opened.append(image)
+        return image.format or ""
+
+    def bare(self) -> "EncodedPicture":
+        """Without what has been decoded of it, which is many times as large: for whoever keeps it."""
+        return EncodedPicture(self.content, self.name, self.size_px)
+
     def _take(self) -> Image.Image:
         """A lazy Image that is nobody else's: decoding it at reduced size changes no other."""
         try:

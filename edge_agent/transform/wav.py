@@ -186,6 +186,16 @@ def read_wav(path: Path, say: Callable[[str], None] = lambda _: None) -> tuple[S
         return np.concatenate(blocks), reader.rate_hz
 
 
+def format_wav(samples: Samples, rate_hz: int) -> bytes:
+    """The bytes of a WAV file of these mono samples, as floats of 32 bits: `read_wav` gives back the very same."""
+    sound = np.ascontiguousarray(samples, "<f4").tobytes()
+    form = struct.pack("<HHIIHH", _FLOAT, 1, rate_hz, rate_hz * 4, 4, 32)
+    chunks = b"".join(
+        (b"fmt ", len(form).to_bytes(4, "little"), form, b"data", len(sound).to_bytes(4, "little"), sound)
+    )
+    return b"RIFF" + (4 + len(chunks)).to_bytes(4, "little") + b"WAVE" + chunks
+
+
 def _decode(content: bytes, form: _Format) -> Samples:
     if form.bits == 24:
         wide = np.zeros((len(content) // 3, 4), np.uint8)

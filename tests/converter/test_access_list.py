@@ -20,7 +20,7 @@ from converter.publish.push import push
 from edge_agent.clock import SystemClock
 from edge_agent.errors import LinkError
 from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.device import DeviceEvent, DeviceLink, ReleaseDocument
+from edge_agent.link.device import DeviceEvent, DeviceLink, ReleaseDocument, SamplesAsked
 from edge_agent.link.events import Connected
 from edge_agent.link.messages import AgentReport, Reported, format_reported
 from edge_agent.link.mqtt import Link
@@ -54,7 +54,9 @@ def log_in(request: pytest.FixtureRequest, tmp_path: Path, certificates: Path) -
     with_passwords, with_certificates, rules = blocks("")
     config = with_passwords if request.param == "passwords" else with_certificates
     (tmp_path / "aclfile").write_text(rules)
-    password_file(tmp_path, dict.fromkeys(("porch", "publisher", "onlooker"), "secret")).rename(tmp_path / "passwd")
+    password_file(tmp_path, dict.fromkeys(("porch", "publisher", "onlooker", "collector"), "secret")).rename(
+        tmp_path / "passwd"
+    )
     for each in (*certificates.glob("*.crt"), *certificates.glob("*.key")):
         shutil.copy(each, tmp_path)
     lines = [
@@ -109,9 +111,38 @@ def test_publisher_device_and_onlooker_can_do_their_parts(tmp_path: Path, log_in
     assert sorted(taken) == sorted(digests)
 
 
+def test_a_collector_gets_samples_and_an_onlooker_does_not_see_them(log_in: LogIn) -> None:
+    heard: SimpleQueue[DeviceEvent] = SimpleQueue()
+    with Broker(log_in("publisher"), TOPICS) as publisher:
+        publisher.publish_retained(TOPICS.release("birds", "stable"), b"x")
+    with (
+        DeviceLink(log_in("porch"), TOPICS, "porch", [("birds", "stable")], heard.put, hears_asks=True) as device,
+        Broker(log_in("onlooker"), TOPICS) as onlooker,
+        Broker(log_in("collector"), TOPICS) as collector,
+    ):
+        while not isinstance(heard.get(timeout=WAIT_S), ReleaseDocument):  # whoever has it, has subscribed to all
+            pass
+        onlooker.listen([TOPICS.sample("porch"), TOPICS.event("porch")])
+        collector.listen([TOPICS.sample("porch")])
+        collector.publish(TOPICS.ask("porch"), b"ask")
+        assert heard.get(timeout=WAIT_S) == SamplesAsked(b"ask")
+        assert device.publish_sample(b"picture").wait(WAIT_S)
+        found = collector.next_event(WAIT_S)
+        assert found is not None
+        assert found.payload == b"picture"
+        assert device.publish_event(b"behind it").wait(WAIT_S)
+        seen = onlooker.next_event(WAIT_S)
+        assert seen is not None
+        assert seen.payload == b"behind it"
+
+
 @pytest.mark.parametrize(
     ("name", "topic"),
     [
+        ("onlooker", TOPICS.ask("porch")),
+        ("publisher", TOPICS.ask("porch")),
+        ("collector", TOPICS.sample("porch")),
+        ("porch", TOPICS.sample("attic")),
         ("porch", TOPICS.blob("0" * 64)),
         ("porch", TOPICS.release("birds", "stable")),
         ("porch", TOPICS.reported("attic")),

@@ -72,8 +72,11 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         opened(tmp_path, GRAY, PICTURE)
     with pytest.raises(CalibrationError, match="no such file"):
         opened(tmp_path / "missing", GRAY, PICTURE)
-    with pytest.raises(CalibrationError, match=r"needs a \.npz"):
+    with pytest.raises(CalibrationError, match=r"holds no \.csv"):
         opened(tmp_path, TensorInput(), ROWS)
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(CalibrationError, match=r"needs a \.csv of rows, a folder of them, or a \.npz"):
+        opened(tmp_path / "a.wav", TensorInput(), ROWS)
 
 
 def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:

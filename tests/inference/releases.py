@@ -84,14 +84,19 @@ class Words:
         """Wait for `count` more words of a kind; gives the last of them."""
         while True:
             try:
-                word = self._queue.get(timeout=WAIT_S)
+                word = self.take()
             except Empty:
                 raise AssertionError(f"waited for {kind.__name__}, heard {self.all[-20:]}") from None
-            self.all.append(word)
             if isinstance(word, kind):
                 count -= 1
                 if count == 0:
                     return word
+
+    def take(self) -> Word | WorkerExited:
+        """The next one; raises Empty where none comes."""
+        word = self._queue.get(timeout=WAIT_S)
+        self.all.append(word)
+        return word
 
     def of(self, kind: type[WordT]) -> list[WordT]:
         return [word for word in self.all if isinstance(word, kind)]

@@ -2,12 +2,14 @@
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.config.pipeline import Crops, Delegate
+from edge_agent.config.sinks import SamplesSink, When
 from edge_agent.config.sources import CameraSource, FolderSource, MotionGate
 from edge_agent.errors import Reason
 from edge_agent.inference.ipc import (
@@ -19,6 +21,7 @@ from edge_agent.inference.ipc import (
     Notice,
     Order,
     Result,
+    SamplesLost,
     Serving,
     Shadow,
     Shadowed,
@@ -59,6 +62,12 @@ RESULT = Result(
                 "b": StageStart(crops_of="a", crops=Crops(("x",))),
             },
         ),
+        Start(
+            "p",
+            FolderSource("folder", "/x"),  # type: ignore[arg-type]  # a path, once it is read
+            {"main": StageStart()},
+            samples=SamplesSink("samples", Path("/s"), when=When(label=("cat",), for_s=2.0), score_below=0.5),
+        ),
         Load("main", "/r", "a" * 64),
         Unload("main"),
         Shadow("main", "/r", "a" * 64, 0.1, 100),
@@ -82,6 +91,7 @@ def test_orders_are_read_as_they_were_given(order: Order) -> None:
         Figures("main", 1, 2, 2, 3, 4, {"invoke": {"3": 4}}, {"invoke": 2.0}, "a"),
         Shadowed("main", "a" * 64, 20, 19, over=True, reason=Reason.PROBE_CRASHED, problem="SIGSEGV"),
         SnapshotWritten(3, "/x.jpg", "disk full"),
+        SamplesLost(2, "the disk is full"),
         Notice("fell back", "install it", "main"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.errors import Reason, StorageError
 from edge_agent.link.broker import BrokerSettings
-from edge_agent.link.device import Ack, DeviceEvent, DeviceLink, ReleaseDocument
+from edge_agent.link.device import Ack, DeviceEvent, DeviceLink, ReleaseDocument, SamplesAsked
 from edge_agent.link.events import Connected, Disconnected, LinkEvent, Receipt, Received
 from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
@@ -73,9 +73,17 @@ def other_client(settings: BrokerSettings) -> Iterator[Other]:
 class Device:
     """A device link and the events it has given."""
 
-    def __init__(self, settings: BrokerSettings, followed: tuple[tuple[str, str], ...] = (("m", "stable"),)) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        followed: tuple[tuple[str, str], ...] = (("m", "stable"),),
+        *,
+        hears_asks: bool = False,
+    ) -> None:
         self._events: SimpleQueue[DeviceEvent] = SimpleQueue()
-        self.link = DeviceLink(settings, TOPICS, "porch", followed, self._events.put, backoff_s=QUICK)
+        self.link = DeviceLink(
+            settings, TOPICS, "porch", followed, self._events.put, hears_asks=hears_asks, backoff_s=QUICK
+        )
         self.troubles: SimpleQueue[Reason] = SimpleQueue()
         self.taken: dict[str, bytes] = {}
 
@@ -96,8 +104,8 @@ class Device:
 
 
 @contextmanager
-def device_on(settings: BrokerSettings) -> Iterator[Device]:
-    device = Device(settings)
+def device_on(settings: BrokerSettings, *, hears_asks: bool = False) -> Iterator[Device]:
+    device = Device(settings, hears_asks=hears_asks)
     with device.link:
         device.next(Connected)
         yield device
@@ -181,6 +189,25 @@ def test_what_a_device_says_arrives_on_its_topics(mosquitto: Mosquitto) -> None:
     assert names == {
         "availability": b"online", "reported": b"r", "event": b"e", "telemetry": b"t", "result/birds": b"f"
     }  # fmt: skip
+
+
+def test_asks_for_samples_are_heard_by_who_is_to_hear_them_and_retained_ones_by_nobody(mosquitto: Mosquitto) -> None:
+    with other_client(mosquitto.settings) as other:
+        other.retain(TOPICS.ask("porch"), b"of long ago")
+        other.retain(TOPICS.release("m", "stable"), b"x")  # whoever has it, has subscribed to all
+        either: Any = ReleaseDocument | SamplesAsked
+        with device_on(mosquitto.settings, hears_asks=True) as device:
+            assert isinstance(device.next(either), ReleaseDocument)
+            other.link.publish(TOPICS.ask("porch"), b"now").wait(WAIT_S)
+            assert device.next(SamplesAsked) == SamplesAsked(b"now")
+            other.listen(TOPICS.sample("porch"))
+            assert device.link.publish_sample(b"here").wait(WAIT_S)
+            assert other.next(TOPICS.sample("porch")) == b"here"
+        with device_on(mosquitto.settings) as device:
+            device.next(ReleaseDocument)
+            other.link.publish(TOPICS.ask("porch"), b"now").wait(WAIT_S)
+            other.retain(TOPICS.release("m", "stable"), b"x")  # behind the ask: had it been heard, then before this
+            assert isinstance(device.next(either), ReleaseDocument)
 
 
 def test_offline_results_are_dropped_and_receipts_say_so(mosquitto: Mosquitto) -> None:

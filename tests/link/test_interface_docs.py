@@ -7,15 +7,17 @@ from pathlib import Path
 
 from edge_agent.config.agent import MqttConfig
 from edge_agent.errors import Reason
+from edge_agent.inference.samples.folder import SUFFIXES
 from edge_agent.inference.sinks.tree import ResultFormat
 from edge_agent.inference.triggers.firing import Firing
 from edge_agent.inference.triggers.snapshots import SnapshotFolder
-from edge_agent.link import download, https, messages, pack_readers, ranges, transports
+from edge_agent.link import download, https, messages, pack_readers, ranges, samples, transports
 from edge_agent.link.topics import MAX_FILTERS, Topics
 from edge_agent.release.chunks import CHUNK_BYTES
 from edge_agent.release.document import MAX_SOURCES, Custom, Lifts
 from edge_agent.release.pack_file import MAX_CHUNKS
 from edge_agent.release.rollout import Rollout
+from edge_agent.service import sampling
 from edge_agent.update.eligibility import HoldReason
 from tests.sim.results import answer, found, staged
 
@@ -30,7 +32,7 @@ def test_every_topic_is_in_the_table_and_no_other() -> None:
         topics.trigger("<id>", "<name>"), topics.catalog(),
         *(make("<id>") for make in (
             topics.availability, topics.reported, topics.telemetry, topics.event, topics.echo, topics.need, topics.ack,
-            topics.bench,
+            topics.bench, topics.sample, topics.ask,
         )),
     }  # fmt: skip
     assert set(re.findall(r"^\| `(\S+)` \|", PAGE, re.MULTILINE)) == made
@@ -50,7 +52,7 @@ def test_every_reason_to_hold_is_listed() -> None:
 
 def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
     examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    custom, need, _, reported, bench, telemetry, event, _, _, _, ack = examples
+    custom, need, _, reported, bench, telemetry, event, _, _, _, ack, ask, head, answered = examples
     assert set(custom) == {field.name for field in fields(Custom)}
     assert set(custom["rollout"]) == {field.name for field in fields(Rollout)}
     assert set(custom["lifts"]) == {field.name for field in fields(Lifts)}
@@ -62,6 +64,12 @@ def test_every_example_is_read_without_a_field_that_nobody_knows() -> None:
     assert messages.decode(messages.format_telemetry(messages.parse_telemetry(encoded[1]))) == telemetry
     assert messages.decode(messages.format_event(messages.parse_event(encoded[2]))) == event
     assert messages.decode(messages.format_ack(messages.parse_ack(encoded[3]))) == ack
+    assert messages.decode(samples.format_ask(samples.parse_ask(json.dumps(ask).encode()))) == ask
+    (payload,) = samples.parts_of("birds", "x", b"", b"")
+    assert set(head) == set(json.loads(payload.partition(b"\n")[0]))
+    end = samples.parse_sample(json.dumps(answered).encode())
+    assert isinstance(end, samples.Answered)
+    assert messages.decode(samples.format_answered(end)) == answered
 
 
 def test_the_examples_of_results_are_what_the_code_makes_of_them() -> None:
@@ -93,6 +101,9 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"{https.CHUNK_S:.0f} s for a chunk", f"alone for {transports.REST_S:.0f} s",
         f"brought nothing for {transports.PATIENCE_S:.0f} s", f"(at most {MAX_SOURCES})",
         f"at most {messages.MAX_PACKET_BYTES:,} bytes", f"at most {messages.MAX_NEED}",
+        f"at most {samples.MOST_AT_ONCE} samples and about {samples.MAX_SAMPLE_BYTES:,} bytes",
+        f"more than {samples.MAX_SAMPLE_BYTES:,} bytes is never sent", f"cut into {samples.PART_BYTES:,} bytes",
+        f"; {sampling._WAITING} may wait", ", ".join(f"`{suffix}`" for suffix in SUFFIXES[:-1]),
         f"larger than\n{messages.MAX_PAYLOAD_BYTES:,} bytes",
     }  # fmt: skip
     assert {words for words in said if words not in PAGE} == set()

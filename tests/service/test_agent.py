@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.errors import ConfigError, EdgeError, InputError, LinkError, Reason, StorageError, TrustError
 from edge_agent.inference.ipc import Answer, Figures, Result, Serving, SourceEnded, SourceTrouble
-from edge_agent.link.device import Ack, ReleaseDocument, SubscriptionRefused
+from edge_agent.link.device import Ack, ReleaseDocument, SamplesAsked, SubscriptionRefused
 from edge_agent.link.events import Connected, Disconnected, Failed
 from edge_agent.link.messages import EventReport, Telemetry, format_ack, parse_event, parse_telemetry
 from edge_agent.service.documents import Channel
@@ -169,6 +169,15 @@ def test_a_collectors_word_frees_the_outbox(sim: AgentSim) -> None:
     sim.happen(Ack(format_ack({event["stream"]: event["seq"]})))
 
     assert sim.outbox.count() == 0
+
+
+def test_an_ask_for_samples_is_left_to_who_sends_them(sim: AgentSim, tmp_path: Path) -> None:
+    sim.happen(SamplesAsked(b"ask"))
+    assert sim.sampler.heard == [b"ask"]
+    (tmp_path / "nobody").mkdir()
+    nobody = AgentSim(tmp_path / "nobody", without_broker=True)
+    nobody.happen(SamplesAsked(b"ask"))
+    assert nobody.sampler.heard == []
 
 
 # --- documents ------------------------------------------------------------------------------------------------

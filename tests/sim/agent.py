@@ -101,6 +101,14 @@ class SimDocuments:
         self.offered.append((channel, payload))
 
 
+class SimSampler:
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def asked(self, payload: bytes) -> None:
+        self.heard.append(payload)
+
+
 @dataclass
 class SimSpoolBroker:
     """What the spool has published, each with the receipt that the test settles."""
@@ -127,6 +135,7 @@ class AgentSim:
         self.link = SimLink()
         self.updater = SimUpdater()
         self.documents = SimDocuments()
+        self.sampler = SimSampler()
         self.broker = SimSpoolBroker()
         self.results: list[bytes] = []
         self.outbox = Outbox(folder / "outbox.db", capacity=1000)
@@ -151,6 +160,7 @@ class AgentSim:
                 threads=threads,
                 documents=None if without_broker else self.documents,
                 link=None if without_broker else self.link,
+                sampler=None if without_broker else self.sampler,
             )
         )
 

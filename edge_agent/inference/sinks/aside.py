@@ -10,10 +10,10 @@ from edge_agent.inference.sinks.backlog import Backlog
 T = TypeVar("T")
 
 
-class AsideSink(ABC, Generic[T]):
-    """`take` puts items into a bounded backlog; `_work` runs on the thread until that is closed and empty.
+class Aside(ABC, Generic[T]):
+    """`_hand_over` puts items into a bounded backlog; `_work` runs on the thread until that is closed and empty.
 
-    The thread starts with the first result. A subclass ends its `__init__` without starting anything.
+    The thread starts with the first item. A subclass ends its `__init__` without starting anything.
     """
 
     def __init__(self, name: str, waiting: int, close_s: float) -> None:
@@ -24,9 +24,6 @@ class AsideSink(ABC, Generic[T]):
         self._crowded_out = 0  # written by the loop
         self._failed = 0  # written by the thread
         self._problem: str | None = None
-
-    def take(self, result: Result) -> None:
-        self._hand_over(self._item(result))
 
     def flush(self) -> None:
         self._backlog.hurry()
@@ -46,10 +43,6 @@ class AsideSink(ABC, Generic[T]):
         return self._problem
 
     @abstractmethod
-    def _item(self, result: Result) -> T:
-        """What is to be handed over; made on the loop."""
-
-    @abstractmethod
     def _work(self) -> None: ...
 
     def _hand_over(self, item: T) -> None:
@@ -63,3 +56,14 @@ class AsideSink(ABC, Generic[T]):
         """Of the thread: so many could not be written."""
         self._failed += results
         self._problem = problem
+
+
+class AsideSink(Aside[T]):
+    """A sink that hands over each result."""
+
+    def take(self, result: Result) -> None:
+        self._hand_over(self._item(result))
+
+    @abstractmethod
+    def _item(self, result: Result) -> T:
+        """What is to be handed over; made on the loop."""

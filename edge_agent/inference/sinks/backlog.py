@@ -38,6 +38,11 @@ class Backlog(Generic[T]):
             if self._items and self._items[0] is item:
                 self._items.popleft()
 
+    def take(self) -> T | None:
+        """The oldest, which is the taker's from now on; None: nothing waits."""
+        with self._changed:
+            return self._items.popleft() if self._items else None
+
     def take_all(self) -> list[T]:
         with self._changed:
             items = list(self._items)

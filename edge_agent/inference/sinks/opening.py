@@ -10,10 +10,12 @@ from edge_agent.config.sinks import JsonlSink as JsonlConfig
 from edge_agent.config.sinks import MqttSink as MqttConfig
 from edge_agent.config.sinks import PluginSink as PluginConfig
 from edge_agent.config.sinks import PreviewSink, SinkConfig
+from edge_agent.config.sinks import SamplesSink as SamplesConfig
 from edge_agent.config.sinks import SqliteSink as SqliteConfig
 from edge_agent.config.sinks import WebhookSink as WebhookConfig
 from edge_agent.inference.sinks.jsonl import JsonlSink
 from edge_agent.inference.sinks.mqtt import MqttSink
+from edge_agent.inference.sinks.samples import SamplesSink
 from edge_agent.inference.sinks.sink import Sink
 from edge_agent.inference.sinks.tree import ResultFormat, VersionOf
 
@@ -35,7 +37,9 @@ def open_sinks(
     return [sink for sink in sinks if sink is not None]
 
 
-def _open(config: SinkConfig, results: ResultFormat, clock: Clock, publish: Callable[[bytes], bool]) -> Sink | None:
+def _open(  # noqa: PLR0911  # one for each kind
+    config: SinkConfig, results: ResultFormat, clock: Clock, publish: Callable[[bytes], bool]
+) -> Sink | None:
     # What is rarely used is imported where it is: HTTP and SQLite cost a small device memory.
     match config:
         case MqttConfig():
@@ -54,6 +58,8 @@ def _open(config: SinkConfig, results: ResultFormat, clock: Clock, publish: Call
             from edge_agent.inference.sinks.plugin import PluginSink
 
             return PluginSink(config, results)
+        case SamplesConfig():
+            return SamplesSink()
         case PreviewSink():
             return None
     assert_never(config)

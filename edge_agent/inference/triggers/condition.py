@@ -7,13 +7,19 @@ hears of the network's. Results arrive in order and a few milliseconds after the
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from edge_agent.config.pipeline import StageConfig
 from edge_agent.config.sinks import When
 from edge_agent.inference.ipc import Result
 
 Tree = Mapping[str, Any]  # a prediction as JSON
+
+
+class OneOfStages(Protocol):
+    """A stage of a pipeline, as far as this looks at it."""
+
+    @property
+    def crops_of(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class Condition:
         self._since_s = self._contrary_s = None
 
 
-def root_of(stage: str | None, stages: Mapping[str, StageConfig]) -> str | None:
+def root_of(stage: str | None, stages: Mapping[str, OneOfStages]) -> str | None:
     """The stage that sees whole frames, at the beginning of the cascade that `stage` ends.
 
     Where that has answered, and a stage that sees crops has not, then because there was nothing to be seen.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from converter.data.coco import read_coco
@@ -120,6 +120,8 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(max_examples=150)
+@example(images=[], annotations=[{"image_id": []}], categories=[])
+@example(images=[{"id": []}], annotations=[], categories=[])
 @given(images=_VALUES, annotations=_VALUES, categories=_VALUES)
 def test_whatever_a_json_holds_only_our_own_error_comes_out(
     tmp_path_factory: pytest.TempPathFactory, images: Any, annotations: Any, categories: Any

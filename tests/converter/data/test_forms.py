@@ -23,6 +23,7 @@ from converter.data.examples import (
     Tensors,
     ValuesTruth,
 )
+from converter.errors import CalibrationError
 from converter.metrics.objects import TrueObject
 from tests.converter.data.forms import ROWS, SOUND, VALUES, opened, picture
 
@@ -78,6 +79,95 @@ def test_what_a_device_said_stands_for_the_truth(tmp_path: Path) -> None:
     found = opened(tmp_path, "classification", skip=True)
     assert labels(found) == {"a.png": "cat"}
     assert "agreement with its model" in found.notes[0]
+
+
+def test_half_a_line_in_the_middle_of_a_letter_costs_that_line_alone(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    line = json.dumps({"input": "a.png", "results": [{"label": "cät", "index": 3}]}, ensure_ascii=False).encode()
+    (tmp_path / "results.jsonl").write_bytes(line + b"\n" + line[: line.index(b"\xa4")] + b"\n\0\0\n")
+    assert labels(opened(tmp_path, "classification")) == {"a.png": "cät"}
+
+
+def said(folder: Path, **results: list[dict[str, Any]]) -> None:
+    """A device's lines, by the name of the file without its suffix."""
+    lines = [
+        json.dumps({"input": next(folder.glob(f"{name}.*")).name, "results": told}) for name, told in results.items()
+    ]
+    (folder / "results.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_what_a_device_said_of_objects_is_their_truth(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        picture(tmp_path / f"{name}.png")
+    cat = {"label": "cat", "index": 1, "score": 0.9, "box": [1.0, 2.0, 11.0, 7.0]}
+    said(tmp_path, a=[cat, cat | {"label": None}], b=[])
+    found = opened(tmp_path, "detection")
+    assert [item.name for item in found.items] == ["a.png", "b.png"]  # nothing was said of c
+    one = TrueObject("cat", (1.0, 2.0, 11.0, 7.0), 50.0)
+    assert [(each.category, each.box, each.area) for each in objects(found, "a.png")] == [
+        (name, one.box, one.area) for name in ("cat", "1")
+    ]
+    assert objects(found, "b.png") == ()
+    assert "agreement with its model" in found.notes[0]
+
+
+def test_what_a_device_said_of_bodies_is_their_truth(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    points = [{"name": None, "x": 3.0, "y": 4.0, "score": 0.9}, {"name": None, "x": 9.0, "y": 6.0, "score": 0.1}]
+    said(tmp_path, a=[{"label": "person", "index": 0, "score": 0.9, "keypoints": points}])
+    (one,) = objects(opened(tmp_path, "pose"), "a.png")
+    assert (one.box, one.area) == ((3.0, 4.0, 9.0, 6.0), 12.0)
+    assert one.keypoints is not None
+    assert one.keypoints.tolist() == [[3.0, 4.0, 2.0], [9.0, 6.0, 2.0]]
+
+
+def test_what_a_device_measured_is_the_truth_in_the_order_of_the_model(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    said(tmp_path, a=[{"label": "y", "index": 1, "value": 2.5}, {"label": "x", "index": 0, "value": 1.5}])
+    assert opened(tmp_path, "regression").items[0].truth == ValuesTruth((1.5, 2.5))
+
+
+def test_what_a_device_said_of_windows_is_their_truth(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("x,y\n" + "1,2\n" * 4)
+    said(tmp_path, a=[{"label": "run", "index": 2, "score": 0.7}])
+    found = opened(tmp_path, "signal_classification", ROWS)
+    assert [(item.name, item.truth) for item in found.items] == [("a.csv#0", ClassTruth("run")), ("b.csv#0", None)]
+    assert "agreement with its model" in found.notes[0]
+    (tmp_path / "a.csv").write_text("x,y,label\n" + "1,2,walk\n" * 4)
+    assert labels(opened(tmp_path, "signal_classification", ROWS)) == {"a.csv#0": "walk"}  # what is known goes first
+
+
+def test_rows_without_a_window_are_a_model_input_each(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("p,q,r\n1,2,3\n4,5,6\n")
+    (tmp_path / "b.csv").write_text("p,q,r\n7,8,9\n")
+    said(tmp_path, a=[{"label": "hot", "index": 1, "score": 0.7}])
+    found = opened(tmp_path, "classification", VALUES)
+    assert [(item.name, item.truth) for item in found.items] == [
+        ("a.csv#0", ClassTruth("hot")), ("a.csv#1", ClassTruth("hot")), ("b.csv#0", None),
+    ]  # fmt: skip
+    contents = [item.content for item in found.items]
+    assert [content.values[0].tolist() for content in contents if isinstance(content, Tensors)] == [
+        [[1, 2, 3]], [[4, 5, 6]], [[7, 8, 9]],
+    ]  # fmt: skip
+
+
+def test_rows_without_a_window_have_labels_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("label,p,q,r\nhot,1,2,3\ncold,4,5,6\n")
+    assert labels(opened(tmp_path / "a.csv", "classification", VALUES)) == {"a.csv#0": "hot", "a.csv#1": "cold"}
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [("1,2", "expected 3 columns, found 2"), ("1,2,x", "expected numbers, found '1, 2, x'")],
+)
+def test_a_row_that_is_no_input_is_named(tmp_path: Path, row: str, problem: str) -> None:
+    (tmp_path / "a.csv").write_text(f"p,q,r\n1,2,3\n{row}\n")
+    with pytest.raises(CalibrationError, match=problem):
+        opened(tmp_path, "classification", VALUES)
+    (tmp_path / "a.csv").write_text("p,q\n1,2\n")
+    with pytest.raises(CalibrationError, match="2 values; the model takes 3"):
+        opened(tmp_path, "classification", VALUES)
 
 
 def test_recordings_are_cut_as_on_the_device(tmp_path: Path) -> None:

@@ -14,17 +14,19 @@ from edge_agent.config.sinks import (
     MqttSink,
     PluginSink,
     PreviewSink,
+    SamplesSink,
     SqliteSink,
     Trigger,
     WebhookSink,
     When,
 )
 from edge_agent.inference import preview
+from edge_agent.inference.samples import folder, keeper
 from edge_agent.inference.sinks import plugin, sqlite, webhook
 from tests.key_tables import documented, keys_of, shown
 
 PAGE = (Path(__file__).parents[3] / "docs" / "sinks.md").read_text(encoding="utf-8")
-KINDS = (MqttSink, JsonlSink, WebhookSink, SqliteSink, PreviewSink, PluginSink)
+KINDS = (MqttSink, JsonlSink, WebhookSink, SqliteSink, PreviewSink, SamplesSink, PluginSink)
 
 
 def blocks() -> list[str]:
@@ -81,6 +83,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
         f"at most {preview.MOST_STREAMS} at a time", f"every {preview._BIND_AGAIN_S:.0f} s",
         f"{sqlite._WAITING:,} results may wait", f"up to {plugin._WAITING:,} results wait",
         f"what waits has {webhook._CLOSE_S:.0f} s", f"the group `{plugin.GROUP}`",
+        f"`{folder.RESULTS}`", f"{keeper._WAITING} samples may wait",
         ", ".join(str(status) for status in webhook._LATER[:-1]) + f" and {webhook._LATER[-1]}",
     }  # fmt: skip
     assert {words for words in said if words not in PAGE.replace("\n", " ")} == set()
