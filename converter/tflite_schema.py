@@ -105,7 +105,9 @@ def constant_tensors(content: bytearray) -> list[TensorView | None]:
         uses = Counter(tensor.Buffer() for tensor in tensors)
         types = _names_of(schema.TensorType)
         return [
-            _constant(tensor, model.Buffers(tensor.Buffer()), types, shared=uses[tensor.Buffer()] > 1)
+            _constant(tensor, buffer, types, shared=uses[tensor.Buffer()] > 1)
+            if (buffer := _buffer_of(tensor, model)) is not None
+            else None
             for tensor in tensors
         ]
 
@@ -127,9 +129,7 @@ def read_graph(content: bytes) -> Graph:
         return Graph(
             inputs=_ints(main.InputsAsNumpy()),
             outputs=_ints(main.OutputsAsNumpy()),
-            tensors=tuple(
-                _tensor(tensor, types, _stored(model.Buffers(tensor.Buffer()), content)) for tensor in tensors
-            ),
+            tensors=tuple(_tensor(tensor, types, _stored(_buffer_of(tensor, model), content)) for tensor in tensors),
             operators=tuple(_operator(main.Operators(number), names) for number in range(main.OperatorsLength())),
             signatures=tuple(_signature(model.SignatureDefs(number)) for number in range(model.SignatureDefsLength())),
         )
@@ -263,7 +263,7 @@ def unpacked_model(content: bytes, trait: str) -> Any:
     """
     schema = _schema()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
-    if any(buffer.offset for buffer in model.buffers):
+    if any(buffer.offset for buffer in model.buffers or ()):
         raise ConversionError(f"the model keeps its weights outside of the flatbuffer and {trait}")
     return model
 
@@ -346,7 +346,14 @@ def _granularity(quantization: Any) -> str | None:
     return ("tensor" if scales == 1 else "channel") if scales else None
 
 
+def _buffer_of(tensor: Any, model: Any) -> Any:
+    """None: it has no values, and the list of buffers, whose first one would say so, is left out."""
+    return model.Buffers(tensor.Buffer()) if model.BuffersLength() or tensor.Buffer() else None
+
+
 def _stored(buffer: Any, content: bytes) -> memoryview:
+    if buffer is None:
+        return memoryview(b"")
     if buffer.Offset() > 1:  # weights behind the flatbuffer (schema.fbs, table Buffer)
         return memoryview(content)[buffer.Offset() : buffer.Offset() + buffer.Size()]
     return memoryview(buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b"")
