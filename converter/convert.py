@@ -30,7 +30,7 @@ from converter.quantization.matching import check_operators, check_rules
 from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
 from converter.report.collect import collect_sections, report_of, with_evaluation
-from converter.report.page import format_report
+from converter.report.page import Report, format_report
 from converter.report.sections import CompressionStep, LayerError, Sections, TensorRange
 from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded
@@ -38,6 +38,7 @@ from converter.source import Source, open_source
 from converter.stated import is_answered, labels_of, said_of
 from converter.training.run import Trained, forget, train, work_directory
 from edge_agent import __version__, schema
+from edge_agent.disk import open_disk
 from edge_agent.errors import StorageError
 from edge_agent.release.archive import Artifact, format_archive, read_artifact
 from edge_agent.release.manifest import MODEL_FILE
@@ -157,15 +158,16 @@ def convert(order: Order) -> Converted:
         check_gate(recipe, finished.fidelity, finished.notes, finished.evaluation)
     except QualityGateError as error:
         if report is not None:
-            _write_refusal(report, finished, sections, error)
+            _tell_refusal(report_of(finished, sections, refused=str(error)), report, order, error)
         raise
-    content = write_artifact(order.output, build_members(finished))
-    if asked.training is not None:
-        forget(_work(order))
+    content = format_archive(build_members(finished))
     digest = hashlib.sha256(content).hexdigest()
     if report is not None:
         page = replace(report_of(finished, sections), digest=digest, size_bytes=len(content))
-        write_report(report, format_report(page))
+        _write_report(report, page, order)
+    _write_artifact(order.output, content, report)
+    if asked.training is not None:
+        forget(_work(order))
     return Converted(
         order.output,
         digest,
@@ -179,10 +181,26 @@ def convert(order: Order) -> Converted:
     )
 
 
-def _write_refusal(path: Path, parts: Parts, sections: Sections, error: QualityGateError) -> None:
+def _write_artifact(path: Path, content: bytes, report: Path | None) -> None:
+    """Last of all: an artifact that it replaces stays until everything else is done."""
+    try:
+        write_artifact(path, content)
+    except StorageError:
+        if report is not None:
+            report.unlink(missing_ok=True)  # it tells of an artifact that there is not
+        raise
+
+
+def _write_report(path: Path, page: Report, order: Order) -> None:
+    if path.parent == order.output.parent:
+        open_disk(path.parent)  # made if it is missing, as for the artifact
+    write_report(path, format_report(page))
+
+
+def _tell_refusal(page: Report, path: Path, order: Order, error: QualityGateError) -> None:
     """That the report cannot be written is no reason to hide why the model was refused."""
     try:
-        write_report(path, format_report(report_of(parts, sections, refused=str(error))))
+        _write_report(path, page, order)
         error.report = path
     except StorageError as problem:
         error.notes = (*error.notes, f"the report could not be written: {problem}")

@@ -24,6 +24,7 @@ from converter.training.loop import Loop, Samples
 from converter.training.run import train
 from converter.training.steps import Cluster, Distill, Finetune, Prune, QuantizeAware, Training
 from converter.training.trainee import Kernel, Objective, Real
+from edge_agent.errors import StorageError
 
 GENERATOR = np.random.default_rng(0)
 WEIGHTS = GENERATOR.standard_normal((3, 3, 8, 16)).astype(np.float32)
@@ -244,6 +245,33 @@ def test_a_loss_that_runs_away_is_an_error(source: Path, tmp_path: Path) -> None
     np.save(source, np.full((12, 4), np.nan, np.float32))
     with pytest.raises(CalibrationError, match="the loss became nan in epoch 1"):
         loop(tmp_path / "work", (Finetune("finetune", epochs=1),), loss="crossentropy").run(source, Line)
+
+
+@pytest.mark.parametrize("file", ["epoch-3.npz", "0.npy"])
+def test_without_room_to_go_on_from_training_says_where_and_goes_on_later(
+    file: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A framework has its own words for it, and leaves half of the file."""
+    savez, save = np.savez, np.save
+
+    def full(path: Path, write: Any) -> None:
+        if path.name == file:
+            path.write_bytes(b"half")
+            raise RuntimeError("writer failed: [Errno 28] No space left on device")
+        write()
+
+    monkeypatch.setattr(np, "savez", lambda path, *arrays: full(path, lambda: savez(path, *arrays)))
+    monkeypatch.setattr(np, "save", lambda path, array: full(path, lambda: save(path, array)))
+    with pytest.raises(
+        StorageError, match=f"no room left in {tmp_path / 'work'}, where training goes on from"
+    ) as caught:
+        loop(tmp_path / "work").run(source, Line)
+    assert "--work" in str(caught.value.hint)
+    assert not (tmp_path / "work" / file).exists()
+    monkeypatch.undo()
+    said: list[str] = []
+    loop(tmp_path / "work", said=said).run(source, Line)
+    assert said[0].startswith("going on after 0 steps")
 
 
 @pytest.mark.parametrize(
