@@ -13,7 +13,7 @@ from converter.errors import ConversionError
 from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME, Wanted
 from converter.frontends.tflite import normalize
 from converter.recipe import Scheme
-from converter.source_kind import SourceKind, tell_kind
+from converter.source_kind import SourceKind, check_is_source, tell_kind
 from converter.tflite_schema import Graph, read_graph
 from edge_agent.inference.model_file import check_model_file
 
@@ -62,6 +62,7 @@ def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | No
                 f"{path} is a directory, and no SavedModel: it holds no saved_model.pb",
                 hint="give the model's file, or the directory that saved_model.pb lies in",
             )
+        check_is_source(path)
         check_model_file(path)
         _check_nothing_is_cut(wanted)
         model_path, reference = path, None

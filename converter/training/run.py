@@ -13,6 +13,7 @@ from converter.arrays import read_npz
 from converter.child import run_child
 from converter.errors import CalibrationError, ConversionError
 from converter.report.sections import CompressionStep
+from converter.source_kind import check_is_source
 from converter.training.steps import Training
 from edge_agent import schema
 
@@ -43,7 +44,7 @@ def train(source: Path, training: Training, work: Path, folder: Path, say: Calla
     """Run all steps, or those that an earlier run in `work` has not done. `say` is given a line an epoch.
 
     Raises:
-        ConversionError: a source that cannot be trained.
+        ModelError, ConversionError: a source that cannot be trained, or is none.
         CalibrationError: the training set.
     """
     if source.suffix.lower() not in _SUFFIXES:
@@ -52,8 +53,7 @@ def train(source: Path, training: Training, work: Path, folder: Path, say: Calla
             hint="leave [training] out, or give the model where it was trained",
         )
     data = _checked(training.data)
-    if not source.is_file():
-        raise ConversionError(f"{source}: no such file", hint="check the path")
+    check_is_source(source)
     fingerprint = hashlib.sha256(
         json.dumps([_digest(source), _digest(data), schema.dump(training)], sort_keys=True).encode()
     ).hexdigest()

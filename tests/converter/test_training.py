@@ -24,7 +24,7 @@ from converter.training.loop import Loop, Samples
 from converter.training.run import train
 from converter.training.steps import Cluster, Distill, Finetune, Prune, QuantizeAware, Training
 from converter.training.trainee import Kernel, Objective, Real
-from edge_agent.errors import StorageError
+from edge_agent.errors import ModelError, StorageError
 
 GENERATOR = np.random.default_rng(0)
 WEIGHTS = GENERATOR.standard_normal((3, 3, 8, 16)).astype(np.float32)
@@ -349,8 +349,17 @@ def test_a_training_set_that_is_no_npz_is_named(tmp_path: Path, content: bytes |
 
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=X, y=Y)
-    with pytest.raises(ConversionError, match="no such file"):
+    with pytest.raises(ModelError, match="No such file"):
         train(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".pt2"])
+def test_an_empty_source_is_named_before_anything_starts(suffix: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=X, y=Y)
+    (tmp_path / f"m{suffix}").write_bytes(b"")
+    with pytest.raises(ModelError, match="is empty; expected a "):
+        train(tmp_path / f"m{suffix}", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_source_that_cannot_be_trained_is_named(tmp_path: Path) -> None:
