@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from converter.data import coco, generated, labeled_files, masks, stored, voc, windows, yolo
 from converter.data.contents import suffixes_of
 from converter.data.examples import Examples, Request
-from converter.data.files import files_of
+from converter.data.files import files_of, is_generator
 from converter.errors import CalibrationError
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.transform.tensor import TensorSpec
@@ -20,7 +20,7 @@ def open_examples(request: Request, tensors: Sequence[TensorSpec], input_names: 
         CalibrationError: with what is wrong with it.
     """
     path = request.path
-    if generated.is_generator(path):
+    if is_generator(path):
         return generated.read_generated(request)
     if not path.exists():
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of the data")
