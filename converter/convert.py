@@ -4,6 +4,7 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 """
 
 import hashlib
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from converter.calibrate import collect_samples
 from converter.child import working_folder
 from converter.data.files import absolute
 from converter.dataset import open_dataset
-from converter.errors import CalibrationError, QualityGateError, RecipeError
+from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Data, Described, Task, compare, describe
 from converter.evaluation.evaluation import Candidate as Judged
 from converter.evaluation.evaluation import Evaluation, evaluate
@@ -36,7 +37,8 @@ from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
 from converter.stated import is_answered, labels_of, said_of
-from converter.training.run import Trained, forget, train, work_directory
+from converter.training.run import Trained, check_trainable, forget, train, work_directory
+from converter.training.taken import Taken
 from edge_agent import __version__, schema
 from edge_agent.disk import open_disk
 from edge_agent.errors import StorageError
@@ -127,23 +129,13 @@ def convert(order: Order) -> Converted:
         )
     _check_data_is_given(asked, order)
     with working_folder() as folder:
-        trained = _trained(order, asked, folder)
-        wanted = replace(order.wanted, signature=asked.signature)
-        source = open_source(trained.path, asked.scheme, folder, wanted=wanted)
+        trained = _trained(order, asked, written, folder)
+        job = _loaded(order, asked, written, trained.path, folder)
         if trained.steps:  # what was given is what it comes from
             given = order.source.read_bytes()
-            source = replace(source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
-        described = describe(
-            source.path,
-            folder,
-            reference=source.reference,
-            output_names=source.graph.output_names,
-            name=order.source.name,
-            said=said_of(asked, written, order.options),
-        )
-        recipe = build_recipe(written, order.options, told=described.guessed)
-        _check_matches(source, recipe, written, order.options)
-        job = _Job(order, recipe, source, described, folder, trained.steps)
+            source = replace(job.source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
+            job = replace(job, source=source, compression=trained.steps)
+        recipe, described = job.recipe, job.described
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
         found = _searched(job, called) if order.auto else None
         if found:
@@ -216,6 +208,22 @@ class _Job:
     described: Described
     folder: Path  # gone when all is done
     compression: tuple[CompressionStep, ...] = ()
+
+
+def _loaded(order: Order, asked: Recipe, written: Tree, path: Path, folder: Path) -> _Job:
+    """The source at `path`, as given or trained, made a model that loads; what it tells of itself is in the recipe."""
+    source = open_source(path, asked.scheme, folder, wanted=replace(order.wanted, signature=asked.signature))
+    described = describe(
+        source.path,
+        folder,
+        reference=source.reference,
+        output_names=source.graph.output_names,
+        name=order.source.name,
+        said=said_of(asked, written, order.options),
+    )
+    recipe = build_recipe(written, order.options, told=described.guessed)
+    _check_matches(source, recipe, written, order.options)
+    return _Job(order, recipe, source, described, folder)
 
 
 def _searched(job: _Job, called: tuple[str, str]) -> Found:
@@ -375,10 +383,33 @@ def _labeled(job: _Job) -> Data | None:
     return Data(absolute(order.evaluate), 0, job.source.graph.input_names, order.skip_unreadable)
 
 
-def _trained(order: Order, asked: Recipe, folder: Path) -> Trained:
+def _trained(order: Order, asked: Recipe, written: Tree, folder: Path) -> Trained:
+    """The source after the steps of the recipe."""
     if asked.training is None:
         return Trained(order.source, ())
-    return train(order.source, asked.training, _work(order), folder, order.tell)
+    check_trainable(order.source, asked.training)
+    before = folder / "untrained"
+    before.mkdir()
+    job = _loaded(order, asked, written, order.source, before)
+    return train(order.source, asked.training, _taken_by(job), _work(order), folder=folder, say=order.tell)
+
+
+def _taken_by(job: _Job) -> Taken:
+    recipe, described = job.recipe, job.described
+    assert recipe.task is not None
+    assert recipe.input is not None
+    if len(described.inputs) != 1 or len(described.outputs) != 1:
+        raise ConversionError("only models with one input and one output can be trained here")
+    [tensor], [output] = described.inputs, described.outputs
+    return Taken(
+        recipe.task,
+        recipe.input,
+        tensor,
+        job.source.graph.input_names[0],
+        labels_of(recipe, described),
+        math.prod(output.shape[1:]),
+        job.order.skip_unreadable,
+    )
 
 
 def _work(order: Order) -> Path:

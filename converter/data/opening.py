@@ -48,6 +48,23 @@ def open_examples(request: Request, tensors: Sequence[TensorSpec], input_names: 
     )
 
 
+def labeled_only(found: Examples) -> Examples:
+    """The examples whose truth is known; the others are left out.
+
+    Raises:
+        CalibrationError: there are none.
+    """
+    known = tuple(item for item in found.items if item.truth is not None)
+    if not known:
+        raise CalibrationError(
+            f"none of the {len(found.items)} samples has a label",
+            hint="put files into one subfolder for each class, or add a table of labels (docs/evaluation.md)",
+        )
+    without = len(found.items) - len(known)
+    left = (f"{without} of {len(found.items)} samples have no label and are left out",) if without else ()
+    return Examples(known, found.left_out, (*left, *found.notes))
+
+
 def _of_files(request: Request) -> Examples | None:  # noqa: PLR0911 - one for each form
     path = request.path
     if path.suffix.lower() == ".json":

@@ -17,7 +17,7 @@ from converter.child import answer_parent
 from converter.data.examples import ClassTruth, Example, Examples, PictureFile, Pixels, Request, Truth, prepare
 from converter.data.files import listed
 from converter.data.normalization import check_normalization
-from converter.data.opening import open_examples
+from converter.data.opening import labeled_only, open_examples
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, ConversionError
 from converter.evaluation.checks import Seen, calibration_doubts, doubts
@@ -96,8 +96,10 @@ def _judged(judges: Sequence[_Judge], data: Mapping[str, Any], most: int | None 
     spec, tensors = first.model.manifest.input, first.model.inputs
     task = last.model.manifest.task
     wanted = Request(Path(data["path"]), task, spec, data["skip_unreadable"])
-    found = open_examples(wanted, tensors, data["input_names"] if len(tensors) == len(data["input_names"]) else ())
-    known, notes = _known(found, judges)
+    names = data["input_names"] if len(tensors) == len(data["input_names"]) else ()
+    found = labeled_only(open_examples(wanted, tensors, names))
+    known = found.items
+    _check_known(known, judges)
     check_normalization(known, spec, tensors[0])
     chosen = known if most is None else [known[position] for position in spread(len(known), most)]
     run = _run(chosen, judges)
@@ -110,7 +112,7 @@ def _judged(judges: Sequence[_Judge], data: Mapping[str, Any], most: int | None 
     if not run.used:
         raise CalibrationError(f"no sample of {data['path']} can be used: {listed(bad)}")
     left = [*found.left_out, *bad]
-    notes += [f"{len(left)} left out: {listed(left)}"] if left else []
+    notes = [f"{len(left)} left out: {listed(left)}"] if left else []
     notes += [*found.notes, *doubts(run.used, task)]
     return _Judged(run, notes, len(known))
 
@@ -122,15 +124,9 @@ def _judge(opened: ExitStack, candidate: Mapping[str, Any]) -> _Judge:
     return _Judge(candidate["name"], model, new_scorer(model, manifest.output.score_threshold))
 
 
-def _known(found: Examples, judges: Sequence[_Judge]) -> tuple[list[Example], list[str]]:
-    """The examples whose truth is known, if every model has a word for it."""
-    known = [example for example in found.items if example.truth is not None]
-    if not known:
-        raise CalibrationError(
-            f"none of the {len(found.items)} samples has a label",
-            hint="put files into one subfolder for each class, or add a table of labels (docs/evaluation.md)",
-        )
-    truths: list[Truth] = [example.truth for example in known if example.truth is not None]
+def _check_known(examples: Sequence[Example], judges: Sequence[_Judge]) -> None:
+    """Every model has a word for what is true."""
+    truths: list[Truth] = [example.truth for example in examples if example.truth is not None]
     for judge in judges:
         unknown = judge.scorer.unknown(truths)
         if unknown:
@@ -141,8 +137,6 @@ def _known(found: Examples, judges: Sequence[_Judge]) -> tuple[list[Example], li
                 f"the data has {len(unknown)} labels that {judge.name} does not know: {listed(unknown)}; it {has}",
                 hint=hint,
             )
-    without = len(found.items) - len(known)
-    return known, [f"{without} of {len(found.items)} samples have no label and are left out"] if without else []
 
 
 class _Run(NamedTuple):

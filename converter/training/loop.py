@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from converter.report.sections import CompressionStep
 from converter.training import arithmetic
 from converter.training.arithmetic import Weights
 from converter.training.metric import choose_metric, compressed_bytes
+from converter.training.samples import Samples
 from converter.training.steps import Cluster, Distill, Prune, PruneChannels, QuantizeAware, Step, Training
 from converter.training.trainee import Objective, Trainee
 from edge_agent import schema
@@ -32,17 +32,6 @@ _NO_ROOM_BYTES = 1 << 16
 _DEPTHWISE_BITS = 8  # with fewer, depthwise layers lose too much
 Open = Callable[[Path], Trainee]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """x: [samples, ...] as the float model takes them; y: class numbers, or what the outputs should be."""
-
-    x: NDArray[np.float32]
-    y: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +234,7 @@ def split(samples: Samples, training: Training) -> tuple[Samples, Samples]:
         raise CalibrationError(f"{len(samples)} samples to train on are too few", hint="give a training set: --train")
     order = np.random.default_rng(training.seed).permutation(len(samples))
     out, fit = order[:held_out], order[held_out:]
-    return Samples(samples.x[fit], samples.y[fit]), Samples(samples.x[out], samples.y[out])
+    return samples.select(fit), samples.select(out)
 
 
 # --- what a step does around each batch -----------------------------------------------------------------------------
