@@ -14,7 +14,9 @@ from typing import Any
 
 from converter.calibrate import collect_samples
 from converter.child import working_folder
+from converter.data.examples import Request
 from converter.data.files import absolute
+from converter.data.opening import check_examples
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Data, Described, Task, compare, describe
@@ -229,11 +231,7 @@ def _loaded(order: Order, asked: Recipe, written: Tree, path: Path, folder: Path
 def _searched(job: _Job, called: tuple[str, str]) -> Found:
     data = _data(job)
     assert job.order.auto is not None
-    if data is None:
-        raise CalibrationError(
-            "--auto judges candidates by representative data, and none was given",
-            hint="--calibrate FOLDER, X.csv or X.npz; with subfolders named like the labels, by accuracy",
-        )
+    assert data is not None
     recipe = job.recipe
     assert recipe.task is not None
     assert recipe.input is not None
@@ -384,14 +382,29 @@ def _labeled(job: _Job) -> Data | None:
 
 
 def _trained(order: Order, asked: Recipe, written: Tree, folder: Path) -> Trained:
-    """The source after the steps of the recipe."""
+    """The source after the steps of the recipe. What can be known to fail once it is trained fails before."""
     if asked.training is None:
         return Trained(order.source, ())
     check_trainable(order.source, asked.training)
     before = folder / "untrained"
     before.mkdir()
     job = _loaded(order, asked, written, order.source, before)
+    _check_data(job)
     return train(order.source, asked.training, _taken_by(job), _work(order), folder=folder, say=order.tell)
+
+
+def _check_data(job: _Job) -> None:
+    """Whether the data for what comes after training can be read, and is what the model takes."""
+    assert job.recipe.input is not None
+    assert job.recipe.task is not None
+    job.order.tell("reading the data for what comes after training")
+    dataset = _open_dataset(job)
+    if dataset is not None and (job.recipe.quantized or job.order.auto):
+        collect_samples(dataset, job.described.inputs)
+    labeled = _labeled(job)
+    if labeled is not None:
+        request = Request(Path(labeled.path), job.recipe.task, job.recipe.input, labeled.skip_unreadable)
+        check_examples(request, job.described.inputs, labeled.input_names)
 
 
 def _taken_by(job: _Job) -> Taken:
@@ -424,6 +437,11 @@ def _check_data_is_given(recipe: Recipe, order: Order) -> None:
         )
     if order.calibrate is not None:
         return
+    if order.auto:
+        raise CalibrationError(
+            "--auto judges candidates by representative data, and none was given",
+            hint="--calibrate FOLDER, X.csv or X.npz; with subfolders named like the labels, by accuracy",
+        )
     if recipe.needs_samples:
         raise CalibrationError(
             f"scheme {recipe.scheme} needs representative data, and none was given",

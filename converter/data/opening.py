@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from converter.data import coco, generated, labeled_files, masks, stored, voc, windows, yolo
 from converter.data.contents import suffixes_of
-from converter.data.examples import Examples, Request
+from converter.data.examples import Example, Examples, Request, Transform, gathered
 from converter.data.files import files_of, is_generator
+from converter.data.normalization import check_normalization
 from converter.errors import CalibrationError
+from edge_agent.errors import FrameError
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput
 from edge_agent.transform.tensor import TensorSpec
 
@@ -46,6 +48,26 @@ def open_examples(request: Request, tensors: Sequence[TensorSpec], input_names: 
         f"{path} is no data for a model with input kind {kind!r}, which needs {wanted.get(kind, 'a .npz')}",
         hint="docs/evaluation.md lists the forms; state the input (--task, or input.kind of a recipe) if it is wrong",
     )
+
+
+def check_examples(request: Request, tensors: Sequence[TensorSpec], input_names: Sequence[str]) -> None:
+    """Nothing, where all of the labeled data at `request.path` can be read, is normalized as is stated, and has labels.
+
+    Raises:
+        CalibrationError: with what is wrong with it.
+    """
+    known = labeled_only(open_examples(request, tensors, input_names))
+    check_normalization(known.items, request.spec, tensors[0])
+    transform = Transform(request.spec, tensors)
+    whole: list[Example] = []
+    bad: list[str] = []
+    for item in known.items:
+        try:
+            transform.apply(item.content)
+            whole.append(item)
+        except FrameError as error:
+            bad.append(f"{item.name}: {error}")
+    gathered(request, whole, bad, hint="give pictures, sounds or arrays as the model takes them")
 
 
 def labeled_only(found: Examples) -> Examples:

@@ -167,6 +167,11 @@ def test_auto_without_data_says_what_is_missing(tmp_path: Path) -> None:
         convert(order(tmp_path / "digits-1.edge", auto=Auto()))
 
 
+def test_auto_without_data_ends_before_the_source_is_opened_or_trained(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="judges candidates by representative data"):
+        convert(order(tmp_path / "digits-1.edge", source=tmp_path / "gone.tflite", auto=Auto()))
+
+
 def test_auto_and_a_scheme_contradict_each_other(labelled: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--auto chooses the scheme"):
         convert(

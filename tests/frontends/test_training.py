@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from converter.convert import Order, convert
-from converter.errors import ConversionError
+from converter.errors import CalibrationError, ConversionError
 from converter.report.sections import CompressionStep
 from converter.training.run import Trained, train, work_directory
 from converter.training.steps import Cluster, Distill, Finetune, Prune, PruneChannels, QuantizeAware, Step, Training
@@ -213,6 +214,42 @@ def test_a_folder_of_pictures_trains_what_is_converted(world: tuple[Path, Path, 
     assert done.evaluation.value > 0.6
     assert not work_directory(order.output).exists()
     assert any(line.startswith("prune_channels 2/2") for line in said)
+
+
+def _no_pictures(folder: Path) -> None:
+    (folder / "readme.txt").write_text("the pictures are elsewhere")
+
+
+def _another_shape(folder: Path) -> None:
+    np.savez(folder / "d.npz", x=np.ones((9, 5, 5, 1)))
+
+
+def _no_labels(folder: Path) -> None:
+    np.savez(folder / "d.npz", x=digits()[0])
+
+
+@pytest.mark.parametrize(
+    ("option", "spoil", "words"),
+    [
+        ("calibrate", _no_pictures, "are not pictures that can be read: readme.txt"),
+        ("calibrate", _another_shape, r"\[9, 5, 5, 1\]; the model takes \[samples, 8, 8, 1\]"),
+        ("evaluate", _another_shape, r"\[9, 5, 5, 1\]; the model takes \[samples, 8, 8, 1\]"),
+        ("evaluate", _no_labels, "none of the 800 samples has a label"),
+    ],
+)
+def test_data_for_what_comes_after_training_is_looked_at_before(
+    world: tuple[Path, Path, Any], tmp_path: Path, option: str, spoil: Callable[[Path], None], words: str
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    spoil(bad)
+    given = next(iter(bad.glob("*.npz")), bad)
+    order, said = conversion(world, tmp_path, pictures(tmp_path / "data", 60), **{option: given})
+    with pytest.raises(CalibrationError, match=words):
+        convert(order)
+    assert not any("prune_channels" in line for line in said)
+    assert not work_directory(order.output).exists()
+    assert not order.output.exists()
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".pt2"])
