@@ -6,7 +6,7 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 import hashlib
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -28,11 +28,11 @@ from converter.layers import LAYER_SAMPLES
 from converter.model_metadata import with_metadata
 from converter.notes import comparison_notes
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
-from converter.quantization.auto import Auto, Found, Question, find_best
+from converter.quantization.auto import Auto, Found, NothingFoundError, Question, find_best
 from converter.quantization.matching import check_operators, check_rules
 from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.report.collect import collect_sections, report_of, with_evaluation
+from converter.report.collect import collect_sections, report_of, report_of_search, with_evaluation
 from converter.report.page import Report, format_report
 from converter.report.sections import CompressionStep, LayerError, Sections, TensorRange
 from converter.report.write import check_report_path, report_path, write_report
@@ -139,7 +139,7 @@ def convert(order: Order) -> Converted:
             job = replace(job, source=source, compression=trained.steps)
         recipe, described = job.recipe, job.described
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
-        found = _searched(job, called) if order.auto else None
+        found = _searched(job, called, notes, report) if order.auto else None
         if found:
             notes += found.notes
             recipe = _taken(found, order, written, described.guessed)
@@ -228,7 +228,8 @@ def _loaded(order: Order, asked: Recipe, written: Tree, path: Path, folder: Path
     return _Job(order, recipe, source, described, folder)
 
 
-def _searched(job: _Job, called: tuple[str, str]) -> Found:
+def _searched(job: _Job, called: tuple[str, str], notes: Sequence[str], report: Path | None) -> Found:
+    """The best way within the limits; where there is none, the report shows the others to whoever chooses new ones."""
     data = _data(job)
     assert job.order.auto is not None
     assert data is not None
@@ -249,9 +250,16 @@ def _searched(job: _Job, called: tuple[str, str]) -> Found:
 
     if bench is not None:
         auto = replace(auto, latency=latency_there)
-    return find_best(
-        content, manifest, Question(labels, data, _labeled(job)), auto, folder=job.folder, tell=job.order.tell
-    )
+    question = Question(labels, data, _labeled(job))
+    try:
+        return find_best(content, manifest, question, auto, folder=job.folder, tell=job.order.tell)
+    except NothingFoundError as error:
+        error.notes = (*notes, *error.notes)
+        if report is not None:
+            told = replace(asked, provenance=_origin(job), notes=error.notes)
+            sections = Sections(candidates=error.candidates, compression=job.compression)
+            _tell_refusal(report_of_search(told, sections, refused=str(error)), report, job.order, error)
+        raise
 
 
 def _taken(found: Found, order: Order, written: Tree, told: Tree) -> Recipe:
@@ -289,20 +297,22 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
         samples = collect_samples(dataset, job.described.inputs) if dataset else []
         done = quantize(source.content, treatment, samples, job.folder)
         model, made = done.content, _Made(done.left_float, done.layers, done.ranges, done.notes)
-    provenance: dict[str, Any] = {
-        "scheme": recipe.scheme,
-        "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},
-        "tools": dict(sorted(tools.items())),
-        "machine": platform.machine(),  # golden vectors are answers of its kernels
-    }
-    if job.compression:
-        provenance["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
+    provenance = {"scheme": recipe.scheme, "tools": dict(sorted(tools.items())), **_origin(job)}
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
     labels = labels_of(recipe, job.described)
     parts = Parts(*called, recipe.task, recipe.input, recipe, model, labels, provenance)
     wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
     return with_metadata(parts, source.path, job.folder) if wanted else parts, made
+
+
+def _origin(job: _Job) -> dict[str, Any]:
+    """Where a model comes from, whatever is made of it."""
+    given = {"name": job.order.source.name, "sha256": job.source.digest, "size_bytes": job.source.size_bytes}
+    origin: dict[str, Any] = {"source": given, "machine": platform.machine()}  # whose kernels give golden vectors
+    if job.compression:
+        origin["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
+    return origin
 
 
 def _run(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
