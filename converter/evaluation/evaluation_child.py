@@ -3,18 +3,16 @@
 Every sample goes through each model before the next one is read, so that a sample is left out for all or for none.
 """
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from converter.changed import MOST_EXAMPLES
 from converter.child import answer_parent
-from converter.data.examples import ClassTruth, Example, Examples, PictureFile, Pixels, Request, Truth, prepare
+from converter.data.examples import ClassTruth, Example, Examples, Request, Truth, prepare
 from converter.data.files import listed
 from converter.data.normalization import check_normalization
 from converter.data.opening import labeled_only, open_examples
@@ -25,14 +23,12 @@ from converter.evaluation.evaluation import CHILD
 from converter.evaluation.scorer import Scorer, figure, judging, new_scorer
 from converter.metrics.interval import bootstrap, mcnemar, nothing_seen, paired_difference
 from converter.samples import spread
+from converter.thumbnail import thumbnail_of
 from edge_agent.errors import FrameError, ModelError
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.tflite import open_engine
 from edge_agent.release.manifest import parse_manifest
-from edge_agent.transform.picture import decoding
 
-_MOST_CHANGED = 24  # examples in a report
-_THUMBNAIL_PX = 128
 # Answers in words of these tasks are not more than a count, or never quite the same.
 _NOT_IN_WORDS = ("pose", "regression")
 
@@ -234,26 +230,11 @@ def _changed(run: _Run, task: str) -> Iterator[dict[str, Any]]:
         truth = run.used[place].truth
         return isinstance(truth, ClassTruth) and str(truth.label).casefold() == run.answers[place][0].casefold()
 
-    for place in sorted(places, key=lambda place: not was_right(place))[:_MOST_CHANGED]:
-        before, after = run.answers[place][0], run.answers[place][-1]
+    for place in sorted(places, key=lambda place: not was_right(place))[:MOST_EXAMPLES]:
+        used, answers = run.used[place], run.answers[place]
         yield {
-            "sample": run.used[place].name, "before": before, "after": after, "picture": _thumbnail(run.used[place]),
+            "sample": used.name, "before": answers[0], "after": answers[-1], "picture": thumbnail_of(used.content),
         }  # fmt: skip
-
-
-def _thumbnail(example: Example) -> str | None:
-    match example.content:
-        case PictureFile(path):
-            with decoding(path.name), Image.open(path) as image:
-                small = image.convert("RGB")
-        case Pixels(values):
-            small = Image.fromarray(values).convert("RGB")
-        case _:
-            return None
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    written = io.BytesIO()
-    small.save(written, "PNG")
-    return base64.b64encode(written.getvalue()).decode()
 
 
 if __name__ == "__main__":
