@@ -38,7 +38,7 @@ from converter.report.sections import CompressionStep, LayerError, Sections, Ten
 from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
-from converter.stated import is_answered, labels_of, said_of
+from converter.stated import is_answered, labels_of, said_of, with_classes
 from converter.training.run import Trained, check_trainable, forget, train, work_directory
 from converter.training.taken import Taken
 from edge_agent import __version__, schema
@@ -221,8 +221,9 @@ def _loaded(order: Order, asked: Recipe, written: Tree, path: Path, folder: Path
         reference=source.reference,
         output_names=source.graph.output_names,
         name=order.source.name,
-        said=said_of(asked, written, order.options),
+        said=said_of(asked, written, order.options, source.classes),
     )
+    described = with_classes(described, source, asked)
     recipe = build_recipe(written, order.options, told=described.guessed)
     _check_matches(source, recipe, written, order.options)
     return _Job(order, recipe, source, described, folder)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import ConversionError
+from converter.frontends.class_names import read_class_names
 from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME, Wanted
 from converter.frontends.tflite import normalize
 from converter.recipe import Scheme
@@ -43,6 +44,7 @@ class Source:
     size_bytes: int  # of what was given
     reference: Path | None  # answers of the framework
     tools: Mapping[str, str]
+    classes: tuple[str, ...] = ()  # names of those whose scores the output holds, where the source says them
 
 
 def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | None = None) -> Source:
@@ -75,7 +77,9 @@ def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | No
     content = normalize(model_path.read_bytes(), scheme, path.name, signature)
     ready = folder / "source.tflite"
     ready.write_bytes(content)
-    return Source(ready, content, read_graph(content), digest, size_bytes, reference, tools)
+    graph = read_graph(content)
+    classes = read_class_names(folder, graph) if reference is not None else ()
+    return Source(ready, content, graph, digest, size_bytes, reference, tools, classes)
 
 
 def _frontend(kind: SourceKind) -> Frontend:
