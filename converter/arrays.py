@@ -1,6 +1,5 @@
 """Representative data from a `.npz`: one array for each input, as the float model takes it."""
 
-import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -67,8 +66,8 @@ def open_arrays(path: Path, tensors: Sequence[TensorSpec], input_names: Sequence
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        # from memory: numpy leaves a broken file open
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        # opened here: numpy leaves a broken file open
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (
         OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, SyntaxError, zipfile.BadZipFile, zlib.error,

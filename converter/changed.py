@@ -4,29 +4,23 @@ Runs models, so it is used by the child that compares them (`evaluate_child`), w
 """
 
 import base64
-import io
 import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from converter.report.sections import ChangedAnswer
 from converter.samples import Dataset
+from converter.thumbnail import thumbnail_of_inputs
 from edge_agent.errors import EdgeError
 from edge_agent.inference.model import Model
-from edge_agent.release.inputs import ImageInput
 from edge_agent.tasks.prediction import Prediction
 from edge_agent.transform.prepared import Prepared
-from edge_agent.transform.tensor import Array, dequantize
+from edge_agent.transform.tensor import Array
 
 CHANGED_NAME = "changed.json"
 MOST_EXAMPLES = 24
-_THUMBNAIL_PX = 96
 _NAMED = 3  # predictions of an answer
-_COLORS = (1, 3)  # channels of a picture
 
 
 def write_changed(original: Model, converted: Model, data: Dataset, agreeing: Sequence[bool], folder: Path) -> None:
@@ -43,7 +37,7 @@ def write_changed(original: Model, converted: Model, data: Dataset, agreeing: Se
             "sample": name,
             "before": _answer(original, before),
             "after": _answer(converted, after),
-            "picture_png": _thumbnail(original, before),
+            "picture_png": thumbnail_of_inputs(original, before),
         }
         for number, (name, before, after) in enumerate(islice(zip(data.names, *sides, strict=True), chosen[-1] + 1))
         if number in chosen
@@ -83,28 +77,3 @@ def _said(prediction: Prediction) -> str:
     if prediction.share is not None:
         return f"{prediction.label or prediction.index} {prediction.share:.1%}"
     return f"{prediction.label or prediction.index} {prediction.score:.2f}"
-
-
-def _thumbnail(model: Model, inputs: Sequence[Array]) -> str | None:
-    """What the model was shown, made pixels again, as PNG in base64; None where that is no picture."""
-    spec = model.manifest.input
-    if (
-        not isinstance(spec, ImageInput)
-        or len(inputs) != 1
-        or inputs[0].ndim != 4
-        or inputs[0].shape[-1] not in _COLORS
-    ):
-        return None
-    values = dequantize(inputs[0][0], model.engine.inputs[0])
-    if spec.mean is not None and spec.std is not None:
-        values = values * np.asarray(spec.std, np.float32) + np.asarray(spec.mean, np.float32)
-    elif inputs[0].dtype.kind != "f":  # the pixel's byte as it is
-        values = inputs[0][0].astype(np.float32) - (np.iinfo(inputs[0].dtype).min)
-    pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    if spec.color == "bgr":
-        pixels = pixels[..., ::-1]
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else np.ascontiguousarray(pixels))
-    picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    stored = io.BytesIO()
-    picture.save(stored, "PNG", optimize=True)
-    return base64.b64encode(stored.getvalue()).decode()

@@ -22,7 +22,7 @@ from converter.errors import CalibrationError, ConversionError, RecipeError
 from edge_agent.errors import EdgeError, Reason, StorageError, describe_exit
 
 _ERRORS: Mapping[str, type[EdgeError]] = {
-    kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError)
+    kind.__name__: kind for kind in (CalibrationError, ConversionError, RecipeError, StorageError)
 }
 # As the C library words them (errno ENOSPC, EDQUOT, EFBIG): frameworks pass them on inside errors of their own.
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
@@ -48,9 +48,8 @@ def run_child(
     says by `tell_parent` while it works.
 
     Raises:
-        CalibrationError, RecipeError, ConversionError: those of the child; ConversionError if it crashed, hung or
-            ended without an answer.
-        StorageError: the disk is full.
+        CalibrationError, RecipeError, ConversionError, StorageError: those of the child; ConversionError if it crashed,
+            hung or ended without an answer; StorageError if the disk is full.
     """
     stem = module.rpartition(".")[2]
     (folder / f"{stem}.request.json").write_text(json.dumps(request), encoding="utf-8")
@@ -72,7 +71,7 @@ def run_child(
             process.kill()  # of one that has ended: nothing
             process.wait()
     answered = answer_path.is_file() and answer_path.stat().st_size > 0
-    if not answered and (shutil.disk_usage(folder).free < _NO_ROOM_BYTES or _is_full(_tail(log_path))):
+    if not answered and (shutil.disk_usage(folder).free < _NO_ROOM_BYTES or is_full(_tail(log_path))):
         raise _disk_full(folder)
     if not answered:
         raise ConversionError(f"{what} ended with {describe_exit(code)}{_tail(log_path)}", hint=_crash_hint(code))
@@ -103,7 +102,7 @@ def working_folder() -> Iterator[Path]:
             folder = Path(temporary)
             yield folder
     except OSError as error:
-        if _is_full(str(error)):
+        if is_full(str(error)):
             raise _disk_full(folder) from error
         raise
 
@@ -121,9 +120,14 @@ def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]
         traceback.print_exc()
         last = str(error).strip().splitlines()[-1:] or [""]
         answer = {"error": "", "message": f"{type(error).__name__}: {last[0]}", "hint": _HINT}
-        if _is_full(str(error)):
+        if is_full(str(error)):
             answer["error"] = _FULL
     (folder / f"{stem}.answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def is_full(text: str) -> bool:
+    """Whether an error, in whatever words, is that of a full disk."""
+    return any(words in text for words in _DISK_FULL)
 
 
 def _followed(process: "subprocess.Popen[bytes]", log: IO[bytes], tell: Callable[[str], None], timeout_s: float) -> int:
@@ -151,10 +155,6 @@ def _followed(process: "subprocess.Popen[bytes]", log: IO[bytes], tell: Callable
     if too_late.is_set():
         raise subprocess.TimeoutExpired(process.args, timeout_s)
     return code
-
-
-def _is_full(text: str) -> bool:
-    return any(words in text for words in _DISK_FULL)
 
 
 def _disk_full(folder: Path) -> StorageError:

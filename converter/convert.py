@@ -4,8 +4,9 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 """
 
 import hashlib
+import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 from converter.calibrate import collect_samples
 from converter.child import working_folder
+from converter.data.examples import Request
 from converter.data.files import absolute
+from converter.data.opening import check_examples
 from converter.dataset import open_dataset
-from converter.errors import CalibrationError, QualityGateError, RecipeError
+from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
 from converter.evaluate import GOLDEN_NAME, Data, Described, Task, compare, describe
 from converter.evaluation.evaluation import Candidate as Judged
 from converter.evaluation.evaluation import Evaluation, evaluate
@@ -25,19 +28,21 @@ from converter.layers import LAYER_SAMPLES
 from converter.model_metadata import with_metadata
 from converter.notes import comparison_notes
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
-from converter.quantization.auto import Auto, Found, Question, find_best
+from converter.quantization.auto import Auto, Found, NothingFoundError, Question, find_best
 from converter.quantization.matching import check_operators, check_rules
 from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
-from converter.report.collect import collect_sections, report_of, with_evaluation
-from converter.report.page import format_report
+from converter.report.collect import collect_sections, report_of, report_of_search, with_evaluation
+from converter.report.page import Report, format_report
 from converter.report.sections import CompressionStep, LayerError, Sections, TensorRange
 from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
-from converter.stated import is_answered, labels_of, said_of
-from converter.training.run import Trained, forget, train, work_directory
+from converter.stated import is_answered, labels_of, said_of, with_classes
+from converter.training.run import Trained, check_trainable, forget, train, work_directory
+from converter.training.taken import Taken
 from edge_agent import __version__, schema
+from edge_agent.disk import open_disk
 from edge_agent.errors import StorageError
 from edge_agent.release.archive import Artifact, format_archive, read_artifact
 from edge_agent.release.manifest import MODEL_FILE
@@ -126,25 +131,15 @@ def convert(order: Order) -> Converted:
         )
     _check_data_is_given(asked, order)
     with working_folder() as folder:
-        trained = _trained(order, asked, folder)
-        wanted = replace(order.wanted, signature=asked.signature)
-        source = open_source(trained.path, asked.scheme, folder, wanted=wanted)
+        trained = _trained(order, asked, written, folder)
+        job = _loaded(order, asked, written, trained.path, folder)
         if trained.steps:  # what was given is what it comes from
             given = order.source.read_bytes()
-            source = replace(source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
-        described = describe(
-            source.path,
-            folder,
-            reference=source.reference,
-            output_names=source.graph.output_names,
-            name=order.source.name,
-            said=said_of(asked, written, order.options),
-        )
-        recipe = build_recipe(written, order.options, told=described.guessed)
-        _check_matches(source, recipe, written, order.options)
-        job = _Job(order, recipe, source, described, folder, trained.steps)
+            source = replace(job.source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
+            job = replace(job, source=source, compression=trained.steps)
+        recipe, described = job.recipe, job.described
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
-        found = _searched(job, called) if order.auto else None
+        found = _searched(job, called, notes, report) if order.auto else None
         if found:
             notes += found.notes
             recipe = _taken(found, order, written, described.guessed)
@@ -157,15 +152,16 @@ def convert(order: Order) -> Converted:
         check_gate(recipe, finished.fidelity, finished.notes, finished.evaluation)
     except QualityGateError as error:
         if report is not None:
-            _write_refusal(report, finished, sections, error)
+            _tell_refusal(report_of(finished, sections, refused=str(error)), report, order, error)
         raise
-    content = write_artifact(order.output, build_members(finished))
-    if asked.training is not None:
-        forget(_work(order))
+    content = format_archive(build_members(finished))
     digest = hashlib.sha256(content).hexdigest()
     if report is not None:
         page = replace(report_of(finished, sections), digest=digest, size_bytes=len(content))
-        write_report(report, format_report(page))
+        _write_report(report, page, order)
+    _write_artifact(order.output, content, report)
+    if asked.training is not None:
+        forget(_work(order))
     return Converted(
         order.output,
         digest,
@@ -179,10 +175,26 @@ def convert(order: Order) -> Converted:
     )
 
 
-def _write_refusal(path: Path, parts: Parts, sections: Sections, error: QualityGateError) -> None:
+def _write_artifact(path: Path, content: bytes, report: Path | None) -> None:
+    """Last of all: an artifact that it replaces stays until everything else is done."""
+    try:
+        write_artifact(path, content)
+    except StorageError:
+        if report is not None:
+            report.unlink(missing_ok=True)  # it tells of an artifact that there is not
+        raise
+
+
+def _write_report(path: Path, page: Report, order: Order) -> None:
+    if path.parent == order.output.parent:
+        open_disk(path.parent)  # made if it is missing, as for the artifact
+    write_report(path, format_report(page))
+
+
+def _tell_refusal(page: Report, path: Path, order: Order, error: QualityGateError) -> None:
     """That the report cannot be written is no reason to hide why the model was refused."""
     try:
-        write_report(path, format_report(report_of(parts, sections, refused=str(error))))
+        _write_report(path, page, order)
         error.report = path
     except StorageError as problem:
         error.notes = (*error.notes, f"the report could not be written: {problem}")
@@ -200,14 +212,28 @@ class _Job:
     compression: tuple[CompressionStep, ...] = ()
 
 
-def _searched(job: _Job, called: tuple[str, str]) -> Found:
+def _loaded(order: Order, asked: Recipe, written: Tree, path: Path, folder: Path) -> _Job:
+    """The source at `path`, as given or trained, made a model that loads; what it tells of itself is in the recipe."""
+    source = open_source(path, asked.scheme, folder, wanted=replace(order.wanted, signature=asked.signature))
+    described = describe(
+        source.path,
+        folder,
+        reference=source.reference,
+        output_names=source.graph.output_names,
+        name=order.source.name,
+        said=said_of(asked, written, order.options, source.classes),
+    )
+    described = with_classes(described, source, asked)
+    recipe = build_recipe(written, order.options, told=described.guessed)
+    _check_matches(source, recipe, written, order.options)
+    return _Job(order, recipe, source, described, folder)
+
+
+def _searched(job: _Job, called: tuple[str, str], notes: Sequence[str], report: Path | None) -> Found:
+    """The best way within the limits; where there is none, the report shows the others to whoever chooses new ones."""
     data = _data(job)
     assert job.order.auto is not None
-    if data is None:
-        raise CalibrationError(
-            "--auto judges candidates by representative data, and none was given",
-            hint="--calibrate FOLDER, X.csv or X.npz; with subfolders named like the labels, by accuracy",
-        )
+    assert data is not None
     recipe = job.recipe
     assert recipe.task is not None
     assert recipe.input is not None
@@ -225,9 +251,16 @@ def _searched(job: _Job, called: tuple[str, str]) -> Found:
 
     if bench is not None:
         auto = replace(auto, latency=latency_there)
-    return find_best(
-        content, manifest, Question(labels, data, _labeled(job)), auto, folder=job.folder, tell=job.order.tell
-    )
+    question = Question(labels, data, _labeled(job))
+    try:
+        return find_best(content, manifest, question, auto, folder=job.folder, tell=job.order.tell)
+    except NothingFoundError as error:
+        error.notes = (*notes, *error.notes)
+        if report is not None:
+            told = replace(asked, provenance=_origin(job), notes=error.notes)
+            sections = Sections(candidates=error.candidates, compression=job.compression)
+            _tell_refusal(report_of_search(told, sections, refused=str(error)), report, job.order, error)
+        raise
 
 
 def _taken(found: Found, order: Order, written: Tree, told: Tree) -> Recipe:
@@ -265,20 +298,22 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
         samples = collect_samples(dataset, job.described.inputs) if dataset else []
         done = quantize(source.content, treatment, samples, job.folder)
         model, made = done.content, _Made(done.left_float, done.layers, done.ranges, done.notes)
-    provenance: dict[str, Any] = {
-        "scheme": recipe.scheme,
-        "source": {"name": job.order.source.name, "sha256": source.digest, "size_bytes": source.size_bytes},
-        "tools": dict(sorted(tools.items())),
-        "machine": platform.machine(),  # golden vectors are answers of its kernels
-    }
-    if job.compression:
-        provenance["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
+    provenance = {"scheme": recipe.scheme, "tools": dict(sorted(tools.items())), **_origin(job)}
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
     labels = labels_of(recipe, job.described)
     parts = Parts(*called, recipe.task, recipe.input, recipe, model, labels, provenance)
     wanted = recipe.metadata if recipe.metadata is not None else recipe.scheme != "unchanged"
     return with_metadata(parts, source.path, job.folder) if wanted else parts, made
+
+
+def _origin(job: _Job) -> dict[str, Any]:
+    """Where a model comes from, whatever is made of it."""
+    given = {"name": job.order.source.name, "sha256": job.source.digest, "size_bytes": job.source.size_bytes}
+    origin: dict[str, Any] = {"source": given, "machine": platform.machine()}  # whose kernels give golden vectors
+    if job.compression:
+        origin["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
+    return origin
 
 
 def _run(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
@@ -357,10 +392,48 @@ def _labeled(job: _Job) -> Data | None:
     return Data(absolute(order.evaluate), 0, job.source.graph.input_names, order.skip_unreadable)
 
 
-def _trained(order: Order, asked: Recipe, folder: Path) -> Trained:
+def _trained(order: Order, asked: Recipe, written: Tree, folder: Path) -> Trained:
+    """The source after the steps of the recipe. What can be known to fail once it is trained fails before."""
     if asked.training is None:
         return Trained(order.source, ())
-    return train(order.source, asked.training, _work(order), folder, order.tell)
+    check_trainable(order.source, asked.training)
+    before = folder / "untrained"
+    before.mkdir()
+    job = _loaded(order, asked, written, order.source, before)
+    _check_data(job)
+    return train(order.source, asked.training, _taken_by(job), _work(order), folder=folder, say=order.tell)
+
+
+def _check_data(job: _Job) -> None:
+    """Whether the data for what comes after training can be read, and is what the model takes."""
+    assert job.recipe.input is not None
+    assert job.recipe.task is not None
+    job.order.tell("reading the data for what comes after training")
+    dataset = _open_dataset(job)
+    if dataset is not None and (job.recipe.quantized or job.order.auto):
+        collect_samples(dataset, job.described.inputs)
+    labeled = _labeled(job)
+    if labeled is not None:
+        request = Request(Path(labeled.path), job.recipe.task, job.recipe.input, labeled.skip_unreadable)
+        check_examples(request, job.described.inputs, labeled.input_names)
+
+
+def _taken_by(job: _Job) -> Taken:
+    recipe, described = job.recipe, job.described
+    assert recipe.task is not None
+    assert recipe.input is not None
+    if len(described.inputs) != 1 or len(described.outputs) != 1:
+        raise ConversionError("only models with one input and one output can be trained here")
+    [tensor], [output] = described.inputs, described.outputs
+    return Taken(
+        recipe.task,
+        recipe.input,
+        tensor,
+        job.source.graph.input_names[0],
+        labels_of(recipe, described),
+        math.prod(output.shape[1:]),
+        job.order.skip_unreadable,
+    )
 
 
 def _work(order: Order) -> Path:
@@ -375,6 +448,11 @@ def _check_data_is_given(recipe: Recipe, order: Order) -> None:
         )
     if order.calibrate is not None:
         return
+    if order.auto:
+        raise CalibrationError(
+            "--auto judges candidates by representative data, and none was given",
+            hint="--calibrate FOLDER, X.csv or X.npz; with subfolders named like the labels, by accuracy",
+        )
     if recipe.needs_samples:
         raise CalibrationError(
             f"scheme {recipe.scheme} needs representative data, and none was given",

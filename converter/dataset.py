@@ -11,8 +11,7 @@ from pathlib import Path
 from converter.arrays import open_arrays
 from converter.data.annotations import without_annotations
 from converter.data.examples import Request, Unlabeled
-from converter.data.files import files_of, listed
-from converter.data.generated import is_generator
+from converter.data.files import files_of, is_generator, listed
 from converter.data.normalization import check_normalization
 from converter.data.opening import open_examples
 from converter.errors import CalibrationError

@@ -21,7 +21,6 @@ from converter.fidelity import Fidelity
 from converter.recipe import DeviceLimits, Recipe
 from edge_agent import schema
 from edge_agent.disk import open_disk
-from edge_agent.release.archive import format_archive
 from edge_agent.release.inputs import InputSpec
 from edge_agent.release.manifest import (
     GOLDEN_FILE,
@@ -129,15 +128,13 @@ def format_report(parts: Parts) -> bytes:
     return whole.encode() + b"\n"
 
 
-def write_artifact(path: Path, members: Mapping[str, bytes]) -> bytes:
-    """Write the artifact durably, whole or not at all; gives its bytes.
+def write_artifact(path: Path, content: bytes) -> None:
+    """Write the artifact durably, whole or not at all.
 
     Raises:
         StorageError: it cannot be written there.
     """
-    content = format_archive(members)
     open_disk(path.parent).write_atomic(path.name, content)
-    return content
 
 
 def created() -> str:

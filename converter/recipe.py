@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from converter.data.files import is_generator
 from converter.errors import RecipeError
 from converter.quantization.rules import EVERYTHING, OPERATIONS, Rule, did_you_mean
 from converter.quantization.treatment import RangeEstimator, Treatment, kept_float
@@ -204,7 +205,8 @@ def _place_training(training: object, folder: Path) -> None:
     holders = [training, *(steps if isinstance(steps, list) else [])]
     for holder in holders:
         for key in ("data", "student"):
-            if isinstance(holder, dict) and isinstance(holder.get(key), str):
+            named = holder.get(key) if isinstance(holder, dict) else None
+            if isinstance(named, str) and not is_generator(Path(named)):
                 holder[key] = str(folder / holder[key])
 
 

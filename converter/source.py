@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.errors import ConversionError
+from converter.frontends.class_names import read_class_names
 from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME, Wanted
 from converter.frontends.tflite import normalize
 from converter.recipe import Scheme
-from converter.source_kind import SourceKind, tell_kind
+from converter.source_kind import SourceKind, check_is_source, tell_kind
 from converter.tflite_schema import Graph, read_graph
 from edge_agent.inference.model_file import check_model_file
 
@@ -43,6 +44,7 @@ class Source:
     size_bytes: int  # of what was given
     reference: Path | None  # answers of the framework
     tools: Mapping[str, str]
+    classes: tuple[str, ...] = ()  # names of those whose scores the output holds, where the source says them
 
 
 def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | None = None) -> Source:
@@ -62,6 +64,7 @@ def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | No
                 f"{path} is a directory, and no SavedModel: it holds no saved_model.pb",
                 hint="give the model's file, or the directory that saved_model.pb lies in",
             )
+        check_is_source(path)
         check_model_file(path)
         _check_nothing_is_cut(wanted)
         model_path, reference = path, None
@@ -74,7 +77,9 @@ def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | No
     content = normalize(model_path.read_bytes(), scheme, path.name, signature)
     ready = folder / "source.tflite"
     ready.write_bytes(content)
-    return Source(ready, content, read_graph(content), digest, size_bytes, reference, tools)
+    graph = read_graph(content)
+    classes = read_class_names(folder, graph) if reference is not None else ()
+    return Source(ready, content, graph, digest, size_bytes, reference, tools, classes)
 
 
 def _frontend(kind: SourceKind) -> Frontend:

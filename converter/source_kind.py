@@ -15,7 +15,7 @@ from typing import Literal
 
 from converter.errors import ConversionError
 from converter.frontends.onnx_model.wire import WireError, content, fields
-from edge_agent.inference.file_kind import IDENTIFIER
+from edge_agent.inference.file_kind import IDENTIFIER, TFLITE, Expected, check_is_tflite
 from edge_agent.release.manifest import MANIFEST_FILE, MODEL_FILE
 
 SourceKind = Literal[
@@ -32,6 +32,21 @@ _EXPORT = "export the model: torch.export.save(torch.export.export(model.eval(),
 _TORCH_DATA = re.compile(r"data/\d+$|byteorder$|\.data/")  # what the beginning of one that is cut off may hold
 _OPERATOR = re.compile(rb"_?[A-Z][A-Za-z0-9_]*>?[A-Za-z0-9_]*")
 
+_PROMISED: Mapping[str, str] = {  # what a name says that the content does not
+    ".keras": "a Keras model (a zip archive)",
+    ".h5": "a Keras model in HDF5",
+    ".hdf5": "a Keras model in HDF5",
+    ".pb": "a graph of TensorFlow: frozen, or of a SavedModel",
+    ".onnx": "an ONNX model",
+    ".pt2": "a PyTorch ExportedProgram (a zip archive)",
+    ".pt": "a TorchScript program (a zip archive)",
+    ".pth": "a TorchScript program (a zip archive)",
+    ".jit": "a TorchScript program (a zip archive)",
+    ".pkl": "a pickled scikit-learn model",
+    ".pickle": "a pickled scikit-learn model",
+    ".joblib": "a pickled scikit-learn model",
+}
+
 _UNPACKERS: Mapping[bytes, Callable[[bytes], bytes]] = {  # as joblib compresses
     b"\x78": lambda head: zlib.decompressobj().decompress(head, 2),
     b"\x1f\x8b": lambda head: zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 2),
@@ -42,7 +57,7 @@ _UNPACKERS: Mapping[bytes, Callable[[bytes], bytes]] = {  # as joblib compresses
 
 
 def tell_kind(path: Path) -> SourceKind:
-    """`tflite` too for what is none of the others: its front-end says what it is instead.
+    """`tflite` too for what is none of the others; `check_is_source` says what it is instead.
 
     Raises:
         ConversionError: an artifact already, or weights without a model.
@@ -58,9 +73,19 @@ def tell_kind(path: Path) -> SourceKind:
         raise _saved_by_torch(path)
     if _is_pickle(head):
         return _pickle_kind(path, head)
-    if path.suffix == ".keras":
-        return "keras"  # which says that it is not whole
     return _message_kind(path, head)
+
+
+def check_is_source(path: Path) -> None:
+    """Nothing, if the file is of a kind that can be converted.
+
+    Raises:
+        ModelError: it is of none; says which one its name promises, and what it is instead.
+        ConversionError: as `tell_kind`.
+    """
+    if tell_kind(path) == "tflite":
+        suffix = path.suffix.lower()
+        check_is_tflite(path, Expected(_PROMISED[suffix], suffix) if suffix in _PROMISED else TFLITE)
 
 
 def _head(path: Path) -> bytes | None:

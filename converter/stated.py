@@ -1,10 +1,14 @@
 """What somebody has said of a model, by recipe or option, beside what is guessed of it: the written word wins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from converter.data.files import listed
 from converter.errors import RecipeError
 from converter.evaluate import Described
+from converter.frontends.class_names import gives_shares
 from converter.recipe import Recipe, Tree
+from converter.source import Source
 from edge_agent.inference.said import Said
 from edge_agent.tasks.labels import parse_labels
 
@@ -20,12 +24,15 @@ _GUESSES = {
 }
 
 
-def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:
-    """What the model need not be guessed for. The kind of the input only where somebody has written it."""
+def said_of(asked: Recipe, written: Tree, options: Tree, classes: Sequence[str] = ()) -> Said:
+    """What the model need not be guessed for. The kind of the input only where somebody has written it.
+
+    A source that names its `classes` is a classifier.
+    """
     stated = {key: value for tree in (written, options) for key, value in tree.get("input", {}).items()}
     sound = stated.get("kind") == "audio" or "features" in stated
     return Said(
-        task=asked.task,
+        task=asked.task or ("classification" if classes else None),
         kind=stated.get("kind"),
         window=stated.get("window"),
         features=stated.get("features"),
@@ -33,6 +40,23 @@ def said_of(asked: Recipe, written: Tree, options: Tree) -> Said:
         decoder=asked.output.decoder,
         signature=asked.signature,
     )
+
+
+def with_classes(described: Described, source: Source, asked: Recipe) -> Described:
+    """The classes that the source names are its labels, where neither the model nor anybody says others; and a note.
+
+    What its framework gives as probabilities gets no softmax.
+    """
+    if not source.classes:
+        return described
+    notes, guessed = described.notes, described.guessed
+    if guessed["task"] == "classification" and source.reference is not None and gives_shares(source.reference):
+        guessed = {**guessed, "output": {**guessed["output"], "activation": "none"}}
+        notes = tuple(note for note in notes if not note.startswith("softmax guessed"))
+    if described.labels or asked.labels is not None:
+        return replace(described, guessed=guessed, notes=notes)
+    note = f"labels are the classes that the source names: {listed(source.classes)}"
+    return replace(described, guessed=guessed, labels=source.classes, notes=(*notes, note))
 
 
 def labels_of(recipe: Recipe, described: Described) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def constant_tensors(content: bytearray) -> list[TensorView | None]:
         uses = Counter(tensor.Buffer() for tensor in tensors)
         types = _names_of(schema.TensorType)
         return [
-            _constant(tensor, _memory(model.Buffers(tensor.Buffer()), content), types, shared=uses[tensor.Buffer()] > 1)
+            _constant(tensor, _memory(tensor, model, content), types, shared=uses[tensor.Buffer()] > 1)
             for tensor in tensors
         ]
 
@@ -127,9 +127,7 @@ def read_graph(content: bytes) -> Graph:
         return Graph(
             inputs=_ints(main.InputsAsNumpy()),
             outputs=_ints(main.OutputsAsNumpy()),
-            tensors=tuple(
-                _tensor(tensor, types, _memory(model.Buffers(tensor.Buffer()), content)) for tensor in tensors
-            ),
+            tensors=tuple(_tensor(tensor, types, _memory(tensor, model, content)) for tensor in tensors),
             operators=tuple(_operator(main.Operators(number), names) for number in range(main.OperatorsLength())),
             signatures=tuple(_signature(model.SignatureDefs(number)) for number in range(model.SignatureDefsLength())),
         )
@@ -263,7 +261,7 @@ def unpacked_model(content: bytes, trait: str) -> Any:
     """
     schema = _schema()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(content), 0))
-    if any(buffer.offset for buffer in model.buffers):
+    if any(buffer.offset for buffer in model.buffers or ()):
         raise ConversionError(f"the model keeps its weights outside of the flatbuffer and {trait}")
     return model
 
@@ -346,8 +344,11 @@ def _granularity(quantization: Any) -> str | None:
     return ("tensor" if scales == 1 else "channel") if scales else None
 
 
-def _memory(buffer: Any, content: bytes | bytearray) -> NDArray[np.uint8]:
-    """The bytes of a buffer, where they lie in `content`: uint8 [n]."""
+def _memory(tensor: Any, model: Any, content: bytes | bytearray) -> NDArray[np.uint8]:
+    """The bytes of a tensor, where they lie in `content`: uint8 [n]; none of one that is computed."""
+    if not model.BuffersLength() and not tensor.Buffer():
+        return np.empty(0, np.uint8)  # the list of buffers, whose first one would say so, is left out
+    buffer = model.Buffers(tensor.Buffer())
     if buffer.Offset() > 1:  # behind the flatbuffer (schema.fbs, table Buffer)
         return np.frombuffer(content, np.uint8)[buffer.Offset() : buffer.Offset() + buffer.Size()]
     found: NDArray[np.uint8] = buffer.DataAsNumpy() if buffer.DataLength() else np.empty(0, np.uint8)

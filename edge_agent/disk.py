@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -19,6 +20,24 @@ from edge_agent.errors import Reason, StorageError
 _TEMPORARY = ".tmp"
 _WRITE_BACK_BYTES = 500_000
 _DIRECTORY = -1  # what `DiskOperations.size` says of one
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do where a disk cannot be written: hints for those who read the errors of a program."""
+
+    full: str
+    forbidden: str
+
+
+# For the state directory of an agent.
+AGENT = Advice(
+    "free some space; the agent goes on by itself", "the agent's user must own its state directory, mounted read-write"
+)
+ANYBODY = Advice(
+    "free some space there, or give a path on another disk",
+    "give a path in a directory that you may write to, mounted read-write",
+)
 
 
 class DiskOperations(Protocol):
@@ -172,16 +191,16 @@ class Disk:
         self._do.write(name, offset, content)
 
 
-def open_disk(root: Path) -> Disk:
+def open_disk(root: Path, advice: Advice = ANYBODY) -> Disk:
     """The real disk under `root`, which is made if it is missing."""
-    with _storage_errors(str(root)):
+    with _storage_errors(str(root), advice):
         root.mkdir(parents=True, exist_ok=True)
-    return Disk(RealDisk(root))
+    return Disk(RealDisk(root, advice=advice))
 
 
 def open_private(root: Path) -> Disk:
     """The same, for secrets: what is written there only its owner may read."""
-    with _storage_errors(str(root)):
+    with _storage_errors(str(root), ANYBODY):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Disk(RealDisk(root, mode=0o600))
 
@@ -192,19 +211,20 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 class RealDisk:
-    """`DiskOperations` on a directory of this machine. `mode`: of the files it makes."""
+    """`DiskOperations` on a directory of this machine. `mode`: of the files it makes; `advice`: in its errors."""
 
-    def __init__(self, root: Path, *, mode: int = 0o640) -> None:
+    def __init__(self, root: Path, *, mode: int = 0o640, advice: Advice = ANYBODY) -> None:
         self._root = str(root) + os.sep  # joined by hand: pathlib costs more than the system call
         self._mode = mode
+        self._advice = advice
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        with _storage_errors(name), open(self._root + name, "rb") as file:
+        with _storage_errors(name, self._advice), open(self._root + name, "rb") as file:
             file.seek(offset)
             return file.read(size)
 
     def write(self, name: str, offset: int, content: bytes) -> None:
-        with _storage_errors(name):
+        with _storage_errors(name, self._advice):
             descriptor = os.open(self._root + name, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), self._mode)
             try:
                 os.lseek(descriptor, offset, os.SEEK_SET)
@@ -225,7 +245,7 @@ class RealDisk:
             self._sync(name, os.O_RDONLY | os.O_DIRECTORY)
 
     def _sync(self, name: str, flags: int) -> None:
-        with _storage_errors(name):
+        with _storage_errors(name, self._advice):
             descriptor = os.open(self._root + name, flags)
             try:
                 os.fsync(descriptor)
@@ -233,27 +253,27 @@ class RealDisk:
                 os.close(descriptor)
 
     def make_directory(self, name: str) -> None:
-        with _storage_errors(name):
+        with _storage_errors(name, self._advice):
             Path(self._root + name).mkdir(exist_ok=True)
 
     def replace(self, source: str, target: str) -> None:
-        with _storage_errors(target):
+        with _storage_errors(target, self._advice):
             os.replace(self._root + source, self._root + target)  # noqa: TID251  # the one permitted place
 
     def remove_file(self, name: str) -> None:
-        with _storage_errors(name):
+        with _storage_errors(name, self._advice):
             Path(self._root + name).unlink(missing_ok=True)
 
     def remove_directory(self, name: str) -> None:
-        with _storage_errors(name):
+        with _storage_errors(name, self._advice):
             os.rmdir(self._root + name)
 
     def entries(self, name: str) -> list[tuple[str, bool]]:
-        with _storage_errors(name), os.scandir(self._root + name) as found:
+        with _storage_errors(name, self._advice), os.scandir(self._root + name) as found:
             return sorted((entry.name, entry.is_dir()) for entry in found)
 
     def size(self, name: str) -> int | None:
-        with _storage_errors(name):
+        with _storage_errors(name, self._advice):
             try:
                 status = os.stat(self._root + name)
                 return _DIRECTORY if stat.S_ISDIR(status.st_mode) else status.st_size
@@ -261,25 +281,20 @@ class RealDisk:
                 return None
 
     def free_bytes(self) -> int:
-        with _storage_errors("."):
+        with _storage_errors(".", self._advice):
             return shutil.disk_usage(self._root).free  # what is free for this user, without root's reserve
 
 
 @contextmanager
-def _storage_errors(name: str) -> Iterator[None]:
+def _storage_errors(name: str, advice: Advice) -> Iterator[None]:
+    name = name.removesuffix(_TEMPORARY)  # people know the file by the name it was to have
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"{name}: the disk is full",
-                reason=Reason.DISK_FULL,
-                hint="free some space; the agent goes on by itself",
-            ) from error
+            raise StorageError(f"{name}: the disk is full", reason=Reason.DISK_FULL, hint=advice.full) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StorageError(
-                f"{name}: {error.strerror}", hint="the agent's user must own its state directory, mounted read-write"
-            ) from error
+            raise StorageError(f"{name}: {error.strerror}", hint=advice.forbidden) from error
         wrong_path = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
         hint = "check the path" if wrong_path else "check the disk (dmesg, fsck)"
         raise StorageError(f"{name}: {error.strerror or error}", hint=hint) from error

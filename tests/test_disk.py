@@ -1,5 +1,6 @@
 """The durable disk: its promises on a real file system, and that the simulated one makes the same."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.disk import Disk, DiskOperations, RealDisk, open_disk, write_atomic
+from edge_agent.disk import AGENT, ANYBODY, Disk, DiskOperations, RealDisk, open_disk, write_atomic
 from edge_agent.errors import Reason, StorageError
 from tests.sim.disk import SimDisk
 
@@ -250,7 +251,8 @@ def test_a_full_file_system_keeps_the_old_file_and_heals_by_itself(small_file_sy
         disk.write_atomic("record", bytes(300_000))
 
     assert caught.value.reason is Reason.DISK_FULL
-    assert caught.value.hint
+    assert str(caught.value) == "record: the disk is full"
+    assert caught.value.hint == ANYBODY.full
     assert disk.read("record") == b"old"
     assert sorted(os.listdir(small_file_system)) == ["filler", "record"]
     assert disk.free_bytes() < 200_000
@@ -273,11 +275,23 @@ def test_a_read_only_file_system_is_read_and_says_what_to_do(small_file_system: 
     assert open_disk(small_file_system).read("record") == b"old"
 
 
+def test_what_to_do_about_a_full_disk_is_told_to_who_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    for advice, words in ((AGENT, "the agent goes on by itself"), (ANYBODY, "another disk")):
+        with pytest.raises(StorageError, match=r"^record: the disk is full$") as caught:
+            open_disk(tmp_path, advice).write_atomic("record", b"new")
+        assert words in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_of_somebody_else_says_what_to_do(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
 
     with pytest.raises(StorageError) as caught:
-        open_disk(tmp_path).write_atomic("record", b"new")
+        open_disk(tmp_path, AGENT).write_atomic("record", b"new")
 
     assert "must own its state directory" in (caught.value.hint or "")

@@ -131,7 +131,7 @@ def _source_options(command: Command) -> Command:
     "--calibrate", type=_PATH, help="Representative data: folder of pictures or WAV files, .csv of rows, .npz."
 )
 @click.option("--evaluate", type=_PATH, help="Labeled data: both models are judged by it (docs/evaluation.md).")
-@click.option("--train", type=_PATH, help="Training set of the recipe's [training]: a .npz with x and y.")
+@click.option("--train", type=_PATH, help="Training set of the recipe's [training], in any form of --evaluate.")
 @click.option("--work", type=_PATH, help="Where training that is cut off goes on from. Default: beside the output.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out files of the data that cannot be read.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")

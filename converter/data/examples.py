@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +70,13 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensors:
-    """One array for each input, real values as the float model takes them."""
+    """One array for each input, real values as the float model takes them, kept in the dtype that they came in."""
 
-    values: tuple[Floats, ...]
+    stored: tuple[NDArray[Any], ...]
+
+    @property
+    def values(self) -> tuple[Floats, ...]:
+        return tuple(np.asarray(each, np.float64) for each in self.stored)
 
     def content(self) -> bytes:
         return b"".join(value.tobytes() for value in self.values)
@@ -194,8 +199,8 @@ def prepare(model: Model, content: Content) -> Prepared:
             return model.prepare_rows(values)
         case Sound(samples):
             return model.prepare_sound(samples)
-        case Tensors(values):
-            return model.prepare_tensors(values)
+        case Tensors():
+            return model.prepare_tensors(content.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +223,12 @@ class Unlabeled:
         )
 
     def inputs(self, tensors: Sequence[TensorSpec]) -> Iterator[list[Array]]:
-        transform = _Transform(self._spec, tensors)
+        transform = Transform(self._spec, tensors)
         for content in self._contents:
             yield transform.apply(content)
 
 
-class _Transform:
+class Transform:
     """The device's own, made once."""
 
     def __init__(self, spec: InputSpec, tensors: Sequence[TensorSpec]) -> None:
@@ -233,6 +238,12 @@ class _Transform:
         self._audio = AudioTransform(spec, tensors[0]) if isinstance(spec, AudioInput) else None
 
     def apply(self, content: Content) -> list[Array]:
+        """One array for each input.
+
+        Raises:
+            FrameError: it cannot be read.
+            CalibrationError: it is not what the model takes.
+        """
         if isinstance(content, PictureFile) and self._image:
             return [self._image.apply(read_image(content.path))[0]]
         if isinstance(content, Pixels) and self._image:
@@ -241,7 +252,7 @@ class _Transform:
             return [self._signal.apply(content.values)]
         if isinstance(content, Sound) and self._audio:
             return [self._audio.apply(content.samples)]
-        if isinstance(content, Tensors) and len(content.values) == len(self._tensors):
+        if isinstance(content, Tensors) and len(content.stored) == len(self._tensors):
             pairs = zip(content.values, self._tensors, strict=True)
             return [quantize(real, tensor).reshape(tensor.shape) for real, tensor in pairs]
         raise CalibrationError("the data is not what the model takes", hint="state the input: input.kind of the recipe")

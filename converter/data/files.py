@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAMED = 3  # files a message names before it says "and N more"
+_GENERATORS = ("python:", "plugin:")
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -15,6 +16,11 @@ def files_of(folder: Path, *suffixes: str) -> list[Path]:
     found = (path for path in folder.rglob("*") if path.is_file())
     shown = (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
     return sorted(path for path in shown if not suffixes or path.suffix.lower() in suffixes)
+
+
+def is_generator(path: Path) -> bool:
+    """Whether it names somebody's code that gives samples (`generated`), and no file."""
+    return str(path).startswith(_GENERATORS)
 
 
 def absolute(path: Path) -> str:

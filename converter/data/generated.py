@@ -29,7 +29,6 @@ from converter.data.examples import (
     PictureFile,
     Pixels,
     Request,
-    Rows,
     Tensors,
     Truth,
     ValuesTruth,
@@ -39,15 +38,10 @@ from converter.errors import CalibrationError
 from converter.metrics.objects import TrueObject
 from edge_agent import plugins
 from edge_agent.errors import PluginError
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import ImageInput
 
 GROUP = "edge_deploy.data"
-_PREFIXES = ("python:", "plugin:")
 _HINT = "a function without arguments that yields inputs, or tuples of input and truth (docs/evaluation.md)"
-
-
-def is_generator(path: Path) -> bool:
-    return str(path).startswith(_PREFIXES)
 
 
 def read_generated(request: Request) -> Examples:
@@ -120,9 +114,7 @@ def _content(given: Any, request: Request) -> Content:
         raise TypeError(f"{type(given).__name__} is no input")
     if isinstance(request.spec, ImageInput) and array.dtype == np.uint8:
         return Pixels(array)
-    if isinstance(request.spec, SignalInput):
-        return Rows(array.reshape(request.spec.window, -1).astype(np.float64))
-    return Tensors((array.astype(np.float64),))
+    return Tensors((array.copy(),))  # its memory may be used for the next one
 
 
 def _truth(given: Any, request: Request) -> Truth:

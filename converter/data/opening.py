@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from converter.data import coco, generated, labeled_files, masks, stored, vectors, voc, windows, yolo
 from converter.data.contents import suffixes_of
 from converter.data.device_said import results_in
-from converter.data.examples import Examples, Request
-from converter.data.files import files_of
+from converter.data.examples import Example, Examples, Request, Transform, gathered
+from converter.data.files import files_of, is_generator
+from converter.data.normalization import check_normalization
 from converter.errors import CalibrationError
+from edge_agent.errors import FrameError
 from edge_agent.release.inputs import AudioInput, ImageInput, SignalInput, TensorInput
 from edge_agent.transform.tensor import TensorSpec
 
@@ -21,7 +23,7 @@ def open_examples(request: Request, tensors: Sequence[TensorSpec], input_names: 
         CalibrationError: with what is wrong with it.
     """
     path = request.path
-    if generated.is_generator(path):
+    if is_generator(path):
         return generated.read_generated(request)
     if not path.exists():
         raise CalibrationError(f"{path}: no such file or folder", hint="give the folder or file of the data")
@@ -50,6 +52,43 @@ def open_examples(request: Request, tensors: Sequence[TensorSpec], input_names: 
         f"{path} is no data for a model with input kind {kind!r}, which needs {wanted.get(kind, 'a .npz')}",
         hint="docs/evaluation.md lists the forms; state the input (--task, or input.kind of a recipe) if it is wrong",
     )
+
+
+def check_examples(request: Request, tensors: Sequence[TensorSpec], input_names: Sequence[str]) -> None:
+    """Nothing, where all of the labeled data at `request.path` can be read, is normalized as is stated, and has labels.
+
+    Raises:
+        CalibrationError: with what is wrong with it.
+    """
+    known = labeled_only(open_examples(request, tensors, input_names))
+    check_normalization(known.items, request.spec, tensors[0])
+    transform = Transform(request.spec, tensors)
+    whole: list[Example] = []
+    bad: list[str] = []
+    for item in known.items:
+        try:
+            transform.apply(item.content)
+            whole.append(item)
+        except FrameError as error:
+            bad.append(f"{item.name}: {error}")
+    gathered(request, whole, bad, hint="give pictures, sounds or arrays as the model takes them")
+
+
+def labeled_only(found: Examples) -> Examples:
+    """The examples whose truth is known; the others are left out.
+
+    Raises:
+        CalibrationError: there are none.
+    """
+    known = tuple(item for item in found.items if item.truth is not None)
+    if not known:
+        raise CalibrationError(
+            f"none of the {len(found.items)} samples has a label",
+            hint="put files into one subfolder for each class, or add a table of labels (docs/evaluation.md)",
+        )
+    without = len(found.items) - len(known)
+    left = (f"{without} of {len(found.items)} samples have no label and are left out",) if without else ()
+    return Examples(known, found.left_out, (*left, *found.notes))
 
 
 def _of_files(request: Request) -> Examples | None:  # noqa: PLR0911 - one for each form

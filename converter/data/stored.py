@@ -20,13 +20,12 @@ from converter.data.examples import (
     MapValues,
     Pixels,
     Request,
-    Rows,
     Tensors,
     Truth,
     ValuesTruth,
 )
 from converter.errors import CalibrationError
-from edge_agent.release.inputs import ImageInput, SignalInput
+from edge_agent.release.inputs import ImageInput
 from edge_agent.transform.tensor import TensorSpec
 
 SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
@@ -42,6 +41,20 @@ def read_stored(request: Request, tensors: Sequence[TensorSpec], input_names: Se
     Raises:
         CalibrationError: it cannot be read, or is not what the model takes.
     """
+    contents, y = read_columns(request, tensors, input_names)
+    truths = _truths(request.path, y, request) if y is not None and request.labeled else [None] * len(contents)
+    items = [Example(f"sample {number}", *pair) for number, pair in enumerate(zip(contents, truths, strict=True))]
+    return Examples(tuple(items))
+
+
+def read_columns(
+    request: Request, tensors: Sequence[TensorSpec], input_names: Sequence[str]
+) -> tuple[list[Content], NDArray[Any] | None]:
+    """The samples, and what stands beside them as their truth, as it is there.
+
+    Raises:
+        CalibrationError: as `read_stored`.
+    """
     path = request.path
     stored = _read(path)
     y = next((stored[name] for name in TRUTHS if name in stored), None)
@@ -50,10 +63,7 @@ def read_stored(request: Request, tensors: Sequence[TensorSpec], input_names: Se
     if len(counts) != 1 or counts == {0}:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in stored.items())
         raise CalibrationError(f"{path} holds {shapes}: not as many of each, and at least one", hint=_HINT)
-    contents = _contents(path, columns, tensors, request)
-    truths = _truths(path, y, request) if y is not None and request.labeled else [None] * len(contents)
-    items = [Example(f"sample {number}", *pair) for number, pair in enumerate(zip(contents, truths, strict=True))]
-    return Examples(tuple(items))
+    return _contents(path, columns, tensors, request), y
 
 
 def _read(path: Path) -> Arrays:
@@ -72,7 +82,7 @@ def _read(path: Path) -> Arrays:
 
 def _read_npy(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)  # of what is large only what is used
     except (OSError, ValueError, EOFError) as error:
         raise CalibrationError(f"{path} is not a whole .npy: {error}", hint="write it with numpy.save") from error
     return array
@@ -115,10 +125,7 @@ def _contents(
         if array.shape[1:] not in (tensor.shape, tensor.shape[1:]) and int(np.prod(array.shape[1:])) != size:
             wanted = ", ".join(map(str, tensor.shape[1:]))
             raise CalibrationError(f"{path} holds {list(array.shape)}; the model takes [samples, {wanted}]", hint=_HINT)
-    if isinstance(spec, SignalInput) and len(columns) == 1:
-        return [Rows(each.reshape(spec.window, -1).astype(np.float64)) for each in first]
-    reals = [array.astype(np.float64) for array in columns]
-    return [Tensors(tuple(each)) for each in zip(*reals, strict=True)]
+    return [Tensors(tuple(each)) for each in zip(*columns, strict=True)]
 
 
 def _gray(picture: NDArray[Any]) -> bool:

@@ -16,6 +16,13 @@ class ClassNames:
         for index, label in enumerate(labels):
             self._places.setdefault(_plain(label), []).append(index)
 
+    @classmethod
+    def of_outputs(cls, labels: Sequence[str], values: int) -> "ClassNames":
+        """Those of a model that tells so many scores. One alone is that of the only label, or of class 1."""
+        if values == 1:
+            labels = (f"not {labels[0]}", labels[0]) if labels else ()
+        return cls(labels, max(values, 2))
+
     def name(self, index: int) -> str:
         return self.labels[index] if index < len(self.labels) and self.labels[index] else str(index)
 

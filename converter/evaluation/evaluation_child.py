@@ -3,21 +3,19 @@
 Every sample goes through each model before the next one is read, so that a sample is left out for all or for none.
 """
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from converter.changed import MOST_EXAMPLES
 from converter.child import answer_parent
-from converter.data.examples import ClassTruth, Example, Examples, PictureFile, Pixels, Request, Truth, prepare
+from converter.data.examples import ClassTruth, Example, Examples, Request, Truth, prepare
 from converter.data.files import listed
 from converter.data.normalization import check_normalization
-from converter.data.opening import open_examples
+from converter.data.opening import labeled_only, open_examples
 from converter.dataset import open_dataset
 from converter.errors import CalibrationError, ConversionError
 from converter.evaluation.checks import Seen, calibration_doubts, doubts
@@ -25,14 +23,12 @@ from converter.evaluation.evaluation import CHILD
 from converter.evaluation.scorer import Scorer, figure, judging, new_scorer
 from converter.metrics.interval import bootstrap, mcnemar, nothing_seen, paired_difference
 from converter.samples import spread
+from converter.thumbnail import thumbnail_of
 from edge_agent.errors import FrameError, ModelError
 from edge_agent.inference.model import Model, assemble
 from edge_agent.inference.tflite import open_engine
 from edge_agent.release.manifest import parse_manifest
-from edge_agent.transform.picture import decoding
 
-_MOST_CHANGED = 24  # examples in a report
-_THUMBNAIL_PX = 128
 # Answers in words of these tasks are not more than a count, or never quite the same.
 _NOT_IN_WORDS = ("pose", "regression")
 
@@ -96,8 +92,10 @@ def _judged(judges: Sequence[_Judge], data: Mapping[str, Any], most: int | None 
     spec, tensors = first.model.manifest.input, first.model.inputs
     task = last.model.manifest.task
     wanted = Request(Path(data["path"]), task, spec, data["skip_unreadable"])
-    found = open_examples(wanted, tensors, data["input_names"] if len(tensors) == len(data["input_names"]) else ())
-    known, notes = _known(found, judges)
+    names = data["input_names"] if len(tensors) == len(data["input_names"]) else ()
+    found = labeled_only(open_examples(wanted, tensors, names))
+    known = found.items
+    _check_known(known, judges)
     check_normalization(known, spec, tensors[0])
     chosen = known if most is None else [known[position] for position in spread(len(known), most)]
     run = _run(chosen, judges)
@@ -110,7 +108,7 @@ def _judged(judges: Sequence[_Judge], data: Mapping[str, Any], most: int | None 
     if not run.used:
         raise CalibrationError(f"no sample of {data['path']} can be used: {listed(bad)}")
     left = [*found.left_out, *bad]
-    notes += [f"{len(left)} left out: {listed(left)}"] if left else []
+    notes = [f"{len(left)} left out: {listed(left)}"] if left else []
     notes += [*found.notes, *doubts(run.used, task)]
     return _Judged(run, notes, len(known))
 
@@ -122,15 +120,9 @@ def _judge(opened: ExitStack, candidate: Mapping[str, Any]) -> _Judge:
     return _Judge(candidate["name"], model, new_scorer(model, manifest.output.score_threshold))
 
 
-def _known(found: Examples, judges: Sequence[_Judge]) -> tuple[list[Example], list[str]]:
-    """The examples whose truth is known, if every model has a word for it."""
-    known = [example for example in found.items if example.truth is not None]
-    if not known:
-        raise CalibrationError(
-            f"none of the {len(found.items)} samples has a label",
-            hint="put files into one subfolder for each class, or add a table of labels (docs/evaluation.md)",
-        )
-    truths: list[Truth] = [example.truth for example in known if example.truth is not None]
+def _check_known(examples: Sequence[Example], judges: Sequence[_Judge]) -> None:
+    """Every model has a word for what is true."""
+    truths: list[Truth] = [example.truth for example in examples if example.truth is not None]
     for judge in judges:
         unknown = judge.scorer.unknown(truths)
         if unknown:
@@ -141,8 +133,6 @@ def _known(found: Examples, judges: Sequence[_Judge]) -> tuple[list[Example], li
                 f"the data has {len(unknown)} labels that {judge.name} does not know: {listed(unknown)}; it {has}",
                 hint=hint,
             )
-    without = len(found.items) - len(known)
-    return known, [f"{without} of {len(found.items)} samples have no label and are left out"] if without else []
 
 
 class _Run(NamedTuple):
@@ -240,26 +230,11 @@ def _changed(run: _Run, task: str) -> Iterator[dict[str, Any]]:
         truth = run.used[place].truth
         return isinstance(truth, ClassTruth) and str(truth.label).casefold() == run.answers[place][0].casefold()
 
-    for place in sorted(places, key=lambda place: not was_right(place))[:_MOST_CHANGED]:
-        before, after = run.answers[place][0], run.answers[place][-1]
+    for place in sorted(places, key=lambda place: not was_right(place))[:MOST_EXAMPLES]:
+        used, answers = run.used[place], run.answers[place]
         yield {
-            "sample": run.used[place].name, "before": before, "after": after, "picture": _thumbnail(run.used[place]),
+            "sample": used.name, "before": answers[0], "after": answers[-1], "picture": thumbnail_of(used.content),
         }  # fmt: skip
-
-
-def _thumbnail(example: Example) -> str | None:
-    match example.content:
-        case PictureFile(path):
-            with decoding(path.name), Image.open(path) as image:
-                small = image.convert("RGB")
-        case Pixels(values):
-            small = Image.fromarray(values).convert("RGB")
-        case _:
-            return None
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    written = io.BytesIO()
-    small.save(written, "PNG")
-    return base64.b64encode(written.getvalue()).decode()
 
 
 if __name__ == "__main__":

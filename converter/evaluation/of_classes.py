@@ -26,11 +26,7 @@ class ClassScorer:
 
     def __init__(self, decoder: ClassificationDecoder) -> None:
         self._decoder = decoder
-        size = decoder.tensor.shape[-1]
-        labels = decoder.labels
-        if size == 1:  # one score: that of the only label, or of class 1
-            labels = (f"not {labels[0]}", labels[0]) if labels else ()
-        self.names = ClassNames(labels, max(size, 2))
+        self.names = ClassNames.of_outputs(decoder.labels, decoder.tensor.shape[-1])
         self._scores: list[Floats] = []
         self._truth: list[int] = []
 

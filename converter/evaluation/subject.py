@@ -16,7 +16,7 @@ from converter.inspect import is_artifact
 from converter.package import Parts, build_manifest
 from converter.recipe import Tree, build_recipe
 from converter.source import open_source
-from converter.stated import is_answered, labels_of, said_of
+from converter.stated import is_answered, labels_of, said_of, with_classes
 from converter.tflite_schema import read_graph
 from edge_agent import schema
 from edge_agent.inference.model import release_labels
@@ -64,8 +64,9 @@ def open_bare(path: Path, folder: Path, written: Tree, options: Tree, beside: Ca
         reference=source.reference,
         output_names=source.graph.output_names,
         name=path.name,
-        said=said_of(asked, written, options),
+        said=said_of(asked, written, options, source.classes),
     )
+    described = with_classes(described, source, asked)
     told = {**described.guessed, **(_told(beside.manifest) if beside else {})}
     recipe = build_recipe(written, options, told=told)
     if recipe.task is None or recipe.input is None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from converter.child import answer_parent, run_child
 from converter.errors import ConversionError
+from converter.frontends.class_names import class_names_of_onnx, write_class_names
 from converter.frontends.contract import REFERENCES, TIMEOUT_S, Wanted
 from converter.frontends.extras import require
 from converter.frontends.lowering import Array, lower, made_up, versions, write_reference
@@ -105,6 +106,7 @@ def convert_read(source: Path, folder: Path, wanted: Wanted) -> None:
     given = {name: laid(name, inputs[name]) for name in plan.inputs}
     told = {name: laid(value, outputs[name]) for name, value in zip(ends.output_names, plan.outputs, strict=True)}
     write_reference(folder, given, told)
+    write_class_names(folder, class_names_of_onnx(model, ends))
     samples = [torch.from_numpy(np.ascontiguousarray(as_device(arrays[0]))) for arrays in given.values()]
     lower(Program(plan), samples, plan.inputs, ends.output_names, folder)
 

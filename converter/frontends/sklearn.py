@@ -14,6 +14,7 @@ import numpy as np
 
 from converter.child import answer_parent, run_child
 from converter.errors import ConversionError
+from converter.frontends.class_names import write_class_names
 from converter.frontends.contract import REFERENCE_NAME, TIMEOUT_S, Wanted
 from converter.frontends.extras import require
 from converter.frontends.lowering import versions, write_reference
@@ -91,6 +92,8 @@ def _convert(folder: Path, request: Mapping[str, Any]) -> Mapping[str, str]:
     convert_read(path, folder, Wanted(outputs=tuple(request["outputs"])))
     if not request["outputs"]:
         _answer_by_sklearn(model, folder)
+        classes = getattr(model, "classes_", ())  # a list of arrays where it says several things at once
+        write_class_names(folder, () if isinstance(classes, list) else classes)
     return versions("onnxruntime", "scikit-learn", "skl2onnx")
 
 

@@ -75,6 +75,12 @@ class Found:
     notes: tuple[str, ...]
 
 
+class NothingFoundError(QualityGateError):
+    """No way of quantizing the model keeps to the limits. The CLI exits with 3; `candidates` are what was tried."""
+
+    candidates: tuple[Candidate, ...] = ()
+
+
 def candidate_name(number: int) -> str:
     return f"candidate-{number}.tflite"
 
@@ -83,7 +89,7 @@ def find_best(content: bytes, manifest: Manifest, question: Question, auto: Auto
     """Search for the best way to quantize the float model `content`, whose manifest says how it is run.
 
     Raises:
-        QualityGateError: no way keeps to the limits; holds the table of what there is.
+        NothingFoundError: no way keeps to the limits; holds the table of what there is.
         ConversionError, CalibrationError: the model or the data.
     """
     (folder / SOURCE_NAME).write_bytes(ready(content))
@@ -98,13 +104,15 @@ def find_best(content: bytes, manifest: Manifest, question: Question, auto: Auto
     shown = candidates(curve, chosen)
     notes = (*answer.notes, *(auto.target.notes if auto.target else ()))
     if chosen is None:
-        raise QualityGateError(
-            f"no way of quantizing this model keeps to {_told(auto.limits)}. Nothing was written",
+        nothing = NothingFoundError(
+            f"no way of quantizing this model keeps to {_told(auto.limits)}. No artifact was written",
             hint=_nearest(curve, auto.limits),
             table=table,
             figures={"candidates": schema.dump(shown)},
             notes=notes,
         )
+        nothing.candidates = shown
+        raise nothing
     return Found(chosen.way, chosen.label, table, shown, notes)
 
 

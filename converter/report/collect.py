@@ -60,3 +60,23 @@ def report_of(parts: Parts, sections: Sections, *, refused: str | None = None) -
         provenance={name: value for name, value in manifest.provenance.items() if name not in _OWN_PLACES},
         refused=refused,
     )
+
+
+def report_of_search(parts: Parts, sections: Sections, *, refused: str) -> Report:
+    """The report of a search that found nothing, for whoever has to choose another limit: what was tried, and why not.
+
+    `parts` hold the float model; `refused` is what the search said.
+    """
+    manifest = build_manifest(parts, {MODEL_FILE: parts.model})
+    return Report(
+        name=parts.name,
+        version=parts.version,
+        task=parts.task,
+        fidelity=None,
+        sections=sections,
+        notes=parts.notes,
+        limits={},  # of a device, to which nothing goes
+        recipe=manifest.provenance["recipe"],
+        provenance={name: value for name, value in manifest.provenance.items() if name not in _OWN_PLACES},
+        refused=refused,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from converter.fidelity import Fidelity, Row, figure_rows
+from converter.fidelity import Fidelity, figure_rows
 from converter.layer_list import short_name
 from converter.report.charts import COLORS, histogram, layer_chart, pareto_chart
 from converter.report.layout import section, table
@@ -31,7 +31,7 @@ class Report:
     name: str
     version: str
     task: str
-    fidelity: Fidelity
+    fidelity: Fidelity | None  # None: a search found nothing, so that there is no model to tell of
     sections: Sections
     notes: Sequence[str]
     limits: Mapping[str, Any]  # what probe and trial hold the release to, as the manifest has it
@@ -53,7 +53,7 @@ def format_report(report: Report) -> bytes:
         element("style", Markup(STYLE)),
     )
     parts = (
-        _header(report), _verdict(report), _tiles(report), _fidelity(report), _changed(report), _candidates(report),
+        _header(report), _verdict(report), *_of_model(report, report.fidelity), _candidates(report),
         evaluation(report.sections.evaluation), _layers(report), _ranges(report), _left_float(report),
         _compression(report), _notes(report), _limits(report), _origin(report),
     )  # fmt: skip
@@ -64,7 +64,8 @@ def format_report(report: Report) -> bytes:
 def _header(report: Report) -> Markup:
     source = report.provenance.get("source")
     origin = f", from {source['name']}" if isinstance(source, Mapping) and "name" in source else ""
-    about = f"{report.task}, scheme {report.fidelity.scheme}{origin}"
+    scheme = f", scheme {report.fidelity.scheme}" if report.fidelity is not None else ""
+    about = f"{report.task}{scheme}{origin}"
     return element(
         "header", element("h1", f"{report.name} {report.version}"), element("p", about, class_="soft")
     )  # fmt: skip
@@ -76,10 +77,17 @@ def _verdict(report: Report) -> Markup:
     return element("div", "Passed every limit that was set", class_="verdict good", role="status")
 
 
-def _tiles(report: Report) -> Markup:
-    comparison = report.fidelity.comparison
+def _of_model(report: Report, fidelity: Fidelity | None) -> tuple[Markup | None, ...]:
+    if fidelity is None:
+        return ()
+    return _tiles(fidelity), _fidelity(fidelity), _changed(report, fidelity.scheme)
+
+
+def _tiles(fidelity: Fidelity) -> Markup:
+    comparison = fidelity.comparison
     tiles = [
-        (row.name, row.converted, f"{row.ratio} of {row.original}" if row.original else "") for row in _rows(report)
+        (row.name, row.converted, f"{row.ratio} of {row.original}" if row.original else "")
+        for row in figure_rows(comparison)
     ]
     if comparison.top1_agreement is not None:
         tiles.append(("top-1 agreement", f"{comparison.top1_agreement:.2%}", f"of {comparison.samples} samples"))
@@ -93,15 +101,11 @@ def _tiles(report: Report) -> Markup:
     return element("div", *boxes, class_="tiles")
 
 
-def _rows(report: Report) -> list[Row]:
-    return figure_rows(report.fidelity.comparison)
-
-
-def _fidelity(report: Report) -> Markup:
-    comparison = report.fidelity.comparison
+def _fidelity(fidelity: Fidelity) -> Markup:
+    comparison = fidelity.comparison
     figures = table(
-        ["", "float32", report.fidelity.scheme, "ratio"],
-        [(row.name, row.original, row.converted, row.ratio) for row in _rows(report)],
+        ["", "float32", fidelity.scheme, "ratio"],
+        [(row.name, row.original, row.converted, row.ratio) for row in figure_rows(comparison)],
     )
     source = "representative" if comparison.representative else "made-up"
     lines = [f"Run on {counted(comparison.samples, f'{source} sample')}; latencies are of the machine that converted."]
@@ -125,7 +129,7 @@ def _fidelity(report: Report) -> Markup:
     )
 
 
-def _changed(report: Report) -> Markup | None:
+def _changed(report: Report, scheme: str) -> Markup | None:
     changed = report.sections.changed
     if not changed:
         return None
@@ -135,7 +139,7 @@ def _changed(report: Report) -> Markup | None:
             _picture(example.picture_png, example.sample) if example.picture_png else None,
             element("div", example.sample),
             element("div", f"float: {example.before}", class_="was"),
-            element("div", f"{report.fidelity.scheme}: {example.after}"),
+            element("div", f"{scheme}: {example.after}"),
             class_="cell",
         )
         for example in changed
@@ -229,7 +233,7 @@ def _ranges(report: Report) -> Markup | None:
 
 
 def _left_float(report: Report) -> Markup | None:
-    left = report.fidelity.float_operators
+    left = report.fidelity.float_operators if report.fidelity is not None else {}
     if not left:
         return None
     named = [
@@ -273,7 +277,9 @@ def _notes(report: Report) -> Markup | None:
     return section("Notes", element("ul", *(element("li", note) for note in report.notes)))
 
 
-def _limits(report: Report) -> Markup:
+def _limits(report: Report) -> Markup | None:
+    if not report.limits:
+        return None
     rows = [(name, "not judged" if value is None else f"{value}") for name, value in sorted(report.limits.items())]
     about = "Probe and trial hold the release to these on the device itself (docs/trial.md)."
     return section(

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from converter.child import answer_parent, tell_parent
-from converter.training.loop import Loop, Samples
+from converter.training.loop import Loop
+from converter.training.samples import read_training_set
 from converter.training.steps import Training
+from converter.training.taken import from_request
 from converter.training.trainee import Trainee
 from edge_agent import schema
 
@@ -25,13 +25,13 @@ def _open_model(path: Path) -> Trainee:
     return KerasTrainee(path)
 
 
-def _work(_folder: Path, request: Mapping[str, Any]) -> object:
+def _work(folder: Path, request: Mapping[str, Any]) -> object:
     training = schema.parse(Training, request["training"], strict=True)
-    with np.load(request["data"], allow_pickle=False) as stored:
-        samples = Samples(stored["x"].astype(np.float32), stored["y"])
-
-    loop = Loop(training, samples, request["fingerprint"], Path(request["work"]), tell_parent)
-    model, steps = loop.run(Path(request["source"]), _open_model)
+    source = Path(request["source"])
+    taken, path = from_request(request["taken"])
+    found = read_training_set(path, taken, _open_model(source).input_shape, folder, tell_parent)
+    loop = Loop(training, found.samples, f"{request['fingerprint']} {found.digest}", Path(request["work"]), tell_parent)
+    model, steps = loop.run(source, _open_model)
     return {"model": str(model), "steps": [schema.dump(step) for step in steps]}
 
 

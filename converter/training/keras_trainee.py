@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from converter.errors import ConversionError
 from converter.training.channels import Channels
 from converter.training.keras_channels import CONVOLUTIONS, DEPTHWISE, rebuilt, trace
-from converter.training.trainee import Kernel, Objective, Real
+from converter.training.trainee import Inputs, Kernel, Objective, Real
 
 _PREDICTED_TOGETHER = 256
 
@@ -44,6 +44,10 @@ class KerasTrainee:
                 self._kernels[kernel.path] = Kernel(kind in DEPTHWISE, axis)
                 self._variables[kernel.path] = kernel
         self._step = tf.function(self._train, reduce_retracing=True)
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        return tuple(self._model.inputs[0].shape[1:])
 
     @property
     def kernels(self) -> Mapping[str, Kernel]:
@@ -79,7 +83,7 @@ class KerasTrainee:
         )
         return loss
 
-    def predict(self, x: Real) -> Real:
+    def predict(self, x: Inputs) -> Real:
         parts = [
             np.asarray(self._model(x[start : start + _PREDICTED_TOGETHER], training=False))
             for start in range(0, len(x), _PREDICTED_TOGETHER)

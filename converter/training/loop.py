@@ -6,39 +6,32 @@ there, says how far it is. Batches are drawn by (seed, step, epoch), so where it
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.child import is_full
 from converter.errors import CalibrationError
 from converter.report.sections import CompressionStep
 from converter.training import arithmetic
 from converter.training.arithmetic import Weights
 from converter.training.metric import choose_metric, compressed_bytes
+from converter.training.samples import Samples
 from converter.training.steps import Cluster, Distill, Prune, PruneChannels, QuantizeAware, Step, Training
 from converter.training.trainee import Objective, Trainee
 from edge_agent import schema
 from edge_agent.disk import open_disk
+from edge_agent.errors import Reason, StorageError
 
 _STATE = "state.json"
+_NO_ROOM_BYTES = 1 << 16
 _DEPTHWISE_BITS = 8  # with fewer, depthwise layers lose too much
 Open = Callable[[Path], Trainee]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """x: [samples, ...] as the float model takes them; y: class numbers, or what the outputs should be."""
-
-    x: NDArray[np.float32]
-    y: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +88,13 @@ class Loop:
             shaper.finish(epoch)
             reached = metric.of(trainee, self._held_out.x, self._held_out.y)
             self._say(f"{step.kind} {epoch + 1}/{step.epochs}: {metric.name} {reached:.4f}")
-            np.savez(self._work / f"epoch-{epoch + 1}.npz", *trainee.state())
+            with self._whole(f"epoch-{epoch + 1}.npz") as kept_there:
+                np.savez(kept_there, *trainee.state())
             self._note(epoch=epoch + 1, seconds=self._progress.seconds + time.monotonic() - began_s)
             (self._work / f"epoch-{epoch}.npz").unlink(missing_ok=True)
         shaper.finish(step.epochs)
-        trainee.save(after)
+        with self._whole(after.name):
+            trainee.save(after)
         settings = {key: value for key, value in schema.dump(step).items() if key != "kind"}
         assert self._progress.metric_before is not None
         told = CompressionStep(
@@ -148,7 +143,8 @@ class Loop:
                 trainee = open_model(student)
             case _:
                 return trainee
-        trainee.save(self._work / f"begun-{number}{trainee.suffix}")
+        with self._whole(f"begun-{number}{trainee.suffix}") as begun:
+            trainee.save(begun)
         return trainee
 
     def _epoch(
@@ -202,6 +198,26 @@ class Loop:
             )
         )
 
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[Path]:
+        """Where a file of the work directory is written by a framework; it goes where that fails.
+
+        Raises:
+            StorageError: there is no room for it.
+        """
+        path = self._work / name
+        try:
+            yield path
+        except Exception as error:
+            path.unlink(missing_ok=True)
+            if is_full(str(error)) or self._disk.free_bytes() < _NO_ROOM_BYTES:
+                raise StorageError(
+                    f"there is no room left in {self._work}, where training goes on from",
+                    reason=Reason.DISK_FULL,
+                    hint="free some space and run it again: it goes on; or name a folder on another disk by --work",
+                ) from error
+            raise
+
     def _keep(self, progress: _Progress) -> None:
         self._disk.write_atomic(_STATE, json.dumps(schema.dump(progress)).encode())
         self._progress = progress
@@ -218,7 +234,7 @@ def split(samples: Samples, training: Training) -> tuple[Samples, Samples]:
         raise CalibrationError(f"{len(samples)} samples to train on are too few", hint="give a training set: --train")
     order = np.random.default_rng(training.seed).permutation(len(samples))
     out, fit = order[:held_out], order[held_out:]
-    return Samples(samples.x[fit], samples.y[fit]), Samples(samples.x[out], samples.y[out])
+    return samples.select(fit), samples.select(out)
 
 
 # --- what a step does around each batch -----------------------------------------------------------------------------

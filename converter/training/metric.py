@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from converter.errors import CalibrationError
 from converter.training.steps import Distill, Step
-from converter.training.trainee import LossName, Objective, Real, Trainee
+from converter.training.trainee import Inputs, LossName, Objective, Real, Trainee
 
 _SUM_TOLERANCE = 1e-3
 
@@ -20,7 +20,7 @@ class Metric:
     loss: LossName
     probabilities: bool
 
-    def of(self, trainee: Trainee, x: Real, y: NDArray[Any]) -> float:
+    def of(self, trainee: Trainee, x: Inputs, y: NDArray[Any]) -> float:
         """Over all samples."""
         found = trainee.predict(x)
         match self.loss:

@@ -4,16 +4,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from converter.arrays import read_npz
 from converter.child import run_child
+from converter.data.files import is_generator
 from converter.errors import CalibrationError, ConversionError
 from converter.report.sections import CompressionStep
+from converter.source_kind import check_is_source
 from converter.training.steps import Training
+from converter.training.taken import Taken, to_request
 from edge_agent import schema
 
 _CHILD = "converter.training.child"
@@ -39,30 +39,46 @@ def forget(work: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def train(source: Path, training: Training, work: Path, folder: Path, say: Callable[[str], None]) -> Trained:
-    """Run all steps, or those that an earlier run in `work` has not done. `say` is given a line an epoch.
+def check_trainable(source: Path, training: Training) -> Path:
+    """Where the training set is, if there is one, and the source is of a kind that can be trained.
 
     Raises:
-        ConversionError: a source that cannot be trained.
-        CalibrationError: the training set.
+        ModelError, ConversionError: it is not.
+        CalibrationError: nobody gave a training set.
     """
     if source.suffix.lower() not in _SUFFIXES:
         raise ConversionError(
             f"{source} cannot be trained; {', '.join(_SUFFIXES)} can",
             hint="leave [training] out, or give the model where it was trained",
         )
-    data = _checked(training.data)
-    if not source.is_file():
-        raise ConversionError(f"{source}: no such file", hint="check the path")
-    fingerprint = hashlib.sha256(
-        json.dumps([_digest(source), _digest(data), schema.dump(training)], sort_keys=True).encode()
-    ).hexdigest()
+    if training.data is None:
+        raise CalibrationError("[training] needs a training set, and none was given", hint="--train DATA")
+    if not is_generator(training.data) and not training.data.exists():
+        raise CalibrationError(f"{training.data}: no such file or folder", hint="give the training set: --train DATA")
+    check_is_source(source)
+    return training.data
+
+
+def train(
+    source: Path, training: Training, taken: Taken, work: Path, *, folder: Path, say: Callable[[str], None]
+) -> Trained:
+    """Run all steps, or those that an earlier run in `work` has not done. `say` is given a line an epoch.
+
+    `taken` is what the model takes, by which its training set is read.
+
+    Raises:
+        ModelError, ConversionError: a source that cannot be trained, or is none.
+        CalibrationError: the training set.
+        StorageError: there is no room for what is to go on from.
+    """
+    data = check_trainable(source, training)
+    steps = schema.dump(replace(training, data=None))
     request = {
-        "training": schema.dump(training),
+        "training": steps,
         "source": str(source.resolve()),
-        "data": str(data.resolve()),
+        "taken": to_request(taken, data),
         "work": str(work.resolve()),
-        "fingerprint": fingerprint,
+        "fingerprint": hashlib.sha256(json.dumps([_digest(source), steps], sort_keys=True).encode()).hexdigest(),
     }
     answer = run_child(
         _CHILD,
@@ -72,33 +88,8 @@ def train(source: Path, training: Training, work: Path, folder: Path, say: Calla
         timeout_s=_TIMEOUT_S,
         tell=say,
     )
-    steps = tuple(schema.parse(CompressionStep, step, strict=False) for step in answer["steps"])
-    return Trained(Path(answer["model"]), steps)
-
-
-def _checked(data: Path | None) -> Path:
-    if data is None:
-        raise CalibrationError("[training] needs a training set, and none was given", hint="--train DATA.npz")
-    stored = read_npz(data)
-    missing = sorted({"x", "y"} - set(stored))
-    if missing:
-        raise CalibrationError(
-            f"{data} has no {' and no '.join(missing)}; it has {', '.join(stored)}",
-            hint="x: inputs as the float model takes them, y: class numbers or values, one a sample",
-        )
-    x, y = stored["x"], stored["y"]
-    for name, array in (("x", x), ("y", y)):
-        if array.ndim == 0 or array.dtype.kind not in "biuf":
-            raise CalibrationError(
-                f"{data}: expected numbers in {name}, one entry a sample; found {array.dtype} {list(array.shape)}",
-                hint="x: inputs as the float model takes them, y: class numbers or values, one a sample",
-            )
-    if len(x) != len(y):
-        raise CalibrationError(f"{data}: {len(x)} inputs in x and {len(y)} labels in y", hint="one label a sample")
-    for name, array in (("x", x), ("y", y)):
-        if not np.isfinite(array).all():
-            raise CalibrationError(f"{data}: {name} holds NaN or Inf")
-    return data
+    told = tuple(schema.parse(CompressionStep, step, strict=False) for step in answer["steps"])
+    return Trained(Path(answer["model"]), told)
 
 
 def _digest(path: Path) -> str:

@@ -93,7 +93,7 @@ class Training:
     """What is trained, on what, before a model is quantized."""
 
     steps: tuple[Step, ...]
-    data: Path | None = None  # .npz with x (inputs as the float model takes them) and y; --train says it too
+    data: Path | None = None  # any form of labeled data (docs/training.md); --train says it too
     loss: Literal["auto", "crossentropy", "binary_crossentropy", "mse"] = "auto"  # auto: told from y
     batch: Annotated[int, from_to(1, 65_536, "samples")] = 32
     validation_share: Annotated[float, from_to(0.01, 0.9, "share")] = 0.1

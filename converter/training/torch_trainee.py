@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from converter.errors import ConversionError
 from converter.training.channels import Channels
 from converter.training.torch_channels import CONVOLUTIONS, LINEAR, VIEWS, groups_of, take_out, trace
-from converter.training.trainee import Kernel, Objective, Real
+from converter.training.trainee import Inputs, Kernel, Objective, Real
 
 _PREDICTED_TOGETHER = 256
 _SAME = 1e-4
@@ -62,6 +62,10 @@ class TorchTrainee:
         self._parameters = dict(self._module.named_parameters())
 
     @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        return self._shape[1:]
+
+    @property
     def kernels(self) -> Mapping[str, Kernel]:
         return self._kernels
 
@@ -89,7 +93,7 @@ class TorchTrainee:
         self._optimizer.step()
         return float(loss.detach())
 
-    def predict(self, x: Real) -> Real:
+    def predict(self, x: Inputs) -> Real:
         with torch.no_grad():
             parts = [
                 self._module(torch.from_numpy(x[start : start + _PREDICTED_TOGETHER])).numpy()

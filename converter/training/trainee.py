@@ -30,10 +30,22 @@ class Objective:
     teacher_weight: float = 0.0  # of the teacher's word; 0: there is none
 
 
+class Inputs(Protocol):
+    """Samples [samples, ...] as the float model takes them, of which only what is asked for need be in memory."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, chosen: slice) -> Real: ...
+
+
 class Trainee(Protocol):
     """One model. Inputs are [batch, ...] as the float model takes them, outputs [batch, classes or values]."""
 
     suffix: str  # of its files
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Of one sample; None where a size is open."""
+        ...
 
     @property
     def kernels(self) -> Mapping[str, Kernel]: ...
@@ -49,7 +61,7 @@ class Trainee(Protocol):
         """One step on one batch; gives the loss. `teacher`: its outputs for the batch."""
         ...
 
-    def predict(self, x: Real) -> Real: ...
+    def predict(self, x: Inputs) -> Real: ...
 
     def narrow(self, share: float, multiple: int) -> int:
         """Take out channels and all that reads them; gives how many went.

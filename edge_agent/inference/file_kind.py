@@ -3,6 +3,7 @@
 import codecs
 import io
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import ModelError, Reason
@@ -10,7 +11,7 @@ from edge_agent.errors import ModelError, Reason
 IDENTIFIER = b"TFL3"
 _HEAD_BYTES = 4096
 _AGAIN = "copy or download it again"
-# Beginnings of files: what it is, and what to do.
+# Beginnings of files: what it is, and what to do; "": give the one that was expected.
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "run 'git lfs pull' where it is from"),
     (b"\x89HDF\r\n\x1a\n", "a Keras or HDF5 file", "convert it with 'edgectl convert'"),
@@ -22,16 +23,27 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG\r\n", "a PNG picture", "give the model first, then the inputs"),
     (b"BM", "a BMP picture", "give the model first, then the inputs"),
     (b"GIF8", "a GIF picture", "give the model first, then the inputs"),
-    (b"\x7fELF", "a program", "give the .tflite file"),
-    (b"%PDF", "a PDF document", "give the .tflite file"),
+    (b"\x7fELF", "a program", ""),
+    (b"%PDF", "a PDF document", ""),
     (b"\x93NUMPY", "a NumPy array", "give the model first, then the inputs"),
     (b"GGUF", "a GGUF language model", "only TensorFlow Lite models run here"),
 )
 _MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 
 
-def check_is_tflite(path: Path) -> None:
-    """Nothing, if the file begins as a TensorFlow Lite model does.
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What somebody who gave a file most likely meant it to be."""
+
+    what: str  # an ONNX model
+    suffix: str  # .onnx
+
+
+TFLITE = Expected("a TensorFlow Lite model", ".tflite")
+
+
+def check_is_tflite(path: Path, expected: Expected = TFLITE) -> None:
+    """Nothing, if the file begins as a TensorFlow Lite model does. `expected` is for what is told of another one.
 
     Raises:
         ModelError: NOT_A_MODEL, saying what it is and what to do.
@@ -39,17 +51,17 @@ def check_is_tflite(path: Path) -> None:
     try:
         size_bytes = path.stat().st_size
         if path.is_dir():
-            raise _not_a_model(path, *_directory(path))
+            raise _not_a_model(path, expected, *_directory(path))
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise _not_a_model(path, f"not readable: {error.strerror or error}", "check the path") from error
+        raise _not_a_model(path, expected, f"not readable: {error.strerror or error}", "check the path") from error
     if head[4:8] != IDENTIFIER:
-        raise _not_a_model(path, *_kind(path, head, size_bytes))
+        raise _not_a_model(path, expected, *_kind(path, head, size_bytes, expected))
 
 
-def _not_a_model(path: Path, what: str, hint: str) -> ModelError:
-    return ModelError(f"{path} is {what}; expected a TensorFlow Lite model", reason=Reason.NOT_A_MODEL, hint=hint)
+def _not_a_model(path: Path, expected: Expected, what: str, hint: str) -> ModelError:
+    return ModelError(f"{path} is {what}; expected {expected.what}", reason=Reason.NOT_A_MODEL, hint=hint)
 
 
 def _directory(path: Path) -> tuple[str, str]:
@@ -60,11 +72,12 @@ def _directory(path: Path) -> tuple[str, str]:
     return "a directory", "give the .tflite file in it"
 
 
-def _kind(path: Path, head: bytes, size_bytes: int) -> tuple[str, str]:
+def _kind(path: Path, head: bytes, size_bytes: int, expected: Expected) -> tuple[str, str]:
     """What the file is and what to do, after `is`."""
+    give = f"give the {expected.suffix} file"
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
-            return what, hint
+            return what, hint or give
     if head.startswith(b"PK\x03\x04"):
         return _zip_kind(path)
     for recognized, what, hint in (
@@ -74,11 +87,13 @@ def _kind(path: Path, head: bytes, size_bytes: int) -> tuple[str, str]:
         (_is_onnx(head), "an ONNX model", "convert it with 'edgectl convert'"),
         (_is_pickle(head), "a Python pickle", "export the model as .tflite"),
         (head[257:262] == b"ustar", "a tar archive", "unpack it first"),
-        (_is_text(head), "a text file", "give the .tflite file"),
+        (_is_text(head), "a text file", give),
         (size_bytes < 8, f"only {size_bytes} bytes long", _AGAIN),
     ):
         if recognized:
             return what, hint
+    if expected is not TFLITE:
+        return "of an unknown kind", f"{_AGAIN}, or export it again where it was trained"
     return f"of an unknown kind (no {IDENTIFIER.decode()} at byte 4)", f"give a .tflite file, or {_AGAIN}"
 
 

@@ -16,7 +16,7 @@ from edge_agent.config.row_sources import TopicSource
 from edge_agent.config.sinks import SamplesSink
 from edge_agent.config.update import BENCH_CHANNEL
 from edge_agent.control import ControlServer
-from edge_agent.disk import Disk, open_disk
+from edge_agent.disk import AGENT, Disk, open_disk
 from edge_agent.errors import ConfigError, FetchError, Reason
 from edge_agent.inference.ipc import Snapshot
 from edge_agent.inference.server import PipelineServer
@@ -83,7 +83,7 @@ def run_agent(config: Config) -> None:
 def compose(config: Config, state_dir: Path, inbox: Inbox, stack: ExitStack) -> Agent:
     """All parts, running; `stack` stops them, the last started first."""
     clock = SystemClock()
-    disk = open_disk(state_dir)
+    disk = open_disk(state_dir, AGENT)
     store = ReleaseStore(disk, state_dir)
     spool = Spool(
         stack.enter_context(Outbox(state_dir / "outbox.db", capacity=config.telemetry.outbox_records)),

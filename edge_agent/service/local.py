@@ -13,7 +13,7 @@ from edge_agent import schema
 from edge_agent.config.agent import Config
 from edge_agent.config.pipeline import PipelineConfig, StageConfig
 from edge_agent.control import NotRunningError, ask
-from edge_agent.disk import Disk, RealDisk, open_disk
+from edge_agent.disk import AGENT, Disk, RealDisk, open_disk
 from edge_agent.errors import ConfigError, EdgeError, StorageError
 from edge_agent.service.reporting import StageName, stage_report
 from edge_agent.service.trusted import Channel, read_target
@@ -51,7 +51,7 @@ def only_agent(state_dir: Path) -> Iterator[None]:
         EdgeError: another agent holds it, or we are root and it is not root's.
         StorageError: the directory cannot be made or written.
     """
-    open_disk(state_dir)
+    open_disk(state_dir, AGENT)
     check_owner(state_dir, "run", otherwise="systemctl start edge-agent, or ")
     try:
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -78,7 +78,7 @@ def read_status(config: Config) -> dict[str, Any]:
         return {"running": True, **ask(state_dir, {"ask": "status"})}
     except NotRunningError:
         pass
-    disk = Disk(RealDisk(state_dir))
+    disk = Disk(RealDisk(state_dir, advice=AGENT))
     stages = {name: _stopped(disk, state_dir, config, name) for name in stages_of(config)}
     return {"running": False, "device": config.device_id, "pipelines": _nested(stages)}
 
@@ -99,7 +99,7 @@ def roll_back(config: Config, pipeline: str, stage: str | None) -> dict[str, Any
     except NotRunningError:
         pass
     with _as_owner(state_dir), only_agent(state_dir):
-        disk = open_disk(state_dir)
+        disk = open_disk(state_dir, AGENT)
         journal = Journal(disk, name.pipeline, name.stage)
         journal.write(machine.roll_back(journal.read(), ReleaseStore(disk, state_dir).is_sound))
         return _stopped(disk, state_dir, config, name)

@@ -93,7 +93,7 @@ def test_the_recipe_in_the_artifact_makes_the_same_model_without_a_search(
     assert read_artifact(again.path).members[MODEL_FILE] == artifact.members[MODEL_FILE]
 
 
-def test_limits_that_cannot_be_met_write_nothing_and_show_the_curve(labelled: Path, tmp_path: Path) -> None:
+def test_limits_that_cannot_be_met_leave_the_curve_in_a_report_and_no_artifact(labelled: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(
         cli,
         ["convert", str(EXAMPLES / "digits_v2.tflite"), "-o", str(tmp_path / "digits-1.edge"), "--recipe",
@@ -103,7 +103,17 @@ def test_limits_that_cannot_be_met_write_nothing_and_show_the_curve(labelled: Pa
     assert "no way of quantizing this model keeps to --max-drop 0.01, --max-size 1000" in str(result.exception)
     assert "comes nearest" in str(result.exception.hint)
     assert "--max-size" in result.stdout.splitlines()[1]
-    assert list(tmp_path.iterdir()) == []
+    [report] = tmp_path.iterdir()
+    assert report.name == "digits-1.report.html"
+    assert f"report: {report}" in result.stderr
+    page = report.read_text(encoding="utf-8")
+    assert "Refused: no way of quantizing this model keeps to --max-drop 0.01, --max-size 1000" in page
+    assert "What was tried" in page
+    assert "<svg" in page
+    for shown in ("weight_int8", "on the front", "digits_v2.tflite"):
+        assert shown in page
+    assert "Size, latency, fidelity" not in page  # there is no model to tell it of
+    assert "What a device will be held to" not in page
 
 
 def test_a_latency_that_is_asked_of_another_machine_decides(digits: Digits, tmp_path: Path) -> None:
@@ -165,6 +175,11 @@ def test_folders_of_calibration_data_name_classes_as_those_of_evaluation_data_do
 def test_auto_without_data_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="judges candidates by representative data"):
         convert(order(tmp_path / "digits-1.edge", auto=Auto()))
+
+
+def test_auto_without_data_ends_before_the_source_is_opened_or_trained(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="judges candidates by representative data"):
+        convert(order(tmp_path / "digits-1.edge", source=tmp_path / "gone.tflite", auto=Auto()))
 
 
 def test_auto_and_a_scheme_contradict_each_other(labelled: Path, tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ def test_a_full_disk_is_told_whoever_notices(behavior: str, tmp_path: Path) -> N
     assert "TMPDIR" in str(caught.value.hint)
 
 
+def test_a_child_that_knows_which_disk_is_full_says_so_itself(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no room in the attic") as caught:
+        ask("full attic", tmp_path)
+    assert caught.value.hint == "clear it out"
+
+
 def test_a_full_disk_leaves_no_folder_and_other_errors_are_left_alone() -> None:
     with pytest.raises(StorageError, match="no room left"), working_folder() as folder:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -76,6 +82,8 @@ def behave(folder: Path, request: Mapping[str, Any]) -> object:
             raise CalibrationError("too dark", hint="use a lamp")
         case "foreign":
             return 1 // 0
+        case "full attic":
+            raise StorageError("no room in the attic", hint="clear it out")
         case "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "variables.data")
         case "full in a tool's words":

@@ -1,7 +1,9 @@
 """Conversions from end to end: real models, real data, the artifact opened as the device opens it."""
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +189,35 @@ def test_an_existing_artifact_is_only_replaced_by_force(tmp_path: Path) -> None:
     convert(order(output, force=True))
     assert read_artifact(output).manifest.name == "digits"
     assert (EXAMPLES / "digits_v2.tflite").read_bytes() in read_artifact(output).members[MODEL_FILE]
+
+
+@pytest.mark.parametrize("fails", ["report", "artifact"])
+def test_a_full_disk_at_the_output_leaves_what_was_there_and_nothing_by_half(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old" / "digits-1.edge", tmp_path / "new" / "digits-1.edge"
+    convert(order(old))
+    before = old.read_bytes()
+    room = 100 if fails == "report" else old.with_suffix(".report.html").stat().st_size + 100
+    write, written = os.write, 0
+
+    def nearly_full(descriptor: int, content: bytes) -> int:
+        nonlocal written
+        if written == room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += write(descriptor, content[: room - written])
+        return written
+
+    monkeypatch.setattr(os, "write", nearly_full)
+    for output in (old, new):
+        written = 0
+        with pytest.raises(StorageError, match="the disk is full") as caught:
+            convert(order(output, force=True))
+        assert "agent" not in f"{caught.value} {caught.value.hint}"
+        assert "another disk" in str(caught.value.hint)
+    assert old.read_bytes() == before
+    assert [path.name for path in new.parent.iterdir()] == []
+    assert {path.name for path in old.parent.iterdir()} <= {"digits-1.edge", "digits-1.report.html"}
 
 
 def test_an_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:

@@ -323,6 +323,14 @@ def test_a_refusal_is_told_where_its_report_cannot_be_written(tmp_path: Path) ->
     assert "the report could not be written" in caught.value.notes[-1]
 
 
+def test_the_report_of_a_refusal_lies_where_the_artifact_would_in_a_folder_that_is_made(tmp_path: Path) -> None:
+    options = {"scheme": "dynamic", "limits": {"max_size_bytes": 1000}}
+    with pytest.raises(QualityGateError) as caught:
+        convert(order(tmp_path / "new" / "digits-1.edge", options=options))
+    assert caught.value.report == tmp_path / "new" / "digits-1.report.html"
+    assert b"Refused: " in caught.value.report.read_bytes()
+
+
 def test_layers_that_cannot_be_compared_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> Layers:
         raise ConversionError("comparing the layers ended with signal SIGSEGV")

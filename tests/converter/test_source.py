@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from converter.convert import convert
 from converter.errors import ConversionError
 from converter.frontends.tflite import normalize
+from converter.inspect import inspect_file
 from converter.source import open_source
-from converter.tflite_schema import add_signature, fix_batch, read_graph
+from converter.tflite_schema import add_signature, constant_tensors, fix_batch, read_graph
 from edge_agent.errors import EdgeError
 from edge_agent.inference.tflite import open_engine
 from tests.converter.conftest import EXAMPLES, Digits, order
+from tests.sim.model_file import build_table
 
 SMALL = (EXAMPLES / "linescan_v1.tflite").read_bytes()
 
@@ -145,6 +147,23 @@ def test_bad_models_are_refused_and_nothing_is_written(
     assert "Traceback" not in str(caught.value)
     assert "edgectl-" not in str(caught.value)  # no path of ours
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_custom_operator_is_named_where_the_list_of_buffers_is_left_out(tmp_path: Path) -> None:
+    """As TensorFlow's own tests write models: buffer 0 stands for no values, and is not there either."""
+    shape, ends = np.array([1, 3], np.int32), (np.array([0], np.int32), np.array([1], np.int32))
+    graph = {0: [{0: shape}, {0: shape}], 1: ends[0], 2: ends[1], 3: [{1: ends[0], 2: ends[1]}]}
+    source = tmp_path / "double.tflite"
+    code = {0: ("Int8", 32), 1: "fake-op-double", 3: ("Int32", 32)}
+    source.write_bytes(build_table({0: ("Uint32", 3), 1: [code], 2: [graph]}, b"TFL3"))
+
+    for scheme in ("float16", "unchanged"):
+        with pytest.raises(ConversionError, match=r"custom operators that .* does not have: fake-op-double") as caught:
+            convert(order(tmp_path / "double-1.edge", source=source, recipe=None, options={"scheme": scheme}))
+        assert "end the model before them" in str(caught.value.hint)
+    assert inspect_file(source)["layers"][0]["operator"] == "fake-op-double"
+    assert [tensor is None for tensor in constant_tensors(bytearray(source.read_bytes()))] == [True, True]
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

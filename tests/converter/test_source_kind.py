@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from converter.errors import ConversionError
 from converter.frontends.onnx_model.wire import length_prefixed
+from converter.source import open_source
 from converter.source_kind import SourceKind, tell_kind
+from edge_agent.errors import ModelError
 from edge_agent.release.manifest import MANIFEST_FILE, MODEL_FILE
 from tests.converter.conftest import EXAMPLES
 
@@ -113,6 +115,36 @@ def test_an_artifact_is_named(tmp_path: Path) -> None:
     archive(MANIFEST_FILE, MODEL_FILE)(tmp_path / "digits-1.edge")
     with pytest.raises(ConversionError, match="is an artifact already"):
         tell_kind(tmp_path / "digits-1.edge")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"", "empty"), (bytes(range(128, 256)) * 9, "of an unknown kind"), (b"see the other folder\n", "a text file")],
+)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model.onnx", "an ONNX model"),
+        ("model.pb", "a graph of TensorFlow"),
+        ("saved_model.pb", "a graph of TensorFlow"),
+        ("model.pt2", "a PyTorch ExportedProgram"),
+        ("model.H5", "a Keras model in HDF5"),
+        ("model.keras", "a Keras model"),
+        ("model.joblib", "a pickled scikit-learn model"),
+        ("model.tflite", "a TensorFlow Lite model"),
+    ],
+)
+def test_nonsense_is_told_by_what_its_name_promises_and_what_it_is(
+    content: bytes, found: str, name: str, expected: str, tmp_path: Path
+) -> None:
+    source = tmp_path / name
+    source.write_bytes(content)
+    with pytest.raises(ModelError, match=f"{name} is {found}.*; expected {expected}") as caught:
+        open_source(source, "float32", tmp_path)
+    hint = str(caught.value.hint)
+    assert hint
+    assert name.endswith(".tflite") or ".tflite" not in hint
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @given(

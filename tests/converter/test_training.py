@@ -20,10 +20,12 @@ from converter.training.arithmetic import (
     to_centers,
 )
 from converter.training.channels import Channels
-from converter.training.loop import Loop, Samples
-from converter.training.run import train
+from converter.training.loop import Loop
+from converter.training.run import check_trainable
+from converter.training.samples import Samples, Selected
 from converter.training.steps import Cluster, Distill, Finetune, Prune, QuantizeAware, Training
-from converter.training.trainee import Kernel, Objective, Real
+from converter.training.trainee import Inputs, Kernel, Objective, Real
+from edge_agent.errors import ModelError, StorageError
 
 GENERATOR = np.random.default_rng(0)
 WEIGHTS = GENERATOR.standard_normal((3, 3, 8, 16)).astype(np.float32)
@@ -113,6 +115,7 @@ class Line:
     def __init__(self, path: Path) -> None:
         self.weights: Real = np.load(path)
 
+    input_shape = (12,)
     kernels: Mapping[str, Kernel] = {"w": Kernel(depthwise=False, channel_axis=1)}
 
     def read(self, name: str) -> Real:
@@ -137,7 +140,8 @@ class Line:
         self.weights = self.weights - self._rate * x.T @ (shares - wanted) / len(x)
         return float(-np.log(np.maximum(shares[np.arange(len(y)), y], 1e-9)).mean())
 
-    def predict(self, x: Real) -> Real:
+    def predict(self, x: Inputs) -> Real:
+        x = x[:]
         raised = np.exp(x @ self.weights - (x @ self.weights).max(axis=1, keepdims=True))
         shares: Real = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
         return shares
@@ -179,7 +183,7 @@ def source(tmp_path: Path) -> Path:
 def loop(work: Path, steps: Any = STEPS, *, said: list[str] | None = None, **changes: Any) -> Loop:
     work.mkdir(exist_ok=True)
     told = said if said is not None else []
-    return Loop(Training(steps, **changes), Samples(X, Y), "f", work, told.append)
+    return Loop(Training(steps, **changes), Samples(Selected(X), Y), "f", work, told.append)
 
 
 def test_each_step_goes_on_from_the_one_before_and_holds_what_that_promised(source: Path, tmp_path: Path) -> None:
@@ -213,7 +217,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(source: Path, tmp_pat
 def test_another_recipe_begins_anew(source: Path, tmp_path: Path) -> None:
     loop(tmp_path / "work").run(source, Line)
     Line.trained = 0
-    Loop(Training(STEPS), Samples(X, Y), "another", tmp_path / "work", lambda _: None).run(source, Line)
+    Loop(Training(STEPS), Samples(Selected(X), Y), "another", tmp_path / "work", lambda _: None).run(source, Line)
     assert Line.trained == 6 * 25
 
 
@@ -246,6 +250,33 @@ def test_a_loss_that_runs_away_is_an_error(source: Path, tmp_path: Path) -> None
         loop(tmp_path / "work", (Finetune("finetune", epochs=1),), loss="crossentropy").run(source, Line)
 
 
+@pytest.mark.parametrize("file", ["epoch-3.npz", "0.npy"])
+def test_without_room_to_go_on_from_training_says_where_and_goes_on_later(
+    file: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A framework has its own words for it, and leaves half of the file."""
+    savez, save = np.savez, np.save
+
+    def full(path: Path, write: Any) -> None:
+        if path.name == file:
+            path.write_bytes(b"half")
+            raise RuntimeError("writer failed: [Errno 28] No space left on device")
+        write()
+
+    monkeypatch.setattr(np, "savez", lambda path, *arrays: full(path, lambda: savez(path, *arrays)))
+    monkeypatch.setattr(np, "save", lambda path, array: full(path, lambda: save(path, array)))
+    with pytest.raises(
+        StorageError, match=f"no room left in {tmp_path / 'work'}, where training goes on from"
+    ) as caught:
+        loop(tmp_path / "work").run(source, Line)
+    assert "--work" in str(caught.value.hint)
+    assert not (tmp_path / "work" / file).exists()
+    monkeypatch.undo()
+    said: list[str] = []
+    loop(tmp_path / "work", said=said).run(source, Line)
+    assert said[0].startswith("going on after 0 steps")
+
+
 @pytest.mark.parametrize(
     ("y", "words"),
     [
@@ -255,7 +286,7 @@ def test_a_loss_that_runs_away_is_an_error(source: Path, tmp_path: Path) -> None
 )
 def test_labels_that_are_not_the_models_are_named(source: Path, tmp_path: Path, y: Any, words: str) -> None:
     (tmp_path / "work").mkdir()
-    wrong = Loop(Training(STEPS), Samples(X, y), "f", tmp_path / "work", lambda _: None)
+    wrong = Loop(Training(STEPS), Samples(Selected(X), y), "f", tmp_path / "work", lambda _: None)
     with pytest.raises(CalibrationError, match=words):
         wrong.run(source, Line)
 
@@ -279,6 +310,14 @@ def test_a_recipe_names_steps_and_its_paths_lie_beside_it(tmp_path: Path) -> Non
     assert distill.student == tmp_path / "small.keras"
 
 
+def test_code_that_gives_a_training_set_is_no_path_beside_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[training]\ndata = "python:birds:samples"\n[[training.steps]]\nkind = "finetune"\n')
+    training = build_recipe(read_recipe(recipe), {}).training
+    assert training is not None
+    assert str(training.data) == "python:birds:samples"
+
+
 def test_what_a_step_does_not_know_is_named(tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text('[[training.steps]]\nkind = "prune"\nsparsty = 0.5\n')
@@ -286,51 +325,27 @@ def test_what_a_step_does_not_know_is_named(tmp_path: Path) -> None:
         build_recipe(read_recipe(recipe), {})
 
 
-@pytest.mark.parametrize(
-    ("arrays", "words"),
-    [
-        ({"x": X}, "has no y; it has x"),
-        ({"x": X, "y": Y[:10]}, "200 inputs in x and 10 labels in y"),
-        ({"x": np.full((3, 2), np.inf), "y": np.zeros(3)}, "x holds NaN or Inf"),
-        ({"x": X, "y": np.full(len(X), np.nan)}, "y holds NaN or Inf"),
-        ({"x": X, "y": np.full(len(X), "cat")}, "expected numbers in y, one entry a sample"),
-        ({"x": np.float32(1), "y": Y}, "expected numbers in x, one entry a sample"),
-    ],
-)
-def test_a_training_set_that_is_none_is_named_before_anything_starts(
-    tmp_path: Path, arrays: dict[str, Any], words: str
-) -> None:
-    np.savez(tmp_path / "t.npz", **arrays)
-    (tmp_path / "m.keras").write_bytes(b"PK")
-    with pytest.raises(CalibrationError, match=words):
-        train(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
-    assert not (tmp_path / "w").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"text", None])
-def test_a_training_set_that_is_no_npz_is_named(tmp_path: Path, content: bytes | None) -> None:
-    """A broken zip, text, or one array alone."""
-    if content is None:
-        np.save(tmp_path / "t.npy", X)
-        content = (tmp_path / "t.npy").read_bytes()
-    (tmp_path / "t.npz").write_bytes(content)
-    (tmp_path / "m.keras").write_bytes(b"PK")
-    with pytest.raises(CalibrationError, match="is not a whole"):
-        train(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".pt2"])
+def test_an_empty_source_is_named_before_anything_starts(suffix: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=X, y=Y)
+    (tmp_path / f"m{suffix}").write_bytes(b"")
+    with pytest.raises(ModelError, match="is empty; expected a "):
+        check_trainable(tmp_path / f"m{suffix}", Training(STEPS, tmp_path / "t.npz"))
 
 
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=X, y=Y)
-    with pytest.raises(ConversionError, match="no such file"):
-        train(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"), tmp_path / "w", tmp_path, print)
+    with pytest.raises(ModelError, match="No such file"):
+        check_trainable(tmp_path / "m.keras", Training(STEPS, tmp_path / "t.npz"))
+
+
+@pytest.mark.parametrize(("data", "words"), [(None, "none was given"), (Path("gone"), "gone: no such file or folder")])
+def test_a_training_set_that_is_not_there_is_named(data: Path | None, words: str, tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=words) as caught:
+        check_trainable(tmp_path / "m.keras", Training(STEPS, data))
+    assert "--train" in str(caught.value.hint)
 
 
 def test_a_source_that_cannot_be_trained_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="cannot be trained"):
-        train(tmp_path / "m.tflite", Training(STEPS), tmp_path / "w", tmp_path, print)
-
-
-def test_no_training_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match="needs a training set") as caught:
-        train(tmp_path / "m.keras", Training(STEPS), tmp_path / "w", tmp_path, print)
-    assert caught.value.hint == "--train DATA.npz"
+        check_trainable(tmp_path / "m.tflite", Training(STEPS))

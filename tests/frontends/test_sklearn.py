@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from converter.convert import Order
+from converter.convert import convert as artifact
 from converter.errors import ConversionError
 from converter.frontends.contract import TFLITE_NAME, Wanted
 from converter.frontends.onnx import convert_onnx
 from converter.frontends.sklearn import convert_sklearn
+from edge_agent.release.archive import read_artifact
+from edge_agent.release.manifest import LABELS_FILE
+from edge_agent.tasks.labels import parse_labels
 from tests.frontends.conversions import convert
 
 Make = Callable[[str], Path]
@@ -96,3 +101,46 @@ joblib.dump(LogisticRegression(), "unfitted.joblib")
         assert wanted in str(caught.value), name
         assert caught.value.hint
         assert not (out / TFLITE_NAME).exists()
+
+
+def test_the_names_of_the_classes_become_the_labels_of_the_artifact(make_model: Make) -> None:
+    folder = make_model(
+        BUILD
+        + """
+three = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(X, classes)
+joblib.dump(three, "three.joblib")
+as_onnx(three, "three.onnx")
+as_onnx(RandomForestClassifier(n_estimators=5, max_depth=4).fit(X, np.array([30, 10])[(X[:, 0] > 8) * 1]), "codes.onnx")
+joblib.dump(MLPClassifier(hidden_layer_sizes=(5,), max_iter=30).fit(X, classes), "mlp.joblib")
+joblib.dump(LogisticRegression(max_iter=500).fit(X, np.digitize(X[:, 0], [6, 13])), "counted.joblib")
+"""
+    )
+    words = ("high", "low", "middle")
+    for name, labels in (
+        ("three.joblib", words), ("three.onnx", words), ("codes.onnx", ("10", "30")), ("mlp.joblib", words),
+        ("counted.joblib", ()),
+    ):  # fmt: skip
+        output = folder / f"{name.replace('.', '_')}-1.edge"
+        done = artifact(Order(folder / name, output, with_report=False, wanted=ALLOWED))
+        members = read_artifact(output).members
+        assert parse_labels(members.get(LABELS_FILE, b"")) == labels, name
+        told = [note for note in done.notes if "classes that the source names" in note]
+        assert told == ([f"labels are the classes that the source names: {', '.join(labels)}"] if labels else []), name
+        if labels:
+            manifest = read_artifact(output).manifest
+            assert (manifest.task, manifest.output.activation) == ("classification", "none"), name
+
+
+def test_labels_that_somebody_gives_stand_above_the_names_of_the_classes(make_model: Make) -> None:
+    folder = make_model(BUILD + 'joblib.dump(LogisticRegression(max_iter=500).fit(X, classes), "m.joblib")')
+    (folder / "labels.txt").write_text("a\nb\nc\n")
+    order = Order(
+        folder / "m.joblib",
+        folder / "m-1.edge",
+        options={"labels": str(folder / "labels.txt")},
+        with_report=False,
+        wanted=ALLOWED,
+    )
+    done = artifact(order)
+    assert parse_labels(read_artifact(done.path).members[LABELS_FILE]) == ("a", "b", "c")
+    assert not any("classes that the source names" in note for note in done.notes)

@@ -4,16 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from converter.errors import ConversionError
+from converter.convert import Order, convert
+from converter.errors import CalibrationError, ConversionError
 from converter.report.sections import CompressionStep
-from converter.training.run import Trained, train
+from converter.training.run import Trained, train, work_directory
 from converter.training.steps import Cluster, Distill, Finetune, Prune, PruneChannels, QuantizeAware, Step, Training
+from converter.training.taken import Taken
+from edge_agent.errors import ModelError
+from edge_agent.release.inputs import ImageInput
+from edge_agent.transform.tensor import TensorSpec
 
 # Warnings of the frameworks are not ours.
 pytestmark = [pytest.mark.frontends, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -24,6 +30,10 @@ STEPS: tuple[Step, ...] = (
     QuantizeAware("qat", weight_bits=4, epochs=1),
     Cluster("cluster", clusters=16, epochs=1),
 )
+
+
+GRAY = ImageInput(color="gray", mean=(0.0,), std=(255.0,))
+TAKEN = Taken("classification", GRAY, TensorSpec("x", (1, 8, 8, 1), np.dtype(np.float32)), "x", values=10)
 
 
 def digits() -> tuple[Any, Any]:
@@ -102,7 +112,7 @@ def run(world: tuple[Path, Path, Any], folder: Path, steps: tuple[Step, ...]) ->
     source, data, _ = world
     said: list[str] = []
     folder.mkdir(exist_ok=True)
-    return train(source, Training(steps, data), folder / "work", folder, said.append), said
+    return train(source, Training(steps, data), TAKEN, folder / "work", folder=folder, say=said.append), said
 
 
 def sizes(kernels: list[Any]) -> int:
@@ -144,8 +154,9 @@ def test_a_run_that_is_killed_goes_on(world: tuple[Path, Path, Any], tmp_path: P
         "from converter.training.steps import *\n"
         "steps = (PruneChannels('prune_channels', share=0.5, epochs=6), Finetune('finetune', epochs=1))\n"
         "folder = Path(sys.argv[3])\n"
-        "train(Path(sys.argv[1]), Training(steps, Path(sys.argv[2])), folder / 'work', folder, "
-        "lambda line: print(line, flush=True))\n"
+        "from tests.frontends.test_training import TAKEN\n"
+        "train(Path(sys.argv[1]), Training(steps, Path(sys.argv[2])), TAKEN, folder / 'work', folder=folder, "
+        "say=lambda line: print(line, flush=True))\n"
     )
     folder = tmp_path / "run"
     folder.mkdir()
@@ -163,14 +174,97 @@ def test_a_run_that_is_killed_goes_on(world: tuple[Path, Path, Any], tmp_path: P
     assert any(line.startswith("finetune 1/1") for line in lines)
 
 
+# --- with what is converted -----------------------------------------------------------------------------------------
+
+
+def pictures(folder: Path, count: int = 300) -> Path:
+    """The digits as files, in a subfolder for each."""
+    from PIL import Image
+
+    for number, (picture, digit) in enumerate(zip(*digits(), strict=True)):
+        if number < count:
+            (folder / str(digit)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray((picture[..., 0] * 255).astype(np.uint8)).save(folder / str(digit) / f"{number}.png")
+    return folder
+
+
+def conversion(world: tuple[Path, Path, Any], folder: Path, data: Path, **changes: Any) -> tuple[Order, list[str]]:
+    recipe = folder / "small.toml"
+    recipe.write_text(
+        "scheme = 'int8'\ntask = 'classification'\n[input]\nkind = 'image'\ncolor = 'gray'\nmean = [0]\nstd = [255]\n"
+        f"[training]\ndata = '{data}'\n[[training.steps]]\nkind = 'prune_channels'\nshare = 0.5\nepochs = 2\n"
+    )
+    said: list[str] = []
+    order = Order(world[0], folder / "digits-1.edge", recipe=recipe, tell=said.append, **{"calibrate": data, **changes})
+    return order, said
+
+
+def test_a_folder_of_pictures_trains_what_is_converted(world: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    """Its labels are the subfolders' names; where the source has its channels first, the pictures have too."""
+    data = pictures(tmp_path / "data")
+    order, said = conversion(world, tmp_path, data, evaluate=data)
+    done = convert(order)
+    (step,) = done.sections.compression
+    assert step.metric_name == "accuracy"
+    assert step.metric_before > 0.6  # the order of its axes is the model's
+    assert step.metric_after > 0.6
+    assert done.evaluation is not None
+    assert done.evaluation.samples == 300
+    assert done.evaluation.value is not None
+    assert done.evaluation.value > 0.6
+    assert not work_directory(order.output).exists()
+    assert any(line.startswith("prune_channels 2/2") for line in said)
+
+
+def _no_pictures(folder: Path) -> None:
+    (folder / "readme.txt").write_text("the pictures are elsewhere")
+
+
+def _another_shape(folder: Path) -> None:
+    np.savez(folder / "d.npz", x=np.ones((9, 5, 5, 1)))
+
+
+def _no_labels(folder: Path) -> None:
+    np.savez(folder / "d.npz", x=digits()[0])
+
+
+@pytest.mark.parametrize(
+    ("option", "spoil", "words"),
+    [
+        ("calibrate", _no_pictures, "are not pictures that can be read: readme.txt"),
+        ("calibrate", _another_shape, r"\[9, 5, 5, 1\]; the model takes \[samples, 8, 8, 1\]"),
+        ("evaluate", _another_shape, r"\[9, 5, 5, 1\]; the model takes \[samples, 8, 8, 1\]"),
+        ("evaluate", _no_labels, "none of the 800 samples has a label"),
+    ],
+)
+def test_data_for_what_comes_after_training_is_looked_at_before(
+    world: tuple[Path, Path, Any], tmp_path: Path, option: str, spoil: Callable[[Path], None], words: str
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    spoil(bad)
+    given = next(iter(bad.glob("*.npz")), bad)
+    order, said = conversion(world, tmp_path, pictures(tmp_path / "data", 60), **{option: given})
+    with pytest.raises(CalibrationError, match=words):
+        convert(order)
+    assert not any("prune_channels" in line for line in said)
+    assert not work_directory(order.output).exists()
+    assert not order.output.exists()
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".pt2"])
 def test_a_file_that_cannot_be_loaded_is_one_error(suffix: str, tmp_path: Path) -> None:
     broken = tmp_path / f"model{suffix}"
     broken.write_bytes(b"PK\x03\x04 cut off")
     np.savez(tmp_path / "train.npz", x=np.zeros((20, 2), np.float32), y=np.zeros(20, np.int64))
     (tmp_path / "run").mkdir()
-    with pytest.raises(ConversionError) as caught:
+    with pytest.raises((ConversionError, ModelError)) as caught:
         train(
-            broken, Training((Finetune("finetune"),), tmp_path / "train.npz"), tmp_path / "w", tmp_path / "run", print
+            broken,
+            Training((Finetune("finetune"),), tmp_path / "train.npz"),
+            TAKEN,
+            tmp_path / "w",
+            folder=tmp_path / "run",
+            say=print,
         )
     assert caught.value.hint

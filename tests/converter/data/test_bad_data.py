@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from converter.data.coco import read_coco
 from converter.data.examples import Request
+from converter.data.opening import check_examples
 from converter.errors import CalibrationError
 from edge_agent.release.inputs import InputSpec
 from edge_agent.release.outputs import TaskName
-from tests.converter.data.forms import PICTURES, ROWS, SOUND, VALUES, opened, picture
+from tests.converter.data.forms import PICTURES, ROWS, SOUND, TENSORS, VALUES, opened, picture
 from tests.converter.data.test_forms import CODE, VOC, coco
 
 Make = Callable[[Path], object]
@@ -267,3 +268,40 @@ def test_data_of_another_kind_is_told_from_what_is_needed(tmp_path: Path) -> Non
         assert wanted in str(caught.value)
     with pytest.raises(CalibrationError, match="no such file"):
         opened(tmp_path / "missing", "classification")
+
+
+# --- looked at before it is needed ------------------------------------------------------------------------------
+
+
+def looked_at(path: Path, *, skip: bool = False) -> None:
+    tensor = TENSORS["image"]
+    check_examples(Request(path, "classification", PICTURES, skip), [tensor], [tensor.name])
+
+
+def test_data_that_will_do_is_silently_looked_at(tmp_path: Path) -> None:
+    picture(tmp_path / "cat/1.png")
+    looked_at(tmp_path)
+
+
+def test_a_picture_whose_end_is_missing_is_found_unless_it_is_to_be_left_out(tmp_path: Path) -> None:
+    picture(tmp_path / "cat/1.png")
+    content = picture(tmp_path / "cat/2.png", (300, 300)).read_bytes()
+    (tmp_path / "cat/2.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CalibrationError, match=r"1 of 2 cannot be used: cat/2\.png: ") as caught:
+        looked_at(tmp_path)
+    assert "--skip-unreadable" in str(caught.value.hint)
+    looked_at(tmp_path, skip=True)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.ones((3, 5, 5, 3)), "y": np.zeros(3)}, r"\[3, 5, 5, 3\]; the model takes \[samples, 8, 8, 3\]"),
+        ({"x": np.full((3, 8, 8, 3), 90.0)}, "none of the 3 samples has a label"),
+        ({"x": np.full((3, 8, 8, 3), 900.0), "y": np.zeros(3)}, "by its normalization the model takes 0 to 255"),
+    ],
+)
+def test_arrays_that_the_model_does_not_take_are_found(arrays: dict[str, Any], words: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(CalibrationError, match=words):
+        looked_at(tmp_path / "d.npz")

@@ -3,6 +3,8 @@
 import json
 import sys
 import wave
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ from converter.data.examples import (
     Rows,
     Sound,
     Tensors,
+    Transform,
     ValuesTruth,
 )
 from converter.errors import CalibrationError
 from converter.metrics.objects import TrueObject
-from tests.converter.data.forms import ROWS, SOUND, VALUES, opened, picture
+from tests.converter.data.forms import ROWS, SOUND, TENSORS, VALUES, opened, picture
 
 
 def labels(found: Examples) -> dict[str, str | int]:
@@ -296,6 +299,31 @@ def test_the_folder_of_a_log_is_its_class(tmp_path: Path) -> None:
 
 
 # --- arrays and code --------------------------------------------------------------------------------------------
+
+
+def windows_of_ones() -> Iterator[Any]:
+    window = np.ones((4, 2), np.float32)
+    for _ in range(3):
+        yield window
+        window += 1  # as code does that fills one buffer again and again
+
+
+@pytest.mark.parametrize("data", ["d.npz", "x.npy", f"python:{__name__}:windows_of_ones"])
+def test_arrays_of_windows_are_as_the_float_model_takes_them_and_not_normalized_again(
+    data: str, tmp_path: Path
+) -> None:
+    x = np.stack([np.full((4, 2), level, np.float32) for level in (1, 2, 3)])
+    np.savez(tmp_path / "d.npz", x=x)
+    np.save(tmp_path / "x.npy", x)
+    spec = replace(ROWS, mean=(10.0,), std=(2.0,))
+    found = opened(Path(data) if ":" in data else tmp_path / data, "signal_classification", spec)
+    taken = [Transform(spec, [TENSORS["signal"]]).apply(item.content)[0] for item in found.items]
+    assert [(array.shape, float(array.mean())) for array in taken] == [
+        ((1, 4, 2), 1.0),
+        ((1, 4, 2), 2.0),
+        ((1, 4, 2), 3.0),
+    ]
+    assert found.digest == opened(tmp_path / "d.npz", "signal_classification", spec).digest
 
 
 @pytest.mark.parametrize("y", [[2, 0], [[0, 0, 1], [1, 0, 0]], [2.0, 0.0]])
