@@ -58,9 +58,7 @@ def run_child(
     with open(log_path, "wb") as log:
         command = [sys.executable, "-m", module, str(folder)]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if tell else log, stderr=log, env=environment
-        )
+        process = _start(command, environment, subprocess.PIPE if tell else log, log)
         try:
             code = _followed(process, log, tell, timeout_s) if tell else process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -128,6 +126,13 @@ def answer_parent(module: str, work: Callable[[Path, Mapping[str, Any]], object]
 def is_full(text: str) -> bool:
     """Whether an error, in whatever words, is that of a full disk."""
     return any(words in text for words in _DISK_FULL)
+
+
+def _start(
+    command: list[str], environment: Mapping[str, str], stdout: int | IO[bytes], log: IO[bytes]
+) -> "subprocess.Popen[bytes]":
+    """Tests put another one in its place, whose children have their framework loaded (tests/frontends/warm.py)."""
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=log, env=environment)
 
 
 def _followed(process: "subprocess.Popen[bytes]", log: IO[bytes], tell: Callable[[str], None], timeout_s: float) -> int:

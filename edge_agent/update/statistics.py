@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edge_agent.histogram import Histogram
 
+_TOO_SMALL = 1e-18  # of a sum of floats; what is left out adds up to less than a digit of it
+
 
 def at_most(hits: int, of: int, share: float) -> float:
     """Chance of `hits` or fewer among `of`, where each is one with chance `share` (the binomial distribution)."""
@@ -20,12 +22,13 @@ def at_most(hits: int, of: int, share: float) -> float:
         return 0.0
     if hits > of * share:  # the lesser tail is summed: of the other one a small difference would be lost
         return max(0.0, 1.0 - at_most(of - hits - 1, of, 1 - share))
-    rates, whole = (math.log(share), math.log1p(-share)), math.lgamma(of + 1)
-    logs = (
-        whole - math.lgamma(n + 1) - math.lgamma(of - n + 1) + n * rates[0] + (of - n) * rates[1]
-        for n in range(hits + 1)
-    )
-    return min(1.0, math.fsum(map(math.exp, logs)))
+    logs = math.lgamma(of + 1) - math.lgamma(hits + 1) - math.lgamma(of - hits + 1)
+    term = math.exp(logs + hits * math.log(share) + (of - hits) * math.log1p(-share))
+    total, n = term, hits
+    while n > 0 and term > total * _TOO_SMALL:  # each is smaller than the one above it, by a ratio that shrinks too
+        term *= n * (1 - share) / ((of - n + 1) * share)
+        total, n = total + term, n - 1
+    return min(1.0, total)
 
 
 def surely_above(hits: int, of: int, share: float, doubt: float) -> bool:

@@ -98,6 +98,8 @@ def behave(folder: Path, request: Mapping[str, Any]) -> object:
             os._exit(0)
         case "hang":
             signal.pause()
+        case "tell":
+            return {"said": os.environ.get("SAID"), "folder": str(Path.cwd()), "parent": os.getppid()}
     return {"seen": request["behave"]}
 
 

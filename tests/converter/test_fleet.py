@@ -2,8 +2,8 @@
 
 import json
 import re
+import signal
 import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,7 @@ from edge_agent.link.messages import (
 from edge_agent.link.mqtt import Link
 from edge_agent.link.topics import Topics
 from tests.sim.broker import Mosquitto, free_port, run_mosquitto
+from tests.sim.interrupting import running_edgectl
 
 TOPICS = Topics()
 SERVING = StageReport(
@@ -194,9 +195,8 @@ def test_the_watch_begins_with_what_is_known_and_follows_one_device_alone(mosqui
 def test_the_watch_command_ends_by_ctrl_c(mosquitto: Mosquitto) -> None:
     with Broker(mosquitto.settings, TOPICS) as device:
         device.publish_retained(TOPICS.availability("porch"), b"online")
-    command = [sys.executable, "-m", "converter.cli", "watch", "--json", "--broker", mosquitto.url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running_edgectl("watch", "--json", "--broker", mosquitto.url, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["online"] is True
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from edge_agent.release.archive import Artifact
 from tests.converter.publishing import TOPICS, absent, artifact, chunks_of, publish, publish_quickly, retain
 from tests.sim.broker import Mosquitto
 from tests.sim.clock import FakeClock
+from tests.sim.interrupting import running_edgectl
 
 DIGESTS = tuple(f"{number:064x}" for number in range(MAX_NEED))
 
@@ -113,9 +113,8 @@ def _hand_on(lines: Iterable[str], said: "SimpleQueue[str]") -> None:
 
 def test_seed_watch_answers_until_it_is_interrupted(tmp_path: Path, mosquitto: Mosquitto) -> None:
     first, second = artifact(tmp_path, "1"), artifact(tmp_path, "2")
-    command = [sys.executable, "-c", "from converter.cli import main; main()", "seed", "--watch"]
-    command += ["--broker", mosquitto.url, str(first.path), str(second.path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = ["seed", "--watch", "--broker", mosquitto.url, str(first.path), str(second.path)]
+    with running_edgectl(*command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         said: SimpleQueue[str] = SimpleQueue()
         assert process.stderr is not None
         listening = Thread(target=_hand_on, args=(process.stderr, said))

@@ -1,16 +1,18 @@
 """Everything here is marked `frontends`; `make test-frontends` runs it in an environment with all the frameworks.
 
-A framework may not be loaded into the tests' own process: what makes a model runs in a child (`make_model`).
+A framework may not be loaded into the tests' own process: what makes a model runs in a child (`make_model`). The
+children of the converter are forked from a process that has loaded it (`warm`), but for tests marked `cold`.
 """
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.converter.conftest import digits
+from tests.frontends.warm import Templates
 
 __all__ = ["digits"]
 
@@ -22,6 +24,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.frontends)
             item.add_marker(pytest.mark.timeout(600))  # a framework takes seconds to load, minutes on a busy machine
+
+
+@pytest.fixture(scope="session")
+def templates() -> Iterator[Templates]:
+    with Templates() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, templates: Templates) -> None:
+    if request.node.get_closest_marker("cold") is None:
+        monkeypatch.setattr("converter.child._start", templates.start)
 
 
 def run_script(script: str, folder: Path) -> None:

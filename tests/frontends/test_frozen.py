@@ -63,6 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.cold
 def test_inputs_and_outputs_are_found_and_agree_with_tensorflow(made: Path, tmp_path: Path) -> None:
     source, described = opened(made / "plain.pb", tmp_path)
     assert source.graph.input_names == ("image",)

@@ -18,6 +18,7 @@ from tests.frontends.conftest import run_script
 from tests.frontends.opening import answer, opened, refused
 
 
+@pytest.mark.cold
 def test_a_keras_model_becomes_the_artifact_its_tflite_becomes(digits: Digits, tmp_path: Path) -> None:
     output = tmp_path / "linescan-1.edge"
     recipe = EXAMPLES / "linescan.toml"

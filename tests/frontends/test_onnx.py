@@ -59,6 +59,7 @@ def refused(path: Path, folder: Path, wanted: Wanted | None = None) -> str:
     return str(caught.value)
 
 
+@pytest.mark.cold
 def test_a_network_of_pictures_comes_out_channels_last_and_transposes_nothing_but_its_shuffle(make_model: Make) -> None:
     folder = make_model(BUILD + NETWORK)
     ran = convert(convert_onnx, folder / "model.onnx", folder / "out")

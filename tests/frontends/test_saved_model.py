@@ -89,6 +89,7 @@ def test_weights_that_the_directory_does_not_track_are_not_lost(made: Path, tmp_
     assert np.abs(answer(source.path, values)[0] - answer(exported.path, values)[0]).max() <= 1e-5
 
 
+@pytest.mark.cold
 def test_a_simple_save_of_tensorflow_1_keeps_its_names(made: Path, tmp_path: Path) -> None:
     source, described = opened(made / "simple", tmp_path)
     assert (source.graph.input_names, source.graph.output_names) == (("row",), ("scores",))

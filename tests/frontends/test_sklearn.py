@@ -39,6 +39,7 @@ def as_onnx(model, path):
 """
 
 
+@pytest.mark.cold
 def test_pipelines_answer_as_scikit_learn_does(make_model: Make) -> None:
     folder = make_model(
         BUILD

@@ -48,6 +48,7 @@ def refused(function: Convert, path: Path, folder: Path, wanted: Wanted | None =
     return str(caught.value)
 
 
+@pytest.mark.cold
 def test_an_exported_program_comes_out_channels_last_with_its_names_and_a_batch_of_one(make_model: Make) -> None:
     folder = make_model(BUILD + "save(Net().eval(), (picture,), dynamic_shapes=({0: torch.export.Dim('batch')},))")
     ran = convert(convert_pt2, folder / "model.pt2", folder / "out")
