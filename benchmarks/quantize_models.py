@@ -28,18 +28,20 @@ def main(folder: Path) -> None:
     for name in NAMES:
         if (folder / f"{name}.tflite").exists():
             continue
-        model = _trained(name)
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        specification = tf.TensorSpec([1, _PX, _PX, 3], tf.float32, name="image")
-        archive.add_endpoint(
-            "serving_default",
-            lambda image, model=model: {"scores": model(image, training=False)},
-            input_signature=[specification],
-        )
-        archive.write_out(str(folder / f"{name}_saved"))
+        _export(_trained(name), folder / f"{name}_saved")
         content = tf.lite.TFLiteConverter.from_saved_model(str(folder / f"{name}_saved")).convert()
         (folder / f"{name}.tflite").write_bytes(content)
+
+
+def _export(model: Any, saved: Path) -> None:
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serving_default",
+        lambda image: {"scores": model(image, training=False)},
+        input_signature=[tf.TensorSpec([1, _PX, _PX, 3], tf.float32, name="image")],
+    )
+    archive.write_out(str(saved))
 
 
 def _trained(name: str) -> Any:
