@@ -437,7 +437,7 @@ def _taken_by(job: _Job) -> Taken:
 
 
 def _work(order: Order) -> Path:
-    return order.work or work_directory(order.output)
+    return work_directory(order.output, order.work)
 
 
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:

@@ -132,7 +132,7 @@ def _source_options(command: Command) -> Command:
 )
 @click.option("--evaluate", type=_PATH, help="Labeled data: both models are judged by it (docs/evaluation.md).")
 @click.option("--train", type=_PATH, help="Training set of the recipe's [training], in any form of --evaluate.")
-@click.option("--work", type=_PATH, help="Where training that is cut off goes on from. Default: beside the output.")
+@click.option("--work", type=_PATH, help="Folder for what cut-off training goes on from. Default: beside the output.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out files of the data that cannot be read.")
 @click.option("--force", is_flag=True, help="Replace the output if it exists.")
 @click.option("--report", type=_PATH, help="Where report.html goes; else beside the output.")

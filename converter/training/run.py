@@ -29,9 +29,12 @@ class Trained:
     steps: tuple[CompressionStep, ...]
 
 
-def work_directory(output: Path) -> Path:
-    """Where the training for an artifact goes on from, until it is written."""
-    return output.with_name(f".{output.name}.training")
+def work_directory(output: Path, within: Path | None = None) -> Path:
+    """Where the training for an artifact goes on from, until it is written. It is removed as a whole.
+
+    Beside the artifact, or `within` another folder, of which nothing else is touched.
+    """
+    return (within or output.parent) / f".{output.name}.training"
 
 
 def forget(work: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,13 @@ def test_a_folder_of_pictures_trains_what_is_converted(world: tuple[Path, Path, 
     """Its labels are the subfolders' names; where the source has its channels first, the pictures have too."""
     data = pictures(tmp_path / "data")
     order, said = conversion(world, tmp_path, data, evaluate=data)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("irreplaceable", encoding="utf-8")
+    order = replace(order, work=mine)
     done = convert(order)
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+    assert (mine / "thesis.txt").read_text(encoding="utf-8") == "irreplaceable"
     (step,) = done.sections.compression
     assert step.metric_name == "accuracy"
     assert step.metric_before > 0.6  # the order of its axes is the model's
