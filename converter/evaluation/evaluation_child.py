@@ -30,6 +30,7 @@ from edge_agent.inference.tflite import open_engine
 from edge_agent.release.manifest import parse_manifest
 
 # Answers in words of these tasks are not more than a count, or never quite the same.
+_BY_CHANCE = 0.05
 _NOT_IN_WORDS = ("pose", "regression")
 
 
@@ -202,17 +203,22 @@ def _compared(first: Scorer, last: Scorer, samples: int) -> dict[str, Any]:
     test = mcnemar(before, after)._asdict() if before is not None and after is not None else None
     if test and test["only_first"] == test["only_second"] == 0:
         interval = nothing_seen(samples)
+    elif interval and interval[0] == interval[1] and drop:
+        interval = None  # draws that are all the same tell of a handful of samples, not of certainty
     return {
         "drop": figure(drop),
         "interval": [figure(end) for end in interval] if interval else None,
-        "verdict": _verdict(drop, interval),
+        "verdict": _verdict(drop, interval, test["p_value"] if test else None),
         "mcnemar": {name: figure(value) for name, value in test.items()} if test else None,
     }
 
 
-def _verdict(drop: float, interval: tuple[float, float] | None) -> str:
+def _verdict(drop: float, interval: tuple[float, float] | None, p: float | None) -> str:
+    """`p`: of McNemar's test, where answers are right or wrong. What that takes for chance is not real."""
     if interval is None:
         return "too few samples to tell"
+    if p is not None and p >= _BY_CHANCE and drop:
+        return "within noise"
     if interval[0] > 0:
         return "a real drop"
     if interval[1] < 0:

@@ -87,6 +87,22 @@ def test_a_model_that_is_really_worse_is_called_so(int8: Path, held_out: Path, t
     assert "a real drop" in format_evaluation(worse)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_handful_of_samples_proves_no_drop(count: int, int8: Path, held_out: Path, tmp_path: Path) -> None:
+    """All of them are wrong in one model and right in the other: so they may be by chance."""
+    turned = tmp_path / "labels.txt"
+    turned.write_text("\n".join(map(str, reversed(range(10)))))
+    for digit in range(count):
+        (tmp_path / "data" / str(digit)).mkdir(parents=True)
+        path = min((held_out / str(digit)).iterdir())
+        shutil.copy(path, tmp_path / "data" / str(digit) / path.name)
+    found = judge(Question(FLOAT, tmp_path / "data", against=int8, recipe=RECIPE, options={"labels": str(turned)}))
+    assert found.comparison is not None
+    assert (found.comparison["drop"], found.comparison["interval"]) == (1.0, None)
+    assert found.comparison["mcnemar"]["p_value"] >= 0.05
+    assert found.comparison["verdict"] == "too few samples to tell"
+
+
 def test_the_report_is_given_its_parts(int8: Path, few: Path) -> None:
     sections = judge(Question(int8, few, against=FLOAT)).fill(Sections())
     assert list(sections.evaluation) == ["float", "converted"]
