@@ -11,6 +11,7 @@ import numpy as np
 from converter.quantization.aeq import Ranges, calibrate, quantize_by
 from converter.quantization.bias import correct_biases
 from converter.quantization.equalize import equalize
+from converter.quantization.logits import SCORES
 from converter.quantization.observe import Histogram, histograms
 from converter.quantization.ranges import estimate
 from converter.quantization.treatment import Treatment
@@ -72,9 +73,14 @@ def apply(prepared: Prepared, treatment: Treatment, samples: Sequence[Sequence[A
 
 
 def _never_clipped(graph: Graph) -> frozenset[str]:
-    """What the model takes and gives, and the logits before a softmax: clipped, sure answers become like others."""
-    softmax = (operator.inputs[0] for operator in graph.operators if operator.name == "SOFTMAX")
-    return frozenset(graph.tensors[position].name for position in (*graph.inputs, *graph.outputs, *softmax))
+    """What the model takes and gives, and the logits before its scores: clipped, sure answers become like others."""
+    made = {operator.outputs[0]: operator for operator in graph.operators if operator.name in SCORES}
+    logits = [
+        operator.inputs[0]
+        for output, operator in made.items()
+        if operator.name == "SOFTMAX" or output in graph.outputs  # other sigmoids are gates
+    ]
+    return frozenset(graph.tensors[position].name for position in (*graph.inputs, *graph.outputs, *logits))
 
 
 def _pair(limits: Mapping[str, object]) -> tuple[float, float]:

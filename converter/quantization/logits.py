@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from converter.quantization.observe import Real
 from converter.tflite_schema import packed_model, read_graph, unpacked_model
 
-_SCORES = ("SOFTMAX", "LOGISTIC")
+SCORES = ("SOFTMAX", "LOGISTIC")
 
 
 def without_scores(content: bytes) -> tuple[bytes, tuple[bool, ...]]:
@@ -25,7 +25,7 @@ def without_scores(content: bytes) -> tuple[bytes, tuple[bool, ...]]:
     cut = {
         output: made[output]
         for output in graph.outputs
-        if output in made and graph.operators[made[output]].name in _SCORES and output not in consumed
+        if output in made and graph.operators[made[output]].name in SCORES and output not in consumed
     }
     moved = {output: graph.operators[number].inputs[0] for output, number in cut.items()}
     if not cut or set(moved.values()) & {*graph.inputs, *graph.outputs}:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.schema_py_generated import BuiltinOperator
 
 from converter.convert import convert
 from converter.quantization.apply import apply, prepare
@@ -190,6 +191,33 @@ def test_the_best_estimator_is_no_worse_than_the_plain_one_and_is_told(shared_da
     nearest, nearer = (snr_db(expected, list(answers(made, samples)), (False,)) for made in (found.content, kept))
     assert nearest > nearer
     assert read_graph(found.content).output_names == read_graph(content).output_names
+
+
+@pytest.mark.filterwarnings("ignore:Warning. Enabling:UserWarning")
+def test_the_logits_of_a_model_that_ends_in_sigmoids_are_never_clipped() -> None:
+    model = unpacked_model(DIGITS, "is changed by a test")
+    [softmax] = [
+        operator for operator in model.subgraphs[0].operators if operator.outputs == model.subgraphs[0].outputs
+    ]
+    code = model.operatorCodes[softmax.opcodeIndex]
+    code.builtinCode = code.deprecatedBuiltinCode = BuiltinOperator.LOGISTIC
+    softmax.builtinOptions, softmax.builtinOptionsType = None, 0
+    content = packed_model(model, len(DIGITS))
+    graph = read_graph(content)
+    logits = graph.tensors[graph.operators[-1].inputs[0]].name
+    assert graph.operators[-1].name == "LOGISTIC"
+    samples = _samples(content)
+    clipped = build_recipe({}, {"scheme": "int8"}).treatment
+    clipped = dataclasses.replace(clipped, range_estimator="percentile", range_percentile=50.0)
+    plain, found = (
+        prepare(content, treatment, samples).ranges
+        for treatment in (dataclasses.replace(clipped, range_estimator="min_max"), clipped)
+    )
+    assert plain is not None
+    assert found is not None
+    clipped_ones = {name for name in found if np.max(found[name]["max"]) < np.max(plain[name]["max"])}
+    assert clipped_ones
+    assert logits not in clipped_ones
 
 
 def test_a_cut_model_gives_the_logits_under_the_same_name() -> None:
