@@ -39,7 +39,7 @@ from converter.report.write import check_report_path, report_path, write_report
 from converter.samples import Dataset, Seeded
 from converter.source import Source, open_source
 from converter.stated import is_answered, labels_of, said_of, with_classes
-from converter.training.run import Trained, check_trainable, forget, train, work_directory
+from converter.training.run import check_trainable, forget, train, work_directory
 from converter.training.taken import Taken
 from edge_agent import __version__, schema
 from edge_agent.disk import open_disk
@@ -131,12 +131,7 @@ def convert(order: Order) -> Converted:
         )
     _check_data_is_given(asked, order)
     with working_folder() as folder:
-        trained = _trained(order, asked, written, folder)
-        job = _loaded(order, asked, written, trained.path, folder)
-        if trained.steps:  # what was given is what it comes from
-            given = order.source.read_bytes()
-            source = replace(job.source, digest=hashlib.sha256(given).hexdigest(), size_bytes=len(given))
-            job = replace(job, source=source, compression=trained.steps)
+        job = _trained(order, asked, written, folder) if asked.training else _loaded(order, asked, written, folder)
         recipe, described = job.recipe, job.described
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
         found = _searched(job, called, notes, report) if order.auto else None
@@ -161,7 +156,7 @@ def convert(order: Order) -> Converted:
         _write_report(report, page, order)
     _write_artifact(order.output, content, report)
     if asked.training is not None:
-        forget(_work(order))
+        forget(work_directory(order.output, order.work))
     return Converted(
         order.output,
         digest,
@@ -210,11 +205,14 @@ class _Job:
     described: Described
     folder: Path  # gone when all is done
     compression: tuple[CompressionStep, ...] = ()
+    untrained: Path | None = None  # the source before training, as a float model
 
 
-def _loaded(order: Order, asked: Recipe, written: Tree, path: Path, folder: Path) -> _Job:
-    """The source at `path`, as given or trained, made a model that loads; what it tells of itself is in the recipe."""
-    source = open_source(path, asked.scheme, folder, wanted=replace(order.wanted, signature=asked.signature))
+def _loaded(order: Order, asked: Recipe, written: Tree, folder: Path, trained: Path | None = None) -> _Job:
+    """The source, as given or `trained`, made a model that loads; what it tells of itself is in the recipe."""
+    source = open_source(
+        trained or order.source, asked.scheme, folder, wanted=replace(order.wanted, signature=asked.signature)
+    )
     described = describe(
         source.path,
         folder,
@@ -379,7 +377,9 @@ def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
         return None
     manifest = build_manifest(parts, {MODEL_FILE: parts.model})
     candidates = [Judged(job.recipe.scheme, Path(task.converted), manifest, parts.labels)]
-    if task.float_model is not None:
+    if job.untrained is not None:  # what training loses is a loss too
+        candidates.insert(0, Judged("source", job.untrained, manifest, parts.labels))
+    elif task.float_model is not None:
         name = "float32" if job.recipe.scheme != "float32" else "source"
         candidates.insert(0, Judged(name, Path(task.float_model), manifest, parts.labels))
     return evaluate(candidates, data, job.folder, calibration=task.data)
@@ -392,16 +392,20 @@ def _labeled(job: _Job) -> Data | None:
     return Data(absolute(order.evaluate), 0, job.source.graph.input_names, order.skip_unreadable)
 
 
-def _trained(order: Order, asked: Recipe, written: Tree, folder: Path) -> Trained:
+def _trained(order: Order, asked: Recipe, written: Tree, folder: Path) -> _Job:
     """The source after the steps of the recipe. What can be known to fail once it is trained fails before."""
-    if asked.training is None:
-        return Trained(order.source, ())
+    assert asked.training is not None
     check_trainable(order.source, asked.training)
     before = folder / "untrained"
     before.mkdir()
-    job = _loaded(order, asked, written, order.source, before)
-    _check_data(job)
-    return train(order.source, asked.training, _taken_by(job), _work(order), folder=folder, say=order.tell)
+    given = _loaded(order, asked, written, before)
+    _check_data(given)
+    work = work_directory(order.output, order.work)
+    trained = train(order.source, asked.training, _taken_by(given), work, folder=folder, say=order.tell)
+    job = _loaded(order, asked, written, folder, trained.path)
+    # what was given is what it comes from, and what it is judged beside
+    source = replace(job.source, digest=given.source.digest, size_bytes=given.source.size_bytes)
+    return replace(job, source=source, compression=trained.steps, untrained=given.source.path)
 
 
 def _check_data(job: _Job) -> None:
@@ -434,10 +438,6 @@ def _taken_by(job: _Job) -> Taken:
         math.prod(output.shape[1:]),
         job.order.skip_unreadable,
     )
-
-
-def _work(order: Order) -> Path:
-    return work_directory(order.output, order.work)
 
 
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:

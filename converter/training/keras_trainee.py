@@ -15,18 +15,21 @@ from converter.training.keras_channels import CONVOLUTIONS, DEPTHWISE, rebuilt, 
 from converter.training.trainee import Inputs, Kernel, Objective, Real
 
 _PREDICTED_TOGETHER = 256
+_SEED = 0  # of dropout: layers without a seed of their own draw one when they are made
 
 
 class KerasTrainee:
     suffix = ".keras"
 
     def __init__(self, path: Path) -> None:
+        keras.utils.set_random_seed(_SEED)
         try:
             self._model = keras.models.load_model(str(path), compile=False)
         except (ValueError, TypeError, OSError) as error:
             raise ConversionError(
-                f"Keras {keras.__version__} cannot train it: {str(error).splitlines()[0]}",
-                hint="save it again with Keras 3: models of Keras 2 can be converted, not trained",
+                f"Keras {keras.__version__} cannot load {path.name} to train it: {str(error).splitlines()[0]}",
+                hint="save it again with Keras 3, without Lambda layers: models of Keras 2, and code in a file, "
+                "can be converted, not trained",
             ) from error
         if len(self._model.inputs) != 1 or len(self._model.outputs) != 1:
             raise ConversionError("only models with one input and one output can be trained here")
@@ -138,14 +141,23 @@ def _loss(found: Any, y: Any, objective: Objective) -> Any:
 
 
 def _teacher_loss(found: Any, teacher: Any, objective: Objective) -> Any:
+    teacher = tf.reshape(teacher, tf.shape(found))
+    alike = objective.probabilities == objective.teacher_probabilities
     if objective.loss != "crossentropy":
-        return tf.reduce_mean(tf.square(found - tf.reshape(teacher, tf.shape(found))))
+        if objective.loss == "binary_crossentropy" and not alike:
+            found, teacher = (
+                values if probabilities else tf.sigmoid(values)
+                for values, probabilities in (
+                    (found, objective.probabilities),
+                    (teacher, objective.teacher_probabilities),
+                )
+            )
+        return tf.reduce_mean(tf.square(found - teacher))
     warm = objective.temperature
-    student, word = (
-        tf.nn.log_softmax(_logits(values, objective) / warm) for values in (found, tf.reshape(teacher, tf.shape(found)))
-    )
+    student = tf.nn.log_softmax(_logits(found, probabilities=objective.probabilities) / warm)
+    word = tf.nn.log_softmax(_logits(teacher, probabilities=objective.teacher_probabilities) / warm)
     return warm**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(word) * (word - student), axis=-1))
 
 
-def _logits(values: Any, objective: Objective) -> Any:
-    return tf.math.log(tf.clip_by_value(values, 1e-7, 1.0)) if objective.probabilities else values
+def _logits(values: Any, *, probabilities: bool) -> Any:
+    return tf.math.log(tf.clip_by_value(values, 1e-7, 1.0)) if probabilities else values

@@ -7,7 +7,7 @@ there, says how far it is. Batches are drawn by (seed, step, epoch), so where it
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.child import is_full
-from converter.errors import CalibrationError
+from converter.errors import CalibrationError, ConversionError
 from converter.report.sections import CompressionStep
 from converter.training import arithmetic
 from converter.training.arithmetic import Weights
@@ -29,6 +29,7 @@ from edge_agent.errors import Reason, StorageError
 
 _STATE = "state.json"
 _NO_ROOM_BYTES = 1 << 16
+_SEEN = 64  # samples by whose answers is told what a model ends in
 _DEPTHWISE_BITS = 8  # with fewer, depthwise layers lose too much
 Open = Callable[[Path], Trainee]
 Say = Callable[[str], None]
@@ -72,27 +73,38 @@ class Loop:
 
     def _step(self, number: int, step: Step, before: Path, after: Path, open_model: Open) -> None:
         teacher = open_model(before)
-        metric = choose_metric(self._training.loss, teacher.predict(self._fit.x[: self._training.batch]), self._fit.y)
+        seen = self._fit.x[:_SEEN]
+        first = choose_metric(self._training.loss, teacher.predict(seen), self._fit.y)
         if self._progress.metric_before is None:
-            self._note(metric_before=metric.of(teacher, self._held_out.x, self._held_out.y))
+            self._note(metric_before=first.of(teacher, self._held_out.x, self._held_out.y))
         trainee = self._begun(number, step, before, open_model)
         trainee.begin(step.learning_rate)
         if self._progress.epoch:
             with np.load(self._work / f"epoch-{self._progress.epoch}.npz", allow_pickle=False) as kept:
                 trainee.load_state([kept[f"arr_{position}"] for position in range(len(kept.files))])
-        shaper = self._shaper(number, step, trainee)
+        answers, wanted = trainee.predict(seen).shape[1:], teacher.predict(seen[:1]).shape[1:]
+        if answers != wanted:
+            raise ConversionError(
+                f"the student gives {list(answers)} a sample, its teacher {list(wanted)}",
+                hint="give distill a student with the outputs of the source",
+            )
+        metric = choose_metric(self._training.loss, trainee.predict(seen), self._fit.y)
+        shaper = self._shaper(number, step, trainee, teacher)
         soft = teacher.predict(self._fit.x) if isinstance(step, Distill) else None
         for epoch in range(self._progress.epoch, step.epochs):
             began_s = time.monotonic()
-            self._epoch((number, epoch), trainee, shaper, metric.objective(step), soft)
+            self._epoch((number, epoch), trainee, shaper, metric.objective(step, first), soft)
             shaper.finish(epoch)
-            reached = metric.of(trainee, self._held_out.x, self._held_out.y)
+            with shaper.judged():
+                reached = metric.of(trainee, self._held_out.x, self._held_out.y)
             self._say(f"{step.kind} {epoch + 1}/{step.epochs}: {metric.name} {reached:.4f}")
             with self._whole(f"epoch-{epoch + 1}.npz") as kept_there:
                 np.savez(kept_there, *trainee.state())
             self._note(epoch=epoch + 1, seconds=self._progress.seconds + time.monotonic() - began_s)
             (self._work / f"epoch-{epoch}.npz").unlink(missing_ok=True)
         shaper.finish(step.epochs)
+        with shaper.judged():
+            reached = metric.of(trainee, self._held_out.x, self._held_out.y)
         with self._whole(after.name):
             trainee.save(after)
         settings = {key: value for key, value in schema.dump(step).items() if key != "kind"}
@@ -102,17 +114,18 @@ class Loop:
             settings,
             metric.name,
             self._progress.metric_before,
-            metric.of(trainee, self._held_out.x, self._held_out.y),
+            reached,
             compressed_bytes(trainee),
             round(self._progress.seconds, 2),
         )
         self._keep(_Progress(self._progress.fingerprint, (*self._progress.done, told)))
         (self._work / f"epoch-{step.epochs}.npz").unlink(missing_ok=True)
 
-    def _shaper(self, number: int, step: Step, trainee: Trainee) -> "_Shaper":
+    def _shaper(self, number: int, step: Step, trainee: Trainee, before: Trainee) -> "_Shaper":
         match step:
             case Prune():
-                return _Pruner(step, trainee, -(-len(self._fit) // self._training.batch))
+                kept = _ZeroKeeper(trainee, before) if number and self._is_pruned(number - 1) else _Shaper()
+                return _Pruner(step, trainee, -(-len(self._fit) // self._training.batch), kept)
             case Cluster():
                 return _Clusterer(step, trainee)
             case QuantizeAware():
@@ -252,16 +265,21 @@ class _Shaper:
     def finish(self, epoch: int) -> None:
         """What is saved next follows the rule."""
 
+    def judged(self) -> AbstractContextManager[None]:
+        """Within it the weights are those that the model will be run with."""
+        return nullcontext()
+
 
 class _ZeroKeeper(_Shaper):
-    """What an earlier step has set to 0 stays 0."""
+    """What an earlier step has set to 0 stays 0: in `before`, where that is not the trainee as it is."""
 
-    def __init__(self, trainee: Trainee) -> None:
+    def __init__(self, trainee: Trainee, before: Trainee | None = None) -> None:
         self._trainee = trainee
+        source = before or trainee
         self._masks = {
             name: (weights != 0).astype(np.float32)
-            for name in trainee.kernels
-            if not (weights := trainee.read(name)).all()
+            for name in source.kernels
+            if not (weights := source.read(name)).all()
         }
 
     def after_batch(self, epoch: int, batch: int) -> None:  # noqa: ARG002  # the rule is the same throughout
@@ -270,10 +288,11 @@ class _ZeroKeeper(_Shaper):
 
 
 class _Pruner(_Shaper):
-    def __init__(self, step: Prune, trainee: Trainee, batches: int) -> None:
-        self._step, self._trainee, self._batches = step, trainee, batches
+    def __init__(self, step: Prune, trainee: Trainee, batches: int, zeros: _Shaper) -> None:
+        self._step, self._trainee, self._batches, self._zeros = step, trainee, batches, zeros
 
     def after_batch(self, epoch: int, batch: int) -> None:
+        self._zeros.after_batch(epoch, batch)
         done = epoch * self._batches + batch + 1
         self._prune(arithmetic.scheduled_sparsity(self._step.sparsity, done, self._step.epochs * self._batches))
 
@@ -320,6 +339,13 @@ class _Quantizer(_Shaper):
             self._exact[name] = weights = self._trainee.read(name)
             self._rounded[name] = arithmetic.fake_quantize(weights, bits, kernel.channel_axis)
             self._trainee.write(name, self._rounded[name])
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        self.before_batch()
+        yield
+        for name, exact in self._exact.items():
+            self._trainee.write(name, exact)
 
     def after_batch(self, epoch: int, batch: int) -> None:
         for name, exact in self._exact.items():

@@ -32,9 +32,10 @@ class Metric:
             case "mse":
                 return float(np.mean(np.square(found.reshape(y.shape) - y)))
 
-    def objective(self, step: Step) -> Objective:
+    def objective(self, step: Step, teacher: "Metric") -> Objective:
+        """Of the model that this is of; `teacher`: of the one it learns from."""
         if isinstance(step, Distill):
-            return Objective(self.loss, self.probabilities, step.temperature, step.weight)
+            return Objective(self.loss, self.probabilities, step.temperature, step.weight, teacher.probabilities)
         return Objective(self.loss, self.probabilities)
 
 

@@ -12,7 +12,7 @@ from converter.data.files import is_generator
 from converter.errors import CalibrationError, ConversionError
 from converter.report.sections import CompressionStep
 from converter.source_kind import check_is_source
-from converter.training.steps import Training
+from converter.training.steps import Distill, Training
 from converter.training.taken import Taken, to_request
 from edge_agent import schema
 
@@ -59,7 +59,22 @@ def check_trainable(source: Path, training: Training) -> Path:
     if not is_generator(training.data) and not training.data.exists():
         raise CalibrationError(f"{training.data}: no such file or folder", hint="give the training set: --train DATA")
     check_is_source(source)
+    for step in training.steps:
+        if isinstance(step, Distill) and step.student is not None:
+            _check_student(step.student, source)
     return training.data
+
+
+def _check_student(student: Path, source: Path) -> None:
+    if not student.is_file():
+        raise ConversionError(f"{student}, the student: no such file", hint="distill's student is a path, or left out")
+    kinds = [path.suffix.lower() == ".pt2" for path in (student, source)]
+    if student.suffix.lower() not in _SUFFIXES or kinds[0] != kinds[1]:
+        raise ConversionError(
+            f"{student} cannot learn from {source.name}: both are of Keras, or both .pt2",
+            hint="give a student that was saved by the framework of the source",
+        )
+    check_is_source(student)
 
 
 def train(
@@ -76,12 +91,15 @@ def train(
     """
     data = check_trainable(source, training)
     steps = schema.dump(replace(training, data=None))
+    students = [_digest(step.student) for step in training.steps if isinstance(step, Distill) and step.student]
     request = {
         "training": steps,
         "source": str(source.resolve()),
         "taken": to_request(taken, data),
         "work": str(work.resolve()),
-        "fingerprint": hashlib.sha256(json.dumps([_digest(source), steps], sort_keys=True).encode()).hexdigest(),
+        "fingerprint": hashlib.sha256(
+            json.dumps([_digest(source), students, steps], sort_keys=True).encode()
+        ).hexdigest(),
     }
     answer = run_child(
         _CHILD,

@@ -37,6 +37,7 @@ from edge_agent.errors import FrameError
 _FILE = "training-set.float32"
 _LABELED = "docs/training.md lists the forms: a folder with a subfolder for each class, a .csv, arrays x and y, …"
 _Y = "y: class numbers, labels or values, one a sample"
+_OF_ONE_CLASS = ("classification", "signal_classification", "audio_classification")
 _TOLD = 1000  # samples from one word about them to the next
 
 Real = NDArray[np.float32]
@@ -144,7 +145,18 @@ def _targets(request: Request, y: NDArray[Any], names: ClassNames) -> NDArray[An
         )
     if not np.isfinite(y).all():
         raise CalibrationError(f"{request.path}: y holds NaN or Inf", hint="take these samples out")
+    if request.task == "regression":
+        return y.astype(np.float32)  # whole numbers are values too
+    if request.task in _OF_ONE_CLASS and _is_one_hot(y):
+        classes: NDArray[Any] = y.reshape(len(y), -1).argmax(axis=1)
+        return classes
     return y
+
+
+def _is_one_hot(y: NDArray[Any]) -> bool:
+    """Whether each sample has a 1 at its class, and 0 elsewhere; as evaluation takes it."""
+    rows = y.reshape(len(y), -1)
+    return rows.shape[1] > 1 and bool(((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all())
 
 
 def _of_truths(request: Request, truths: Sequence[Truth], names: ClassNames) -> NDArray[Any]:

@@ -15,6 +15,7 @@ CONVOLUTIONS = ("aten.conv1d.default", "aten.conv2d.default")
 LINEAR = "aten.linear.default"
 _BATCH_NORM = "aten.batch_norm.default"
 VIEWS = ("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default")
+_CAT = "aten.cat.default"
 _FLATTEN = "aten.flatten.using_ints"
 _MERGES = ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.add_.Tensor")
 # Each channel by itself, without weights.
@@ -36,7 +37,8 @@ def trace(module: Any, channels: Channels) -> Slices:
             for source in node.all_input_nodes:
                 channels.pin(ids[source])
         elif node.op == "call_function":
-            sources = [source for source in node.all_input_nodes if source in ids]
+            given = node.args[0] if str(node.target) == _CAT else node.all_input_nodes  # the latter names each once
+            sources = [source for source in given if source in ids]
             if sources:
                 ids[node] = _through(node, [ids[source] for source in sources], channels, slices)
     return slices
@@ -52,7 +54,7 @@ def _through(node: Any, sources: list[Ids], channels: Channels, slices: Slices) 
             return result
     elif name in _MERGES and len(sources) == 2:
         return channels.join(*sources)
-    elif name == "aten.cat.default" and len(node.args) > 1 and node.args[1] in (1, 1 - len(shape)):
+    elif name == _CAT and len(sources) == len(node.args[0]) and node.args[1:] in ((1,), (1 - len(shape),)):
         return np.concatenate(sources)
     for source in sources:
         channels.pin(source)

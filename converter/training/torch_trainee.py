@@ -4,6 +4,7 @@ What was exported in eval mode keeps the statistics of its batch normalizations.
 opened here, and held to give for two samples what it gives for each.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from converter.training.trainee import Inputs, Kernel, Objective, Real
 
 _PREDICTED_TOGETHER = 256
 _SAME = 1e-4
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # as Adam names them
 
 
 class TorchTrainee:
@@ -102,12 +104,12 @@ class TorchTrainee:
         return np.concatenate(parts)
 
     def state(self) -> Sequence[NDArray[Any]]:
-        """Adam keeps a step count and two moments for each parameter, once it has made a step."""
+        """Adam keeps a step count and two moments for each parameter that it has moved: none for frozen ones."""
         assert self._optimizer is not None
         kept = [value.detach().numpy().copy() for value in self._module.state_dict().values()]
         for parameter in self._module.parameters():
-            moments = self._optimizer.state[parameter]
-            kept += [moments[key].numpy().copy() for key in ("step", "exp_avg", "exp_avg_sq")]
+            moments = self._optimizer.state.get(parameter, {})
+            kept += [np.array(bool(moments)), *(moments[key].numpy().copy() for key in _MOMENTS if moments)]
         return kept
 
     def load_state(self, state: Sequence[NDArray[Any]]) -> None:
@@ -117,7 +119,8 @@ class TorchTrainee:
         self._module.load_state_dict(dict(zip(names, values, strict=False)))
         moments = iter(values[len(names) :])
         for parameter in self._module.parameters():
-            self._optimizer.state[parameter] = {key: next(moments) for key in ("step", "exp_avg", "exp_avg_sq")}
+            if next(moments):
+                self._optimizer.state[parameter] = {key: next(moments) for key in _MOMENTS}
 
     def save(self, path: Path) -> None:
         program = torch.export.export(self._module, (torch.zeros(self._shape),))
@@ -154,8 +157,11 @@ def _open_batch(module: Any) -> None:
             module.graph.erase_node(node)
         elif str(node.target) in VIEWS:
             sizes = list(node.args[1])
-            shape = node.meta["val"].shape
-            if sizes and sizes[0] == 1 and node.args[0].meta["val"].shape[0] == 1:
+            shape, given = node.meta["val"].shape, node.args[0].meta["val"].shape
+            if len(shape) == 2 and len(given) > 2 and shape[1] == math.prod(given[1:]):
+                # sizes of its own would not follow when channels are taken out
+                node.target, node.args = torch.ops.aten.flatten.using_ints, (node.args[0], 1)
+            elif sizes and sizes[0] == 1 and given[0] == 1:
                 node.args = (node.args[0], [-1, *(int(size) for size in shape[1:])])
     module.recompile()
 
@@ -167,7 +173,9 @@ def _loss(found: Any, y: Any, objective: Objective) -> Any:
     functional = torch.nn.functional
     match objective.loss:
         case "crossentropy":
-            log_shares = torch.log_softmax(_logits(found, objective), -1).reshape(-1, found.shape[-1])
+            log_shares = torch.log_softmax(_logits(found, probabilities=objective.probabilities), -1).reshape(
+                -1, found.shape[-1]
+            )
             return functional.nll_loss(log_shares, y.reshape(-1).long())
         case "binary_crossentropy":
             target = y.reshape(found.shape).to(found.dtype)
@@ -179,12 +187,23 @@ def _loss(found: Any, y: Any, objective: Objective) -> Any:
 
 
 def _teacher_loss(found: Any, teacher: Any, objective: Objective) -> Any:
+    teacher = teacher.reshape(found.shape)
+    alike = objective.probabilities == objective.teacher_probabilities
     if objective.loss != "crossentropy":
-        return torch.nn.functional.mse_loss(found, teacher.reshape(found.shape))
+        if objective.loss == "binary_crossentropy" and not alike:
+            found, teacher = (
+                values if probabilities else torch.sigmoid(values)
+                for values, probabilities in (
+                    (found, objective.probabilities),
+                    (teacher, objective.teacher_probabilities),
+                )
+            )
+        return torch.nn.functional.mse_loss(found, teacher)
     warm = objective.temperature
-    student, word = (torch.log_softmax(_logits(values, objective) / warm, -1) for values in (found, teacher))
+    student = torch.log_softmax(_logits(found, probabilities=objective.probabilities) / warm, -1)
+    word = torch.log_softmax(_logits(teacher, probabilities=objective.teacher_probabilities) / warm, -1)
     return warm**2 * torch.nn.functional.kl_div(student, word, reduction="batchmean", log_target=True)
 
 
-def _logits(values: Any, objective: Objective) -> Any:
-    return torch.log(values.clamp(1e-7, 1.0)) if objective.probabilities else values
+def _logits(values: Any, *, probabilities: bool) -> Any:
+    return torch.log(values.clamp(1e-7, 1.0)) if probabilities else values

@@ -25,9 +25,10 @@ class Objective:
     """What a batch is judged by."""
 
     loss: LossName
-    probabilities: bool  # the model ends in a softmax or sigmoid; else in logits or values
+    probabilities: bool  # the trained model ends in a softmax or sigmoid; else in logits or values
     temperature: float = 1.0
     teacher_weight: float = 0.0  # of the teacher's word; 0: there is none
+    teacher_probabilities: bool = False  # what the teacher ends in; as above
 
 
 class Inputs(Protocol):

@@ -20,7 +20,7 @@ from converter.training.arithmetic import (
     to_centers,
 )
 from converter.training.channels import Channels
-from converter.training.loop import Loop
+from converter.training.loop import Loop, split
 from converter.training.run import check_trainable
 from converter.training.samples import Samples, Selected
 from converter.training.steps import Cluster, Distill, Finetune, Prune, QuantizeAware, Training
@@ -349,3 +349,38 @@ def test_a_training_set_that_is_not_there_is_named(data: Path | None, words: str
 def test_a_source_that_cannot_be_trained_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="cannot be trained"):
         check_trainable(tmp_path / "m.tflite", Training(STEPS))
+
+
+def test_what_a_first_pruning_has_set_to_0_stays_0_through_a_second_one(source: Path, tmp_path: Path) -> None:
+    first = (STEPS[0], Prune("prune", sparsity=0.3, epochs=2, learning_rate=0.1))
+    model, _ = loop(tmp_path / "first", first).run(source, Line)
+    gone = np.load(model) == 0
+    model, _ = loop(tmp_path / "both", (*first, Prune("prune", sparsity=0.5, epochs=3, learning_rate=10.0))).run(
+        source, Line
+    )
+    assert (np.load(model)[gone] == 0).all()
+    assert (np.load(model) == 0).sum() == 24
+
+
+def test_quantization_aware_training_is_judged_by_its_rounded_weights(source: Path, tmp_path: Path) -> None:
+    steps = (STEPS[0], QuantizeAware("qat", weight_bits=2, epochs=1, learning_rate=1e-9))
+    model, told = loop(tmp_path / "work", steps).run(source, Line)
+    exact, rounded = Line(model), Line(model)
+    rounded.weights = fake_quantize(exact.weights, 2, 1)
+    held_out = split(Samples(Selected(X), Y), Training(steps))[1]
+    found = [float(np.mean(each.predict(held_out.x).argmax(axis=1) == held_out.y)) for each in (exact, rounded)]
+    assert found[0] != found[1]
+    assert told[1].metric_after == pytest.approx(found[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("gone.keras", "no such file"), ("other.pt2", "both are of Keras"), ("net.onnx", "both are of")]
+)
+def test_a_student_that_cannot_be_one_is_told_before_anything_is_read(name: str, words: str, tmp_path: Path) -> None:
+    source, data = tmp_path / "net.keras", tmp_path / "train.npz"
+    source.write_bytes(b"PK\x03\x04")
+    data.write_bytes(b"")
+    if not name.startswith("gone"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConversionError, match=words):
+        check_trainable(source, Training((Distill("distill", student=tmp_path / name),), data))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from converter.errors import CalibrationError
+from converter.training.metric import choose_metric
 from converter.training.samples import TrainingSet, read_training_set
 from converter.training.taken import Taken, from_request, to_request
 from edge_agent.release.inputs import AudioInput, ImageInput, InputSpec, SignalInput, TensorInput
@@ -257,3 +258,17 @@ def test_boxes_and_maps_are_no_classes(task: TaskName, tmp_path: Path) -> None:
     data = tmp_path
     with pytest.raises(CalibrationError, match="are trained here by classes or values"):
         read(data, taken(ImageInput(), 4, 6, 3, task=task), tmp_path.parent)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_rows_with_a_one_at_the_class_are_classes(kind: type, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.ones((3, 5)), y=np.eye(3, dtype=kind)[[2, 0, 1]])
+    y = read(tmp_path / "d.npz", VALUES, tmp_path).samples.y
+    assert (y.tolist(), y.dtype.kind) == ([2, 0, 1], "i")
+
+
+def test_of_a_regression_whole_numbers_are_values(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.ones((3, 5)), y=np.array([7, -2, 300]))
+    y = read(tmp_path / "d.npz", taken(TensorInput(), 5, task="regression", labels=(), values=1), tmp_path).samples.y
+    assert choose_metric("auto", np.zeros((3, 1), np.float32), y).loss == "mse"
+    assert y.tolist() == [7, -2, 300]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from converter.convert import Order, convert
-from converter.errors import CalibrationError, ConversionError
+from converter.errors import CalibrationError, ConversionError, QualityGateError
 from converter.report.sections import CompressionStep
 from converter.training.run import Trained, train, work_directory
 from converter.training.steps import Cluster, Distill, Finetune, Prune, PruneChannels, QuantizeAware, Step, Training
@@ -259,6 +259,23 @@ def test_data_for_what_comes_after_training_is_looked_at_before(
     assert not order.output.exists()
 
 
+def test_what_training_loses_is_seen_by_the_gate(world: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data")
+    order, _ = conversion(world, tmp_path, data, evaluate=data)
+    assert order.recipe is not None
+    recipe = order.recipe.read_text().replace("kind = 'prune_channels'\nshare = 0.5\nepochs = 2", "")
+    order.recipe.write_text(
+        recipe.replace("scheme = 'int8'", "scheme = 'float32'")
+        + "kind = 'prune'\nsparsity = 0.99\nepochs = 1\n[limits]\nmax_drop = 0.01\n"
+    )
+    with pytest.raises(QualityGateError, match="accuracy") as caught:
+        convert(order)
+    values = caught.value.figures["evaluation"]["values"]
+    assert list(values) == ["source", "float32"]
+    assert values["source"] > values["float32"] + 0.1
+    assert not order.output.exists()
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".pt2"])
 def test_a_file_that_cannot_be_loaded_is_one_error(suffix: str, tmp_path: Path) -> None:
     broken = tmp_path / f"model{suffix}"
@@ -275,3 +292,128 @@ def test_a_file_that_cannot_be_loaded_is_one_error(suffix: str, tmp_path: Path) 
             say=print,
         )
     assert caught.value.hint
+
+
+# --- of Keras ---------------------------------------------------------------------------------------------------------
+
+
+def _net(folder: Path, name: str, last: str | None, *, dropout: bool = False) -> Path:
+    import keras
+
+    keras.utils.set_random_seed(2)
+    layers: list[Any] = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(32, "relu")]
+    layers += [keras.layers.Dropout(0.5)] * dropout
+    keras.Sequential([*layers, keras.layers.Dense(10, last)]).save(folder / name)
+    return folder / name
+
+
+def _distilled(source: Path, data: Path, student: Path, folder: Path) -> tuple[Trained, list[str]]:
+    folder.mkdir(exist_ok=True)
+    said: list[str] = []
+    training = Training((Distill("distill", student=student, epochs=6, learning_rate=3e-3),), data)
+    return train(source, training, TAKEN, folder / "work", folder=folder, say=said.append), said
+
+
+@pytest.fixture(scope="module")
+def keras_world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return keras_model(tmp_path_factory.mktemp("keras"))
+
+
+def test_a_student_that_ends_in_logits_learns_from_one_that_ends_in_shares(
+    keras_world: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trained, _ = _distilled(*keras_world, _net(tmp_path, "student.keras", None), tmp_path / "run")
+    assert trained.steps[0].metric_after > 0.8
+
+
+def test_another_student_under_the_same_name_begins_anew(keras_world: tuple[Path, Path], tmp_path: Path) -> None:
+    student = _net(tmp_path, "student.keras", "softmax")
+    _distilled(*keras_world, student, tmp_path / "run")
+    assert any("going on" in line for line in _distilled(*keras_world, student, tmp_path / "run")[1])
+    _net(tmp_path, "student.keras", None)
+    assert not any("going on" in line for line in _distilled(*keras_world, student, tmp_path / "run")[1])
+
+
+def test_a_student_for_other_classes_is_told(keras_world: tuple[Path, Path], tmp_path: Path) -> None:
+    import keras
+
+    student = tmp_path / "student.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(12)]).save(student)
+    with pytest.raises(ConversionError, match=r"the student gives \[12\] a sample, its teacher \[10\]"):
+        _distilled(*keras_world, student, tmp_path / "run")
+
+
+def test_dropout_gives_the_same_model_each_time(keras_world: tuple[Path, Path], tmp_path: Path) -> None:
+    source, made = _net(tmp_path, "dropout.keras", "softmax", dropout=True), []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        training = Training((Finetune("finetune", epochs=2),), keras_world[1])
+        found = train(source, training, TAKEN, tmp_path / name / "w", folder=tmp_path / name, say=lambda _: None)
+        made.append(keras_kernels(found.path))
+    assert all(np.array_equal(a, b) for a, b in zip(*made, strict=True))
+    assert not np.array_equal(made[0][0], keras_kernels(source)[0])
+
+
+# --- of PyTorch -------------------------------------------------------------------------------------------------------
+
+
+def _exported(net: Any, path: Path) -> Path:
+    import torch
+
+    torch.export.save(torch.export.export(net.eval(), (torch.zeros(1, 1, 8, 8),)), path)
+    return path
+
+
+def test_frozen_parameters_stay_and_the_others_are_trained(tmp_path: Path) -> None:
+    import torch
+
+    source, data = torch_model(tmp_path)
+    from tests.frontends.digits_net import DigitsNet
+
+    net = DigitsNet()
+    for parameter in net.first.parameters():
+        parameter.requires_grad = False
+    _exported(net, source)
+    trained = train(
+        source,
+        Training((Finetune("finetune", epochs=2), Finetune("finetune", epochs=1)), data),
+        TAKEN,
+        tmp_path / "work",
+        folder=tmp_path,
+        say=lambda _: None,
+    )
+    before, after = (torch.export.load(path).state_dict for path in (source, trained.path))
+    assert torch.equal(before["first.weight"], after["first.weight"])
+    assert not torch.equal(before["last.weight"], after["last.weight"])
+
+
+@pytest.mark.parametrize("way", ["view", "reshape", "twice"])
+def test_channels_are_pruned_through_other_ways_of_writing_it(way: str, tmp_path: Path) -> None:
+    import torch
+
+    _, data = torch_model(tmp_path)
+
+    class Net(torch.nn.Module):  # type: ignore[misc]  # torch is only there where it is tested
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = torch.nn.Conv2d(1, 16, 3)
+            self.two = torch.nn.Conv2d(32 if way == "twice" else 16, 16, 3)
+            self.last = torch.nn.Linear(256, 10)
+
+        def forward(self, x: Any) -> Any:
+            x = torch.relu(self.one(x))
+            x = torch.relu(self.two(torch.cat([x, x], 1) if way == "twice" else x))
+            return self.last(x.reshape(len(x), -1) if way == "reshape" else x.view(x.size(0), -1))
+
+    torch.manual_seed(3)
+    source = _exported(Net(), tmp_path / "net.pt2")
+    trained = train(
+        source,
+        Training((PruneChannels("prune_channels", share=0.5, epochs=4, learning_rate=3e-3),), data),
+        TAKEN,
+        tmp_path / "work",
+        folder=tmp_path,
+        say=lambda _: None,
+    )
+    assert sizes(torch_kernels(trained.path)) < 0.6 * sizes(torch_kernels(source))
+    assert trained.steps[0].metric_after > 0.8
