@@ -2,11 +2,11 @@
 
 import csv
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from edge_agent.link.mqtt import Link
 from examples.agent_process import AgentProcess
 from tests.sim.broker import Mosquitto
 from tests.system.artifacts import Artifacts
@@ -30,14 +30,15 @@ def test_a_topic_is_answered_and_heard_again_after_its_broker_was_away(
     with artifacts.rows.open() as file:
         header, *rows = csv.reader(line for line in file if line.strip() and line[0] != "#")
     names = [name.partition("[")[0] for name in header]
-    lines = "\n".join(json.dumps({"line": dict(zip(names, map(float, row), strict=True))}) for row in rows[:80])
+    lines = [json.dumps({"line": dict(zip(names, map(float, row), strict=True))}).encode() for row in rows[:80]]
     fields = ", ".join(f'{name} = "line.{name}"' for name in names)
     config = TOPIC.format(initial=artifacts["linescan-1.0.0"], url=broker.url, fields=fields)
 
-    def publish() -> None:
-        subprocess.run(
-            ["mosquitto_pub", "-p", str(broker.port), "-t", "scanner/line", "-l"], input=lines, text=True, check=True
-        )
+    def publish() -> None:  # mosquitto_pub -l was seen to wait for ever
+        with Link(broker.settings, lambda _: None, client_id="scanner") as link:
+            link.connect_or_raise(30)
+            receipts = [link.publish("scanner/line", line) for line in lines]
+            assert all(receipt.wait(30) for receipt in receipts)
 
     def answered() -> bool:
         publish()
