@@ -24,7 +24,8 @@ from random import Random
 
 import bsdiff4
 
-from converter.convert import Order, convert
+from converter.convert import convert
+from converter.job import Order
 from converter.publish.parcel import Parcel, wrap
 from converter.publish.patches import Base, Patches, make_patches
 from edge_agent.disk import open_disk

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.quantize_effects import held_out
-from converter.convert import Order, convert
+from converter.convert import convert
+from converter.job import Order
 from converter.quantization.auto import Auto
 from converter.quantization.logits import snr_db
 from converter.quantization.observe import answers, latencies_ms

@@ -19,9 +19,10 @@ from benchmarks.quantize_speed import TENSORFLOW as TENSORFLOW_INTERPRETER
 from benchmarks.releases import SHARED_DATA
 from benchmarks.source_models_data import CASES, Case, Data, Sample
 from benchmarks.source_models_page import OURS, QUANTIZER, TENSORFLOW, Row, format_page, shortfalls
-from converter.convert import Order, convert
+from converter.convert import convert
 from converter.errors import QualityGateError
 from converter.frontends.contract import Wanted
+from converter.job import Order
 from converter.metrics.interval import wilson
 from converter.quantization.logits import snr_db
 from converter.quantization.observe import answers, latencies_ms

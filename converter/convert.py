@@ -4,9 +4,7 @@ Refuse early, convert in children, compare, judge, and only then write. Each ste
 """
 
 import hashlib
-import math
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -14,67 +12,36 @@ from typing import Any
 
 from converter.calibrate import collect_samples
 from converter.child import working_folder
-from converter.data.examples import Request
-from converter.data.files import absolute
-from converter.data.opening import check_examples
-from converter.dataset import open_dataset
-from converter.errors import CalibrationError, ConversionError, QualityGateError, RecipeError
-from converter.evaluate import GOLDEN_NAME, Data, Described, Task, compare, describe
+from converter.errors import CalibrationError, QualityGateError, RecipeError
+from converter.evaluate import GOLDEN_NAME, Task, compare
 from converter.evaluation.evaluation import Candidate as Judged
 from converter.evaluation.evaluation import Evaluation, evaluate
 from converter.fidelity import Fidelity, check_gate
-from converter.frontends.contract import Wanted
+from converter.job import Job, Order, labeled_data, load_job, open_representative, origin_of, representative_data
 from converter.layers import LAYER_SAMPLES
 from converter.model_metadata import with_metadata
 from converter.notes import comparison_notes
 from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
-from converter.quantization.auto import Auto, Found, NothingFoundError, Question, find_best
-from converter.quantization.matching import check_operators, check_rules
+from converter.quantization.auto import Found, NothingFoundError, Question, find_best
 from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
 from converter.report.collect import collect_sections, report_of, report_of_search, with_evaluation
 from converter.report.page import Report, format_report
-from converter.report.sections import CompressionStep, LayerError, Sections, TensorRange
+from converter.report.sections import LayerError, Sections, TensorRange
 from converter.report.write import check_report_path, report_path, write_report
-from converter.samples import Dataset, Seeded
-from converter.source import Source, open_source
-from converter.stated import is_answered, labels_of, said_of, with_classes
-from converter.training.run import check_trainable, forget, train, work_directory
-from converter.training.taken import Taken
+from converter.samples import Seeded
+from converter.stated import is_answered, labels_of
+from converter.training.job import train_job
+from converter.training.run import forget, work_directory
 from edge_agent import __version__, schema
 from edge_agent.disk import open_disk
 from edge_agent.errors import StorageError
-from edge_agent.release.archive import Artifact, format_archive, read_artifact
+from edge_agent.release.archive import format_archive, read_artifact
 from edge_agent.release.manifest import MODEL_FILE
 
 # Packages whose version may change the bytes of an artifact.
 _TOOLS = ("ai-edge-litert", "flatbuffers", "numpy", "pillow")
 _CONVERTED_NAME = "converted.tflite"
-
-
-def _silent(_: str) -> None:
-    """Nobody listens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What somebody asked for."""
-
-    source: Path
-    output: Path
-    recipe: Path | None = None
-    options: Tree = field(default_factory=dict)  # what lies above the recipe file: keys as in a recipe
-    calibrate: Path | None = None
-    skip_unreadable: bool = False
-    force: bool = False
-    with_report: bool = True
-    report: Path | None = None  # where it is written; None: beside the output
-    evaluate: Path | None = None  # labeled data, which both models are judged by
-    work: Path | None = None  # where training goes on from; None: beside the output
-    tell: Callable[[str], None] = field(default=lambda _: None)  # what training or the search is at
-    wanted: Wanted = field(default_factory=Wanted)  # of the source; its signature is the recipe's
-    auto: Auto | None = None  # search for the best way to quantize
-    bench: Callable[[Artifact], float] | None = None  # ms of an invoke on the device that is to run it
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +98,7 @@ def convert(order: Order) -> Converted:
         )
     _check_data_is_given(asked, order)
     with working_folder() as folder:
-        job = _trained(order, asked, written, folder) if asked.training else _loaded(order, asked, written, folder)
+        job = train_job(order, asked, written, folder) if asked.training else load_job(order, asked, written, folder)
         recipe, described = job.recipe, job.described
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
         found = _searched(job, called, notes, report) if order.auto else None
@@ -195,41 +162,9 @@ def _tell_refusal(page: Report, path: Path, order: Order, error: QualityGateErro
         error.notes = (*error.notes, f"the report could not be written: {problem}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What is known once the source has been loaded."""
-
-    order: Order
-    recipe: Recipe
-    source: Source
-    described: Described
-    folder: Path  # gone when all is done
-    compression: tuple[CompressionStep, ...] = ()
-    untrained: Path | None = None  # the source before training, as a float model
-
-
-def _loaded(order: Order, asked: Recipe, written: Tree, folder: Path, trained: Path | None = None) -> _Job:
-    """The source, as given or `trained`, made a model that loads; what it tells of itself is in the recipe."""
-    source = open_source(
-        trained or order.source, asked.scheme, folder, wanted=replace(order.wanted, signature=asked.signature)
-    )
-    described = describe(
-        source.path,
-        folder,
-        reference=source.reference,
-        output_names=source.graph.output_names,
-        name=order.source.name,
-        said=said_of(asked, written, order.options, source.classes),
-    )
-    described = with_classes(described, source, asked)
-    recipe = build_recipe(written, order.options, told=described.guessed)
-    _check_matches(source, recipe, written, order.options)
-    return _Job(order, recipe, source, described, folder)
-
-
-def _searched(job: _Job, called: tuple[str, str], notes: Sequence[str], report: Path | None) -> Found:
+def _searched(job: Job, called: tuple[str, str], notes: Sequence[str], report: Path | None) -> Found:
     """The best way within the limits; where there is none, the report shows the others to whoever chooses new ones."""
-    data = _data(job)
+    data = representative_data(job)
     assert job.order.auto is not None
     assert data is not None
     recipe = job.recipe
@@ -249,13 +184,13 @@ def _searched(job: _Job, called: tuple[str, str], notes: Sequence[str], report: 
 
     if bench is not None:
         auto = replace(auto, latency=latency_there)
-    question = Question(labels, data, _labeled(job))
+    question = Question(labels, data, labeled_data(job))
     try:
         return find_best(content, manifest, question, auto, folder=job.folder, tell=job.order.tell)
     except NothingFoundError as error:
         error.notes = (*notes, *error.notes)
         if report is not None:
-            told = replace(asked, provenance=_origin(job), notes=error.notes)
+            told = replace(asked, provenance=origin_of(job), notes=error.notes)
             sections = Sections(candidates=error.candidates, compression=job.compression)
             _tell_refusal(report_of_search(told, sections, refused=str(error)), report, job.order, error)
         raise
@@ -282,12 +217,12 @@ class _Made:
     notes: tuple[str, ...] = ()
 
 
-def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
+def _converted_parts(job: Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
     """The model in its scheme, with all that is known before it is run."""
     recipe, source = job.recipe, job.source
     assert recipe.task is not None
     assert recipe.input is not None
-    dataset = _open_dataset(job)
+    dataset = open_representative(job)
     tools = {"edge-deploy": __version__, **{name: metadata.version(name) for name in _TOOLS}, **source.tools}
     model, made = source.content, _Made()
     if recipe.quantized:
@@ -296,7 +231,7 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
         samples = collect_samples(dataset, job.described.inputs) if dataset else []
         done = quantize(source.content, treatment, samples, job.folder)
         model, made = done.content, _Made(done.left_float, done.layers, done.ranges, done.notes)
-    provenance = {"scheme": recipe.scheme, "tools": dict(sorted(tools.items())), **_origin(job)}
+    provenance = {"scheme": recipe.scheme, "tools": dict(sorted(tools.items())), **origin_of(job)}
     if dataset is not None:
         provenance["calibration"] = {"sha256": dataset.digest, "samples": len(dataset.names)}
     labels = labels_of(recipe, job.described)
@@ -305,16 +240,7 @@ def _converted_parts(job: _Job, called: tuple[str, str]) -> tuple[Parts, _Made]:
     return with_metadata(parts, source.path, job.folder) if wanted else parts, made
 
 
-def _origin(job: _Job) -> dict[str, Any]:
-    """Where a model comes from, whatever is made of it."""
-    given = {"name": job.order.source.name, "sha256": job.source.digest, "size_bytes": job.source.size_bytes}
-    origin: dict[str, Any] = {"source": given, "machine": platform.machine()}  # whose kernels give golden vectors
-    if job.compression:
-        origin["training"] = [schema.dump(replace(step, seconds=0.0)) for step in job.compression]
-    return origin
-
-
-def _run(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
+def _run(job: Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
     """The parts with fidelity and golden vectors, not judged yet."""
     recipe, source = job.recipe, job.source
     converted_path = job.folder / _CONVERTED_NAME
@@ -324,7 +250,7 @@ def _run(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
         float_model=str(source.path) if recipe.scheme != "unchanged" else None,
         labels=parts.labels,
         output_names=source.graph.output_names,
-        data=_data(job),
+        data=representative_data(job),
         golden_vectors=recipe.golden_vectors,
         tolerance_floor=recipe.golden_tolerance_floor,
         false_alarm_share=recipe.false_alarm_share,
@@ -345,23 +271,12 @@ def _run(job: _Job, parts: Parts, made: _Made, notes: list[str]) -> Parts:
     )
 
 
-def _check_matches(source: Source, recipe: Recipe, written: Tree, options: Tree) -> None:
-    """What somebody wrote must be about this model; what ships is about all."""
-    shipped = build_recipe({}, {"scheme": recipe.scheme})
-    known = set(recipe.float_operators) & set(shipped.float_operators)
-    check_operators((name for name in recipe.float_operators if name not in known), source.graph)
-    for number, tree in enumerate((written, options)):
-        if tree.get("rules"):
-            rules = [rule for rule in build_recipe({**tree, "scheme": "mixed"}, {}).rules if rule not in shipped.rules]
-            check_rules(rules, source.graph, where=("the recipe", "the options")[number])
-
-
-def _sections(job: _Job, made: _Made, found: Found | None, evaluation: Evaluation | None, *, compare: bool) -> Sections:
+def _sections(job: Job, made: _Made, found: Found | None, evaluation: Evaluation | None, *, compare: bool) -> Sections:
     """What the report tells beside the fidelity table; `compare`: the layers of the finished model too."""
     sections = Sections()
     if job.recipe.quantized and compare:
         assert job.recipe.input is not None
-        dataset = _open_dataset(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
+        dataset = open_representative(job) or Seeded(LAYER_SAMPLES, job.recipe.input)
         converted = job.folder / _CONVERTED_NAME
         sections = collect_sections(job.source.path, converted, dataset, job.described.inputs, job.folder)
     layers, ranges = sections.layers or made.layers, made.ranges or sections.ranges
@@ -370,9 +285,9 @@ def _sections(job: _Job, made: _Made, found: Found | None, evaluation: Evaluatio
     return with_evaluation(sections, evaluation) if evaluation is not None else sections
 
 
-def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
+def _evaluated(job: Job, parts: Parts, task: Task) -> Evaluation | None:
     """Both models judged by labeled data, where there is some."""
-    data = _labeled(job)
+    data = labeled_data(job)
     if data is None:
         return None
     manifest = build_manifest(parts, {MODEL_FILE: parts.model})
@@ -383,61 +298,6 @@ def _evaluated(job: _Job, parts: Parts, task: Task) -> Evaluation | None:
         name = "float32" if job.recipe.scheme != "float32" else "source"
         candidates.insert(0, Judged(name, Path(task.float_model), manifest, parts.labels))
     return evaluate(candidates, data, job.folder, calibration=task.data)
-
-
-def _labeled(job: _Job) -> Data | None:
-    order = job.order
-    if order.evaluate is None:
-        return None
-    return Data(absolute(order.evaluate), 0, job.source.graph.input_names, order.skip_unreadable)
-
-
-def _trained(order: Order, asked: Recipe, written: Tree, folder: Path) -> _Job:
-    """The source after the steps of the recipe. What can be known to fail once it is trained fails before."""
-    assert asked.training is not None
-    check_trainable(order.source, asked.training)
-    before = folder / "untrained"
-    before.mkdir()
-    given = _loaded(order, asked, written, before)
-    _check_data(given)
-    work = work_directory(order.output, order.work)
-    trained = train(order.source, asked.training, _taken_by(given), work, folder=folder, say=order.tell)
-    job = _loaded(order, asked, written, folder, trained.path)
-    # what was given is what it comes from, and what it is judged beside
-    source = replace(job.source, digest=given.source.digest, size_bytes=given.source.size_bytes)
-    return replace(job, source=source, compression=trained.steps, untrained=given.source.path)
-
-
-def _check_data(job: _Job) -> None:
-    """Whether the data for what comes after training can be read, and is what the model takes."""
-    assert job.recipe.input is not None
-    assert job.recipe.task is not None
-    job.order.tell("reading the data for what comes after training")
-    dataset = _open_dataset(job)
-    if dataset is not None and (job.recipe.quantized or job.order.auto):
-        collect_samples(dataset, job.described.inputs)
-    labeled = _labeled(job)
-    if labeled is not None:
-        request = Request(Path(labeled.path), job.recipe.task, job.recipe.input, labeled.skip_unreadable)
-        check_examples(request, job.described.inputs, labeled.input_names)
-
-
-def _taken_by(job: _Job) -> Taken:
-    recipe, described = job.recipe, job.described
-    assert recipe.task is not None
-    assert recipe.input is not None
-    if len(described.inputs) != 1 or len(described.outputs) != 1:
-        raise ConversionError("only models with one input and one output can be trained here")
-    [tensor], [output] = described.inputs, described.outputs
-    return Taken(
-        recipe.task,
-        recipe.input,
-        tensor,
-        job.source.graph.input_names[0],
-        labels_of(recipe, described),
-        math.prod(output.shape[1:]),
-        job.order.skip_unreadable,
-    )
 
 
 def _check_data_is_given(recipe: Recipe, order: Order) -> None:
@@ -463,26 +323,3 @@ def _check_data_is_given(recipe: Recipe, order: Order) -> None:
             "limits on top-1 agreement and disagreement are judged on representative data, and none was given",
             hint="--calibrate FOLDER, X.csv or X.npz",
         )
-
-
-def _data(job: _Job) -> Data | None:
-    order = job.order
-    if order.calibrate is None:
-        return None
-    names, limit = job.source.graph.input_names, job.recipe.calibration_samples
-    return Data(absolute(order.calibrate), limit, names, order.skip_unreadable)
-
-
-def _open_dataset(job: _Job) -> Dataset | None:
-    order, recipe = job.order, job.recipe
-    if order.calibrate is None:
-        return None
-    assert recipe.input is not None
-    return open_dataset(
-        order.calibrate,
-        recipe.input,
-        job.described.inputs,
-        input_names=job.source.graph.input_names,
-        limit=recipe.calibration_samples,
-        skip_unreadable=order.skip_unreadable,
-    )

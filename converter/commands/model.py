@@ -173,12 +173,12 @@ def convert(  # noqa: PLR0917  # click hands options over by name
     Float and converted model are run through the device's own code and compared; where a limit of the recipe is
     missed, no artifact is written and the exit code is 3. A report in HTML is written beside the output either way.
     """
-    from converter.convert import Order
     from converter.convert import convert as convert_source
     from converter.errors import QualityGateError
     from converter.evaluation.text import format_evaluation
     from converter.fidelity import format_table
     from converter.frontends.contract import Wanted
+    from converter.job import Order
 
     wanted = Wanted(input_shapes=input_shapes, inputs=inputs, outputs=outputs, allow_code=allow_code)
     auto = take_auto(options)

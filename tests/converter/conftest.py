@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from converter.convert import Order, convert
+from converter.convert import convert
+from converter.job import Order
 from edge_agent.inference.model import Model, open_release
 from edge_agent.release.archive import read_artifact
 from edge_agent.transform.image import read_image

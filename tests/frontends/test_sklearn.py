@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from converter.convert import Order
 from converter.convert import convert as artifact
 from converter.errors import ConversionError
 from converter.frontends.contract import TFLITE_NAME, Wanted
 from converter.frontends.onnx import convert_onnx
 from converter.frontends.sklearn import convert_sklearn
+from converter.job import Order
 from edge_agent.release.archive import read_artifact
 from edge_agent.release.manifest import LABELS_FILE
 from edge_agent.tasks.labels import parse_labels

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.convert import Order, convert
+from converter.convert import convert
 from converter.errors import CalibrationError, ConversionError, QualityGateError
+from converter.job import Order
 from converter.report.sections import CompressionStep
 from converter.training.run import Trained, train, work_directory
 from converter.training.steps import Cluster, Distill, Finetune, Prune, PruneChannels, QuantizeAware, Step, Training
