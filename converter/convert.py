@@ -21,7 +21,7 @@ from converter.job import Job, Order, labeled_data, load_job, open_representativ
 from converter.layers import LAYER_SAMPLES
 from converter.model_metadata import with_metadata
 from converter.notes import comparison_notes
-from converter.package import Parts, build_manifest, build_members, parse_output_name, write_artifact
+from converter.package import Parts, build_manifest, build_members, created, parse_output_name, write_artifact
 from converter.quantization.auto import Found, NothingFoundError, Question, find_best
 from converter.quantization.quantize import LeftFloat, counted, quantize, quantizer_version
 from converter.recipe import Recipe, Tree, build_recipe, read_recipe
@@ -82,6 +82,7 @@ def convert(order: Order) -> Converted:
         StorageError: the disk.
     """
     called = parse_output_name(order.output)
+    created()  # frameworks read that variable too, and say less when it is wrong
     if order.output.is_dir():
         raise RecipeError(f"{order.output} is a directory", hint="give the path of a file, or remove it")
     if order.output.exists() and not order.force:

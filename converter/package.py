@@ -149,7 +149,10 @@ def created() -> str:
     try:
         return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError) as error:
-        raise RecipeError(f"SOURCE_DATE_EPOCH must be seconds since 1970, found {epoch!r}") from error
+        raise RecipeError(
+            f"SOURCE_DATE_EPOCH must be seconds since 1970, found {epoch!r}",
+            hint="unset it, or: export SOURCE_DATE_EPOCH=$(date +%s)",
+        ) from error
 
 
 def _provenance(parts: Parts) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def lower(module: Any, samples: Sequence[Any], inputs: Sequence[str], outputs: S
             model = litert_torch.convert(module, tuple(samples))
         model.export(str(folder / "unnamed.tflite"))
     except Exception as error:  # it raises whatever its many parts raise
-        raise _unconvertible(error) from error
+        whole = [name for name, sample in zip(inputs, samples, strict=True) if not sample.is_floating_point()]
+        raise _unconvertible(error, whole) from error
     content = name_ends((folder / "unnamed.tflite").read_bytes(), inputs, outputs)
     (folder / TFLITE_NAME).write_bytes(content)
     check_loads(folder / TFLITE_NAME)
@@ -110,7 +111,8 @@ def _teach_padding() -> None:
         layout_rewrite.rewriters.register(padding)(rewrite)
 
 
-def _unconvertible(error: Exception) -> ConversionError:
+def _unconvertible(error: Exception, whole: Sequence[str]) -> ConversionError:
+    """`whole`: inputs of whole numbers, for which many operators have no kernel."""
     text = str(error)
     lowering = sorted(set(re.findall(r"Lowering not found: (?:torch\.ops\.)?(\w+\.\w+)", text)))
     if lowering:
@@ -119,6 +121,12 @@ def _unconvertible(error: Exception) -> ConversionError:
         return ConversionError(
             "what the model does depends on the values of its input (an if, a loop, a size), which TFLite cannot",
             hint="write it with torch.where, or export the branches as models of their own",
+        )
+    refused = re.search(r"'tfl\.(\w+)'", text)
+    if refused and whole:
+        return ConversionError(
+            f"TFLite's {refused[1].upper()} takes no whole numbers, and input {', '.join(whole)} is of whole numbers",
+            hint="export the model with float inputs, or cut it behind what makes floats of them with --inputs",
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.errors import ConversionError
+
 Ids = NDArray[np.int64]
 
 
@@ -86,3 +88,12 @@ def _count_to_go(count: int, share: float, multiple: int) -> int:
     if count > multiple:
         left = max(multiple, round(left / multiple) * multiple)
     return max(0, count - max(1, left))
+
+
+def nothing_to_spare(share: float, multiple: int) -> ConversionError:
+    """No channel can be taken out."""
+    return ConversionError(
+        f"no channel can be taken out: no convolution has {multiple} to spare at share {share:g}, and behind it only "
+        "what is understood (docs/training.md)",
+        hint="a larger share or multiple = 1; or leave prune_channels out, or give distill a student",
+    )

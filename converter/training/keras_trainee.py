@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from converter.errors import ConversionError
-from converter.training.channels import Channels
+from converter.training.channels import Channels, nothing_to_spare
 from converter.training.keras_channels import CONVOLUTIONS, DEPTHWISE, rebuilt, trace
 from converter.training.trainee import Inputs, Kernel, Objective, Real
 
@@ -111,10 +111,7 @@ class KerasTrainee:
         kept = channels.keep(share, multiple)
         gone = int((~kept).sum())
         if not gone:
-            raise ConversionError(
-                "no channel can be taken out: no convolution of which only layers that are understood read",
-                hint="leave prune_channels out, or give distill a student",
-            )
+            raise nothing_to_spare(share, multiple)
         self._model = rebuilt(self._model, {name: (kept[a], kept[b]) for name, (a, b) in made.items()})
         self._set_up()
         return gone

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from converter.errors import ConversionError
-from converter.training.channels import Channels
+from converter.training.channels import Channels, nothing_to_spare
 from converter.training.torch_channels import CONVOLUTIONS, LINEAR, VIEWS, groups_of, take_out, trace
 from converter.training.trainee import Inputs, Kernel, Objective, Real
 
@@ -134,10 +134,7 @@ class TorchTrainee:
         kept = channels.keep(share, multiple)
         gone = int((~kept).sum())
         if not gone:
-            raise ConversionError(
-                "no channel can be taken out: no convolution of which only operators that are understood read",
-                hint="leave prune_channels out, or give distill a student",
-            )
+            raise nothing_to_spare(share, multiple)
         take_out(self._module, slices, kept)
         self._set_up()
         return gone

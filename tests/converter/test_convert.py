@@ -109,12 +109,15 @@ def test_the_same_input_gives_the_same_bytes(int8: Path, digits: Digits, tmp_pat
     assert again.read_bytes() == int8.read_bytes()
 
 
-def test_the_date_is_that_of_source_date_epoch_and_else_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_date_is_that_of_source_date_epoch_and_else_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     assert created() == NO_DATE
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1763683200")
     assert created() == "2025-11-21T00:00:00Z"
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    # before anything is looked at, for frameworks read it too
+    with pytest.raises(RecipeError, match="SOURCE_DATE_EPOCH must be seconds"):
+        convert(order(tmp_path / "digits-9.edge", source=tmp_path / "none.keras"))
     with pytest.raises(RecipeError, match="SOURCE_DATE_EPOCH"):
         created()
 

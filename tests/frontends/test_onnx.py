@@ -141,6 +141,19 @@ save([n("MatMul", ["x", "w"], ["y"])], {"x": (T.FLOAT, [1, 64])}, ["y"], dict(w=
     assert "keeps its weights in model.weights" in refused(folder / "model.onnx", out)
 
 
+def test_an_operator_without_a_form_for_whole_numbers_is_named_with_their_input(make_model: Make) -> None:
+    folder = make_model(
+        BUILD
+        + """
+nodes = [n("MatMul", ["numbers", "w"], ["y"]), n("Cast", ["y"], ["z"], to=T.FLOAT)]
+save(nodes, {"numbers": (T.INT64, [1, 8])}, ["z"], dict(w=np.ones((8, 4), np.int64)))
+"""
+    )
+    out = folder / "out"
+    out.mkdir()
+    assert "takes no whole numbers, and input numbers is of whole numbers" in refused(folder / "model.onnx", out)
+
+
 def test_all_operators_that_are_not_converted_are_named_at_once(make_model: Make) -> None:
     folder = make_model(
         BUILD
