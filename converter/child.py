@@ -57,7 +57,7 @@ def run_child(
     answer_path.unlink(missing_ok=True)
     with open(log_path, "wb") as log:
         command = [sys.executable, "-m", module, str(folder)]
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2", "TMPDIR": str(folder)}
         process = _start(command, environment, subprocess.PIPE if tell else log, log)
         try:
             code = _followed(process, log, tell, timeout_s) if tell else process.wait(timeout_s)

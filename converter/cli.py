@@ -1,5 +1,9 @@
 """`edgectl`: the laptop's command line. Only assembles; each command stands in `converter/commands/`."""
 
+import signal
+import sys
+from types import FrameType
+
 import click
 
 from converter.commands.bench import bench
@@ -36,9 +40,18 @@ for command in (
     cli.add_command(command)
 
 
+_EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell says it
+
+
 def main() -> None:
+    signal.signal(signal.SIGTERM, _end)
     exits = {ConfigError: EXIT_ASKED_WRONGLY, RecipeError: EXIT_ASKED_WRONGLY}
     run(cli, {**exits, QualityGateError: EXIT_QUALITY_GATE, RolloutStoppedError: EXIT_QUALITY_GATE})
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """As Ctrl-C does: what was made for a while, children too, is removed on the way out."""
+    sys.exit(_EXIT_TERMINATED)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ def convert(order: Order) -> Converted:
         job = train_job(order, asked, written, folder) if asked.training else load_job(order, asked, written, folder)
         recipe, described = job.recipe, job.described
         notes = [note for note in described.notes if not is_answered(note, written, order.options)]
+        notes += job.source.notes
         found = _searched(job, called, notes, report) if order.auto else None
         if found:
             notes += found.notes

@@ -20,7 +20,7 @@ from converter.evaluation.evaluation import Evaluation
 from converter.fidelity import Fidelity
 from converter.recipe import DeviceLimits, Recipe
 from edge_agent import schema
-from edge_agent.disk import open_disk
+from edge_agent.disk import open_disk, write_atomic
 from edge_agent.release.inputs import InputSpec
 from edge_agent.release.manifest import (
     GOLDEN_FILE,
@@ -134,7 +134,8 @@ def write_artifact(path: Path, content: bytes) -> None:
     Raises:
         StorageError: it cannot be written there.
     """
-    open_disk(path.parent).write_atomic(path.name, content)
+    open_disk(path.parent)  # made if it is missing
+    write_atomic(path, content)
 
 
 def created() -> str:

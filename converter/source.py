@@ -11,7 +11,7 @@ from pathlib import Path
 
 from converter.errors import ConversionError
 from converter.frontends.class_names import read_class_names
-from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME, Wanted
+from converter.frontends.contract import REFERENCE_NAME, TFLITE_NAME, Wanted, read_notes
 from converter.frontends.tflite import normalize
 from converter.recipe import Scheme
 from converter.source_kind import SourceKind, check_is_source, tell_kind
@@ -45,6 +45,7 @@ class Source:
     reference: Path | None  # answers of the framework
     tools: Mapping[str, str]
     classes: tuple[str, ...] = ()  # names of those whose scores the output holds, where the source says them
+    notes: tuple[str, ...] = ()  # of the front-end, for whoever converts
 
 
 def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | None = None) -> Source:
@@ -79,7 +80,8 @@ def open_source(path: Path, scheme: Scheme, folder: Path, *, wanted: Wanted | No
     ready.write_bytes(content)
     graph = read_graph(content)
     classes = read_class_names(folder, graph) if reference is not None else ()
-    return Source(ready, content, graph, digest, size_bytes, reference, tools, classes)
+    notes = read_notes(folder) if reference is not None else ()
+    return Source(ready, content, graph, digest, size_bytes, reference, tools, classes, notes)
 
 
 def _frontend(kind: SourceKind) -> Frontend:

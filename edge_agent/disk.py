@@ -206,8 +206,11 @@ def open_private(root: Path) -> Disk:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Durably replace the file at `path` (see `Disk.write_atomic`)."""
-    Disk(RealDisk(path.parent)).write_atomic(path.name, content)
+    """Durably replace the file at `path` (see `Disk.write_atomic`). Its errors name the folder too."""
+    try:
+        Disk(RealDisk(path.parent)).write_atomic(path.name, content)
+    except StorageError as error:
+        raise StorageError(f"{path.parent}: {error}", reason=error.reason, hint=error.hint) from error
 
 
 class RealDisk:

@@ -203,6 +203,11 @@ def test_a_path_outside_of_any_disk_is_written_atomically_too(tmp_path: Path) ->
 
     assert (tmp_path / "file").read_bytes() == b"1"
     assert os.listdir(tmp_path) == ["file"]
+    with pytest.raises(StorageError) as caught:
+        write_atomic(tmp_path / "missing" / "file", b"1")
+    assert str(caught.value) == f"{tmp_path}/missing: file: No such file or directory"
+    assert caught.value.hint == "check the path"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_reading_what_is_not_there_says_so(disk: Disk) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from converter.child import answer_parent, run_child
 from converter.errors import ConversionError
 from converter.frontends.class_names import class_names_of_onnx, write_class_names
-from converter.frontends.contract import REFERENCES, TIMEOUT_S, Wanted
+from converter.frontends.contract import REFERENCES, TIMEOUT_S, Wanted, leave_notes
 from converter.frontends.extras import require
 from converter.frontends.lowering import Array, lower, made_up, versions, write_reference
 from converter.frontends.onnx_model import wire
@@ -49,11 +49,23 @@ def convert_onnx(source: Path, folder: Path, wanted: Wanted) -> Mapping[str, str
     find_ends(model, wanted)
     fix_sizes(declared_inputs(model), wanted.input_shapes)
     require("onnx", "an ONNX model")
+    leave_notes(folder, _rounded(model))
     request = {"source": str(source.resolve()), "wanted": to_request(wanted)}
     found: Mapping[str, str] = run_child(
         __name__, request, folder, what=f"converting {source.name}", timeout_s=TIMEOUT_S
     )
     return found
+
+
+def _rounded(model: OnnxModel) -> list[str]:
+    """What is float64 in the file, and float32 on the device."""
+    inputs = [end.name for end in declared_inputs(model) if end.dtype == np.float64]
+    weights = [name for name, array in model.graph.weights.items() if array.dtype == np.float64]
+    return [
+        f"float64 becomes float32: {len(names)} {what} ({', '.join(names[:_NAMED])}{', …' * (len(names) > _NAMED)})"
+        for what, names in (("inputs", inputs), ("weights", weights))
+        if names
+    ]
 
 
 def check_model(model: OnnxModel, source: Path) -> None:

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from converter.tflite_schema import add_signature, constant_tensors, fix_batch, 
 from edge_agent.errors import EdgeError
 from edge_agent.inference.tflite import open_engine
 from tests.converter.conftest import EXAMPLES, Digits, order
+from tests.sim.interrupting import running_edgectl
 from tests.sim.model_file import build_table
 
 SMALL = (EXAMPLES / "linescan_v1.tflite").read_bytes()
@@ -212,6 +215,23 @@ def test_without_room_for_its_work_a_conversion_ends_in_one_error_and_leaves_not
     error, hint = done.stderr.splitlines()
     assert error == f"error: there is no room left in {work}, where the conversion works"
     assert hint.startswith("hint: free some space")
+    assert list(output.parent.iterdir()) == []
+    assert list(work.iterdir()) == []
+
+
+def test_a_conversion_that_is_terminated_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    output, work = tmp_path / "out" / "digits-1.edge", tmp_path / "work"
+    output.parent.mkdir()
+    work.mkdir()
+    environment = {**os.environ, "TMPDIR": str(work)}
+    arguments = ["convert", str(EXAMPLES / "digits_v2.tflite"), "-o", str(output)]
+    with running_edgectl(*arguments, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        while not list(work.glob("edgectl-*/*.request.json")):  # a child is at work
+            assert process.poll() is None
+            Event().wait(0.01)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)
+    assert (process.returncode, *said) == (143, "", "")
     assert list(output.parent.iterdir()) == []
     assert list(work.iterdir()) == []
 

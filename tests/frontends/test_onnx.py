@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from converter.errors import ConversionError
-from converter.frontends.contract import TFLITE_NAME, Wanted
+from converter.frontends.contract import TFLITE_NAME, Wanted, read_notes
 from converter.frontends.onnx import convert_onnx
 from tests.frontends.conversions import convert
 
@@ -121,6 +121,7 @@ save(nodes, inputs, ["y"], dict(w=f32(5, 3, 3), table=f32(4, 5)))
     assert ran.shapes == {"window": (1, 20, 3), "place": (1,), "double": (1, 5), "y": (1, 5)}
     types = [ran.graph.tensors[place].type for place in ran.graph.inputs]
     assert types == ["FLOAT32", "INT32", "FLOAT32"]
+    assert read_notes(folder / "out") == ("float64 becomes float32: 1 inputs (double)",)
 
 
 def test_weights_in_a_file_of_their_own_are_read_and_missed(make_model: Make, tmp_path: Path) -> None:
